@@ -1,0 +1,102 @@
+/* Named tensors from safetensors files, mapped read-only.
+ *
+ * source  the safetensors format: u64 header length, a JSON object name -> {dtype, shape, data_offsets} (and
+ *         "__metadata__": name -> text), then the tensors' bytes, little-endian, row-major, without gaps or overlaps.
+ * bounds  what upstream checks is checked here (header at most 100 MB, offsets contiguous from 0 to the file's end, size
+ *         equal to shape times type), and rank at most SHAPE_MAX_RANK, at most WEIGHTS_MAX_SHARDS files.
+ *         A type that enum dtype does not have is an error that names it. */
+#ifndef LIMN_WEIGHTS_WEIGHTS_H
+#define LIMN_WEIGHTS_WEIGHTS_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "tensor/tensor.h"
+
+#define WEIGHTS_HEADER_MAX_BYTES ((size_t)100000000)
+#define WEIGHTS_MAX_SHARDS 1024
+
+/* One tensor. Everything is borrowed from the struct weights and lives as long as it. data may be aligned to 1 byte only
+ * if another program wrote the file so; files of limn (and of upstream's writer) align it to the type's size. */
+struct weight {
+    const char *name;
+    enum dtype type;
+    struct shape shape;
+    const void *data;
+};
+
+struct weights;
+
+/* Opens
+ *  - a .safetensors file,
+ *  - a *.safetensors.index.json, whose "weight_map" names the shards beside it,
+ *  - or a folder: the first that is there of {diffusion_pytorch_model, model}.safetensors, their .safetensors.index.json,
+ *    then {diffusion_pytorch_model, model}.fp16.safetensors and .safetensors.index.fp16.json.
+ * All headers are read and checked; the tensors' bytes are not touched.
+ * errors  ERR_MISSING (nothing there, or the index names what no shard has), ERR_FORMAT, ERR_LIMIT, ERR_TYPE, ERR_IO,
+ *         ERR_NOMEM; the text names the file and, where there is one, the tensor. */
+MUST_USE struct weights *weights_open(const char *path, struct err *e);
+/* Accepts NULL. */
+void weights_free(struct weights *w);
+
+/* What was opened: for a folder the file that was found in it. Borrowed. */
+const char *weights_path(const struct weights *w);
+
+/* The tensor with this name, or NULL. One hash lookup. */
+const struct weight *weights_find(const struct weights *w, const char *name);
+/* The same, but a missing one is ERR_MISSING with the name and the path. */
+MUST_USE const struct weight *weights_need(const struct weights *w, const char *name, struct err *e);
+
+/* All tensors in the order of their bytes in the files (shard after shard, in order of the shards' names). */
+size_t weights_count(const struct weights *w);
+const struct weight *weights_at(const struct weights *w, size_t i);
+/* Bytes of all tensors together, without headers. */
+size_t weights_bytes(const struct weights *w);
+
+/* A value of "__metadata__" (of the first shard that has the key), or NULL. Borrowed. */
+const char *weights_metadata(const struct weights *w, const char *key);
+
+size_t weight_bytes(const struct weight *t);
+
+/* The tensor was converted or copied: the system may take its pages back now (they would be read again from the file if
+ * touched). `t` must come from `w`. */
+void weights_forget(const struct weights *w, const struct weight *t);
+
+/* ERR_FORMAT with the name and the index of the first NaN or infinity in t; integers always pass. About 10 GB/s. */
+MUST_USE bool weights_check_finite(const struct weight *t, struct err *e);
+
+/* ---- writing: one safetensors file, whole or not at all (base/file.h) ----
+ * The header is padded with spaces to a multiple of 8. Tensors lie in the file in the order of upstream's writer (widest
+ * type first, then by name), so that each is aligned to its type; the caller writes them in that order, which
+ * weights_writer_at tells. */
+struct weights_entry {
+    const char *name;
+    enum dtype type;
+    struct shape shape;
+};
+struct weights_pair {
+    const char *key, *value;
+};
+
+struct weights_writer;
+
+/* Plans the file and writes its header. entries and metadata are copied (metadata may be NULL with pairs 0).
+ * errors  ERR_ARG for a name given twice, an invalid UTF-8 name or a bad shape; ERR_IO, ERR_NOMEM. */
+MUST_USE struct weights_writer *weights_write_begin(const char *path, const struct weights_entry *entries, size_t count,
+                                                    const struct weights_pair *metadata, size_t pairs, struct err *e);
+/* The index into `entries` of the tensor that must be written i-th. */
+size_t weights_writer_at(const struct weights_writer *w, size_t i);
+/* Writes the whole data of entries[entry], which must be the next one in weights_writer_at's order (ERR_ARG if not).
+ * After an error only weights_write_abandon is allowed. */
+MUST_USE bool weights_write_tensor(struct weights_writer *w, size_t entry, const void *data, struct err *e);
+/* Flushes, syncs, renames. Frees the writer whether it succeeds or not; on failure nothing is left on the disk and what
+ * was at `path` before is untouched. ERR_ARG if a tensor was not written. */
+MUST_USE bool weights_write_commit(struct weights_writer *w, struct err *e);
+/* Leaves nothing and frees the writer. Accepts NULL. */
+void weights_write_abandon(struct weights_writer *w);
+
+/* All of the above for tensors that are in memory: data[i] belongs to entries[i]. */
+MUST_USE bool weights_save(const char *path, const struct weights_entry *entries, const void *const *data, size_t count,
+                           const struct weights_pair *metadata, size_t pairs, struct err *e);
+
+#endif
