@@ -1,0 +1,106 @@
+/* The ops, one builder each. Shapes are row-major, images NHWC, so tokens [n, h*w, c] are the same bytes.
+ *
+ * types  x, y and their gradients have one activation type T (f32 or bf16; ref/ also f64 and f16). Sums are in f32 or
+ *        better. Weights (matmul b, conv w, bias, gamma, beta, embedding table) may have any floating type whatever T is;
+ *        matmul and conv weights are rounded to T before use. Gradients of weights are f32 (f64 where T is f64).
+ * errors stick in the graph (graph.h): ERR_SHAPE, ERR_TYPE, ERR_NOMEM. */
+#ifndef LIMN_GRAPH_OPS_H
+#define LIMN_GRAPH_OPS_H
+
+#include "graph/graph.h"
+
+/* y = act(A B + bias) + residual. a is seen as a matrix of its last dimension, b likewise; A = a or a', B = b or b'.
+ * a [.., k] (trans_a: [.., m] whose rows are k), b [k, n] (trans_b: [n, k]); bias [n]; residual has y's shape and type.
+ * y [.., n] (trans_a: [m, n]). type of y: attr.type (T by default; f32 for weight gradients). */
+struct value op_matmul(struct graph *g, struct value a, struct value b, bool trans_a, bool trans_b, enum dtype type);
+/* Linear layer as PyTorch keeps it: y = x w' + bias, w [n, k], bias [n] or none. */
+struct value op_linear(struct graph *g, struct value x, struct value w, struct value bias);
+
+/* x [n, h, w, c], w [o, c, kh, kw] (PyTorch's order), bias [o] or none; y [n, ho, wo, o] with
+ * ho = (h + top + bottom - kh) / stride + 1 (rounded down). pad: top, left, bottom, right. */
+struct value op_conv2d(struct graph *g, struct value x, struct value w, struct value bias, int64_t stride,
+                       const int64_t pad[4]);
+/* Gradients of conv2d: with respect to x (attr.shape is x's) and to w (attr.shape is w's; f32). Inputs (dy, w), (dy, x). */
+
+/* a + b and so on. b has a's rank; each of its dimensions is a's or 1 (then it is repeated). Types equal, or b any floating
+ * type; y has a's. */
+struct value op_add(struct graph *g, struct value a, struct value b);
+struct value op_sub(struct graph *g, struct value a, struct value b);
+struct value op_mul(struct graph *g, struct value a, struct value b);
+struct value op_div(struct graph *g, struct value a, struct value b);
+/* alpha x + beta */
+struct value op_scale(struct graph *g, struct value x, double alpha, double beta);
+struct value op_unary(struct graph *g, struct value x, enum unary fn);
+/* unary_grad(x, dy) = dy f'(x) */
+
+/* x [.., 2c] -> first half times gelu(second half) (Shazeer 2020; diffusers GEGLU): y [.., c]. */
+struct value op_geglu(struct graph *g, struct value x);
+
+/* Wu and He 2018. x [n, .., c] (anything between counts as pixels), gamma and beta [c]; groups divides c.
+ * y = act((x - mean) rstd gamma + beta), population variance. Outputs: y (T), mean and rstd [n, groups] (f32).
+ * act is UNARY_NONE or UNARY_SILU. */
+struct value op_group_norm(struct graph *g, struct value x, struct value gamma, struct value beta, int64_t groups,
+                           double eps, enum unary act);
+/* Over the last dimension. Outputs: y, mean and rstd [rows] (f32), rows as one dimension. */
+struct value op_layer_norm(struct graph *g, struct value x, struct value gamma, struct value beta, double eps);
+/* group_norm_grad, layer_norm_grad (x, gamma, beta, mean, rstd, dy) -> dx (T), dgamma, dbeta (f32). */
+
+/* Over the last dimension. softmax_grad(y, dy). */
+struct value op_softmax(struct graph *g, struct value x);
+
+/* softmax(scale q k' [+ causal mask]) v for each head. q [n, tq, heads*d], k and v [n, tk, heads*d]; head i owns columns
+ * i*d .. i*d + d - 1. causal: query i sees keys j <= i + (tk - tq). Never stores tq x tk.
+ * Outputs: y [n, tq, heads*d] (T) and lse [n, heads, tq] (f32): log of the sum of exp(scale q k'), for the gradient.
+ * attention_grad(q, k, v, y, lse, dy) -> dq, dk, dv (Dao et al. 2022, algorithm 4). */
+struct value op_attention(struct graph *g, struct value q, struct value k, struct value v, int64_t heads, double scale,
+                          bool causal);
+
+/* Nearest neighbour: each pixel becomes factor x factor. x [n, h, w, c]. */
+struct value op_upsample(struct graph *g, struct value x, int64_t factor);
+/* Mean over factor x factor pixels; h and w are multiples of factor. */
+struct value op_avg_pool(struct graph *g, struct value x, int64_t factor);
+
+/* Along `axis` (negative counts from the end); the other dimensions agree. */
+struct value op_concat(struct graph *g, struct value a, struct value b, int axis);
+/* count entries from begin along axis. */
+struct value op_slice(struct graph *g, struct value x, int axis, int64_t begin, int64_t count);
+/* Zeros of `shape` with x at `begin` along axis: slice's gradient. */
+struct value op_place(struct graph *g, struct value x, int axis, int64_t begin, struct shape shape);
+struct value op_reshape(struct graph *g, struct value x, struct shape shape);
+struct value op_cast(struct graph *g, struct value x, enum dtype type);
+
+/* Sums over the dimensions that are 1 in `shape` (same rank). type: of the result (f32 for bias gradients). */
+struct value op_sum_to(struct graph *g, struct value x, struct shape shape, enum dtype type);
+/* Repeats along the dimensions of x that are 1. */
+struct value op_expand(struct graph *g, struct value x, struct shape shape, enum dtype type);
+/* Mean over everything: f32 of shape [1] (f64 for f64). */
+struct value op_mean(struct graph *g, struct value x);
+/* Sum of x^2 over everything: f32 [1], summed in f64. */
+struct value op_sum_squares(struct graph *g, struct value x);
+
+/* Rows of table [v, c] by ids i32 [..]: y [.., c] of `type`. An id outside [0, v) is a run-time ERR_ARG.
+ * embedding_grad(dy, ids) -> attr.shape = table's, f32; rows that occur often are summed in the order of ids. */
+struct value op_embedding(struct graph *g, struct value table, struct value ids, enum dtype type);
+
+/* Sinusoids of t (f32 [n]): y [n, dim] f32, with half = dim / 2 and f_i = exp(-ln(max_period) i / (half - shift)):
+ * sines then cosines of t f_i (cosine_first: the other way round). Ho et al. 2020, as diffusers' get_timestep_embedding. */
+struct value op_timestep_embedding(struct graph *g, struct value t, int64_t dim, bool cosine_first, double shift,
+                                   double max_period);
+
+/* Updates in place; the first input (for adamw the first three) is a mutable weight.
+ * accumulate: sum += x (sum f32, x any floating type). */
+struct value op_accumulate(struct graph *g, struct value sum, struct value x);
+
+/* The numbers of a step, an f32 input of shape [STEP_COUNT]. */
+enum { STEP_RATE, STEP_BETA1, STEP_BETA2, STEP_EPS, STEP_DECAY, STEP_CORRECTION1, STEP_CORRECTION2, STEP_GRAD_SCALE,
+       STEP_EMA_DECAY, STEP_COUNT };
+/* Loshchilov and Hutter 2019, as torch.optim.AdamW: g' = grad_scale g; p -= rate decay p; m = b1 m + (1 - b1) g';
+ * v = b2 v + (1 - b2) g'^2; p -= rate / correction1 * m / (sqrt(v / correction2) + eps), correction_i = 1 - beta_i^t.
+ * p, m, v, g f32 of one shape. Returns p's new value. decay is multiplied by attr.alpha (0 turns it off for norms and
+ * biases; the builder's `decay` argument). */
+struct value op_adamw(struct graph *g, struct value p, struct value m, struct value v, struct value gradient,
+                      struct value step, double decay);
+/* e += (1 - ema_decay) (p - e). */
+struct value op_ema(struct graph *g, struct value e, struct value p, struct value step);
+
+#endif

@@ -1,0 +1,24 @@
+/* Passes over a graph. Each leaves a graph that graph_verify accepts. */
+#ifndef LIMN_GRAPH_PASSES_H
+#define LIMN_GRAPH_PASSES_H
+
+#include "graph/graph.h"
+
+/* Joins ops where the result stays the same and a trip through memory is saved:
+ *   group_norm, silu -> group_norm with act       (has a gradient of its own)
+ *   matmul or conv2d, add -> residual input       (the gradient passes through)
+ *   matmul or conv2d, unary -> act                (only with `forward_only`: the gradient needs what lies between)
+ * Call it before graph_gradient with forward_only false, or for inference with true. */
+void graph_fuse(struct graph *g, bool forward_only);
+
+/* Removes ops whose results nobody reads. */
+void graph_prune(struct graph *g);
+
+/* Appends the ops that compute d loss / d wrt[i] for a loss of one element, by the rules of op.def in reverse order.
+ *   grads[i] is VALUE_NONE if the loss does not depend on wrt[i].
+ *   recompute: values made inside blocks are computed again in the backward pass instead of kept.
+ * errors: ERR_SHAPE if loss has more than one element, ERR_TYPE naming an op on the way that has no gradient. */
+MUST_USE bool graph_gradient(struct graph *g, struct value loss, const struct value *wrt, size_t count, bool recompute,
+                             struct value *grads, struct err *e);
+
+#endif

@@ -1,0 +1,47 @@
+/* A program is a graph with a plan and a backend: ready to run, again and again, with no allocation.
+ *
+ *   program_new -> program_bind_weight for each weight -> (program_set_input, program_run, program_output)* -> program_free
+ */
+#ifndef LIMN_GRAPH_PROGRAM_H
+#define LIMN_GRAPH_PROGRAM_H
+
+#include "graph/backend.h"
+
+struct program;
+
+/* Takes over the graph (also when it fails: then the graph is released). Prepares every op, plans the arena; allocates
+ * nothing big before the first bind or run. backend is borrowed. */
+MUST_USE struct program *program_new(const struct backend *backend, struct graph *g, struct err *e);
+void program_free(struct program *p);
+const struct graph *program_graph(const struct program *p);
+
+/* What the program will take, in bytes. */
+struct program_memory {
+    size_t arena;    /* activations, gradients and scratch, at the planned peak */
+    size_t packed;   /* constant weights in the backend's form */
+    size_t borrowed; /* weights used where they lie (mapped from a file, or the trainer's) */
+};
+struct program_memory program_memory(const struct program *p);
+
+/* Gives weight `name` its bytes: src.type and src.shape must be the graph's. *kept says whether src.data is still used
+ * after the call (borrowed: it must then outlive p) or was packed and may be forgotten. */
+MUST_USE bool program_bind_weight(struct program *p, const char *name, const struct tensor *src, bool *kept,
+                                  struct err *e);
+/* Borrowed until the next program_run returns. */
+MUST_USE bool program_set_input(struct program *p, const char *name, const void *data, struct err *e);
+/* Checks that everything is bound, then runs. A stop asked for (base/progress.h) ends it with ERR_STOPPED between ops
+ * if stoppable. */
+MUST_USE bool program_run(struct program *p, struct err *e);
+/* The bytes of a value marked graph_output, valid until the next run. */
+const void *program_output(const struct program *p, struct value v);
+
+/* Where the time went: per kind of op, since the program was made. */
+struct op_profile {
+    long calls;
+    double seconds, flops;
+};
+const struct op_profile *program_profile(const struct program *p); /* [OP_COUNT] */
+/* A table of it for people, most expensive first. */
+void program_profile_text(const struct program *p, struct text *out);
+
+#endif
