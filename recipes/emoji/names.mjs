@@ -1,0 +1,80 @@
+// Which picture of a set shows which concept. Sets name their pictures ("red-apple", "redapple"); a concept is an emoji
+// of Unicode, known by its code points ("1F34E") with the variation selector FE0F left out.
+
+// Groups of emojibase-data. 2 is skin tones and hair, 9 flags: neither is ever drawn.
+export const GROUPS = ['smileys', 'people-body', 'component', 'animals-nature', 'food-drink', 'travel-places',
+    'activities', 'objects', 'symbols', 'flags'];
+const NEVER = new Set([2, 9]);
+
+export const plainCode = (code) => code.toUpperCase().split('-').filter((c) => c !== 'FE0F').join('-');
+
+const slug = (name) => name.normalize('NFD').replace(/[\u0300-\u036f]/g, '').toLowerCase()
+    .replace(/[’'.“”!,()]/g, '').replace(/&/g, ' and ').replace(/[^a-z0-9#*]+/g, '-').replace(/^-|-$/g, '');
+const squash = (name) => name.replace(/-/g, '');
+
+// read(path) gives a parsed JSON file of the installed packages, or undefined.
+// Returns a Map: code -> { hexcode, order, group, label_en, label_zh, tags_en, tags_zh }, in Unicode's order.
+export function concepts(read) {
+    const zh = new Map(read('emojibase-data/zh/data.json').map((x) => [x.hexcode, x]));
+    const all = read('emojibase-data/en/data.json')
+        .filter((x) => x.group !== undefined && !NEVER.has(x.group) && zh.has(x.hexcode))
+        .sort((a, b) => a.order - b.order);
+    return new Map(all.map((x) => [plainCode(x.hexcode), {
+        hexcode: plainCode(x.hexcode), full: x.hexcode, group: GROUPS[x.group],
+        label_en: x.label, label_zh: zh.get(x.hexcode).label,
+        tags_en: x.tags ?? [], tags_zh: zh.get(x.hexcode).tags ?? [],
+    }]));
+}
+
+// Names -> code, from the surest source to the least sure; an earlier source is never overruled.
+export function nameTable(read, all) {
+    const table = new Map();
+    const add = (name, code, rank) => {
+        if (all.has(code) && !table.has(slug(name)))
+            table.set(slug(name), { code, rank });
+    };
+    for (const [code, c] of all)
+        add(c.label_en, code, 0);
+    for (const set of ['twemoji', 'noto'])
+        for (const [code, name] of Object.entries(read(`@iconify-json/${set}/chars.json`)))
+            add(name, plainCode(code), 1);
+    for (const [code, name] of Object.entries(read('emojibase-data/meta/unicode-names.json')))
+        add(name, plainCode(code), 2);
+    for (const list of ['cldr', 'emojibase', 'joypixels', 'github', 'iamcal', 'emojibase-legacy'])
+        for (const [code, names] of Object.entries(read(`emojibase-data/en/shortcodes/${list}.json`) ?? {}))
+            for (const name of [names].flat())
+                add(name, plainCode(code), 3);
+    const squashed = new Map();
+    for (const [name, found] of table)
+        if (!squashed.has(squash(name)))
+            squashed.set(squash(name), { code: found.code, rank: found.rank + 4 });
+    return { exact: table, squashed };
+}
+
+// The pictures of one iconify set. Returns a Map: code -> { name, rank, body, width, height, flip }.
+export function picturesOf(set, chars, table, wrong) {
+    const found = new Map();
+    const offer = (code, rank, name) => {
+        const alias = set.aliases?.[name];
+        const icon = set.icons[alias ? alias.parent : name];
+        if (!icon || wrong.has(name))
+            return;
+        // A picture under its own name before an alias, and before one that the set has withdrawn.
+        const cost = rank * 4 + (alias ? 1 : 0) + (icon.hidden ? 2 : 0);
+        if (!found.has(code) || cost < found.get(code).cost)
+            found.set(code, { cost, rank, name, body: icon.body, flip: alias?.hFlip === true,
+                width: icon.width ?? set.width, height: icon.height ?? set.height });
+    };
+    for (const [code, name] of Object.entries(chars ?? {}))
+        if (table.codes.has(plainCode(code)))
+            offer(plainCode(code), -1, name);
+    for (const name of [...Object.keys(set.icons), ...Object.keys(set.aliases ?? {})]) {
+        // streamline numbers its variants: "man-pilot-2"
+        for (const as of [name, name.replace(/-\d$/, '')]) {
+            const hit = table.exact.get(as) ?? table.squashed.get(squash(as));
+            if (hit)
+                offer(hit.code, hit.rank, name);
+        }
+    }
+    return found;
+}
