@@ -97,12 +97,18 @@ function renderWebp(job, size) {
 async function renderAll(jobs, options) {
     const left = jobs.filter((j) => !fs.existsSync(j.path));
     const total = left.length, began = Date.now();
+    const failed = [];
     let done = 0, shown = 0;
     console.log(`${jobs.length} pictures, ${jobs.length - total} are there, ${total} to render`);
     const queue = left.values();
     const worker = async () => {
         for (const job of queue) {
-            await (job.picture.path ? renderWebp(job, options.size) : renderSvg(job, options.size));
+            try {
+                await (job.picture.path ? renderWebp(job, options.size) : renderSvg(job, options.size));
+            } catch (error) {
+                failed.push(error.message);
+                fs.rmSync(job.path + '.part', { force: true });
+            }
             done++;
             const now = Date.now();
             if (now - shown > 2000 || done === total) {
@@ -113,6 +119,11 @@ async function renderAll(jobs, options) {
         }
     };
     await Promise.all(Array.from({ length: options.jobs }, worker));
+    // A few drawings ask more of a renderer than it gives; more than a few mean that something else is wrong.
+    for (const text of failed)
+        console.error(`left out: ${text.trim()}`);
+    if (failed.length > 20)
+        quit(1, `${failed.length} pictures could not be rendered`);
 }
 
 function writeWhole(file, text) {
@@ -155,7 +166,7 @@ for (const [style, s] of Object.entries(styles)) {
 }
 await renderAll(jobs, options);
 
-const lines = jobs.map((j) => ({
+const lines = jobs.filter((j) => fs.existsSync(j.path)).map((j) => ({
     file_name: j.file_name, hexcode: j.concept.hexcode, style: j.style, group: j.concept.group,
     label_en: j.concept.label_en, label_zh: j.concept.label_zh, style_en: `${j.style} style`, style_zh: styles[j.style].zh,
     tags_en: j.concept.tags_en, tags_zh: j.concept.tags_zh,

@@ -1,0 +1,310 @@
+/* The list of a dataset: metadata.jsonl or metadata.csv. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "dataset/dataset_internal.h"
+
+/* Where in which list we are, for errors. */
+struct reader {
+    struct dataset *d;
+    const char *path;
+    long line;
+};
+
+static bool bad(const struct reader *r, enum err_code code, const char *what, struct err *e)
+{
+    return err_set(e, code, "%s, line %ld: %s", r->path, r->line, what);
+}
+
+/* Copies a word of the list. A 0 byte inside would cut it silently, so it is an error. */
+static bool keep(const struct reader *r, const char *key, const char *text, size_t bytes, size_t max_bytes,
+                 const char **out, struct err *e)
+{
+    if (bytes > max_bytes)
+        return err_set(e, ERR_LIMIT, "%s, line %ld: %s has %zu bytes, the limit is %zu", r->path, r->line, key, bytes,
+                       max_bytes);
+    if (memchr(text, 0, bytes) || !utf8_valid(text, bytes))
+        return err_set(e, ERR_FORMAT, "%s, line %ld: %s is not UTF-8 text", r->path, r->line, key);
+    *out = strings_copy(&r->d->strings, text, bytes);
+    return *out || err_nomem(e, "the words of a dataset");
+}
+
+/* file_name must stay inside the folder: a list of somebody else must not read other files. */
+static bool stays_inside(const char *name)
+{
+    if (*name == 0 || *name == '/' || strchr(name, '\\'))
+        return false;
+    for (const char *at = name; at; at = strchr(at, '/')) {
+        at += *at == '/';
+        size_t part = strcspn(at, "/");
+        if (part == 0 || (part == 2 && at[0] == '.' && at[1] == '.'))
+            return false;
+    }
+    return true;
+}
+
+static struct dataset_picture *add_picture(const struct reader *r, struct err *e)
+{
+    struct dataset *d = r->d;
+    if (d->count >= DATASET_MAX_PICTURES) {
+        err_set(e, ERR_LIMIT, "%s: more than %d pictures", r->path, DATASET_MAX_PICTURES);
+        return NULL;
+    }
+    struct dataset_picture *more = mem_grow(d->pictures, &d->cap, d->count + 1, sizeof *more);
+    if (!more) {
+        err_nomem(e, "the list of a dataset");
+        return NULL;
+    }
+    d->pictures = more;
+    struct dataset_picture *p = &more[d->count];
+    *p = (struct dataset_picture){ .file_name = "", .text = "", .hexcode = "", .style = "", .group = "", .article = "",
+                                   .counter = "", .label = { "", "" }, .style_phrase = { "", "" },
+                                   .concept_index = -1, .style_index = -1 };
+    return p;
+}
+
+/* The checks that both kinds of list share; then the picture counts. */
+static bool finish_picture(const struct reader *r, struct dataset_picture *p, struct err *e)
+{
+    if (!*p->file_name)
+        return bad(r, ERR_MISSING, "no file_name", e);
+    if (!stays_inside(p->file_name))
+        return err_set(e, ERR_FORMAT, "%s, line %ld: file_name \"%.200s\" is not a path inside the folder", r->path,
+                       r->line, p->file_name);
+    p->worded = *p->label[0] && *p->label[1] && *p->style_phrase[0] && *p->style_phrase[1];
+    r->d->count++;
+    return true;
+}
+
+static bool read_tags(const struct reader *r, const json_t *line, const char *key, const char *const **tags, int *count,
+                      struct err *e)
+{
+    const json_t *list = json_object_get(line, key);
+    if (!list || json_is_null(list))
+        return true;
+    if (!json_is_array(list))
+        return err_set(e, ERR_FORMAT, "%s, line %ld: %s is not an array", r->path, r->line, key);
+    size_t n = json_array_size(list);
+    n = n > DATASET_MAX_TAGS ? DATASET_MAX_TAGS : n;
+    const char **out = strings_take(&r->d->strings, (n ? n : 1) * sizeof *out);
+    if (!out)
+        return err_nomem(e, "the words of a dataset");
+    for (size_t i = 0; i < n; i++) {
+        const json_t *tag = json_array_get(list, i);
+        if (!json_is_string(tag))
+            return err_set(e, ERR_FORMAT, "%s, line %ld: %s holds something that is not a text", r->path, r->line, key);
+        if (!keep(r, key, json_string_value(tag), json_string_length(tag), DATASET_MAX_WORD_BYTES, &out[i], e))
+            return false;
+    }
+    *tags = out;
+    *count = (int)n;
+    return true;
+}
+
+static bool read_object(const struct reader *r, const json_t *line, struct err *e)
+{
+    if (!json_is_object(line))
+        return bad(r, ERR_FORMAT, "not a JSON object", e);
+    struct dataset_picture *p = add_picture(r, e);
+    if (!p)
+        return false;
+    const char *split = "train";
+    const struct {
+        const char *key;
+        const char **to;
+        size_t max_bytes;
+    } words[] = {
+        { "file_name", &p->file_name, DATASET_MAX_TEXT_BYTES },
+        { "text", &p->text, DATASET_MAX_TEXT_BYTES },
+        { "hexcode", &p->hexcode, DATASET_MAX_WORD_BYTES },
+        { "style", &p->style, DATASET_MAX_WORD_BYTES },
+        { "group", &p->group, DATASET_MAX_WORD_BYTES },
+        { "label_en", &p->label[DATASET_ENGLISH], DATASET_MAX_WORD_BYTES },
+        { "label_zh", &p->label[DATASET_CHINESE], DATASET_MAX_WORD_BYTES },
+        { "style_en", &p->style_phrase[DATASET_ENGLISH], DATASET_MAX_WORD_BYTES },
+        { "style_zh", &p->style_phrase[DATASET_CHINESE], DATASET_MAX_WORD_BYTES },
+        { "article_en", &p->article, DATASET_MAX_WORD_BYTES },
+        { "counter_zh", &p->counter, DATASET_MAX_WORD_BYTES },
+        { "split", &split, DATASET_MAX_WORD_BYTES },
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        const json_t *value = json_object_get(line, words[i].key);
+        if (!value || json_is_null(value))
+            continue;
+        if (!json_is_string(value))
+            return err_set(e, ERR_FORMAT, "%s, line %ld: %s is not a text", r->path, r->line, words[i].key);
+        if (!keep(r, words[i].key, json_string_value(value), json_string_length(value), words[i].max_bytes,
+                  words[i].to, e))
+            return false;
+    }
+    if (!json_object_get(line, "text"))
+        return bad(r, ERR_MISSING, "no text", e);
+    if (strcmp(split, "train") != 0 && strcmp(split, "held-out") != 0)
+        return err_set(e, ERR_FORMAT, "%s, line %ld: split \"%.50s\"; want \"train\" or \"held-out\"", r->path, r->line,
+                       split);
+    p->held_out = *split == 'h';
+    return read_tags(r, line, "tags_en", &p->tags[DATASET_ENGLISH], &p->tag_count[DATASET_ENGLISH], e) &&
+           read_tags(r, line, "tags_zh", &p->tags[DATASET_CHINESE], &p->tag_count[DATASET_CHINESE], e) &&
+           finish_picture(r, p, e);
+}
+
+static bool read_jsonl(struct reader *r, const char *data, size_t bytes, struct err *e)
+{
+    for (const char *at = data, *end = data + bytes; at < end;) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t length = (size_t)((stop ? stop : end) - at);
+        r->line++;
+        if (length > 0 && strspn(at, " \t\r") < length) {
+            struct err cause = { 0 };
+            json_t *line = json_parse(at, length, "this line", &cause);
+            if (!line)
+                return err_set(e, cause.code, "%s, line %ld: %s", r->path, r->line, cause.text);
+            bool good = read_object(r, line, e);
+            json_decref(line);
+            if (!good)
+                return false;
+        }
+        at += length + 1;
+    }
+    return true;
+}
+
+/* One record of a CSV file into `fields`: a field is plain, or in quotes with "" for a quote and newlines allowed. The
+ * first `capacity` fields are kept, *count says how many there were. Moves *at behind the record and counts lines. */
+static bool csv_record(struct reader *r, const char **at, const char *end, struct text *fields, size_t capacity,
+                       size_t *count, struct err *e)
+{
+    const char *s = *at;
+    *count = 0;
+    r->line++;
+    long lines = 0;
+    for (bool more = true; more; (*count)++) {
+        struct text *field = *count < capacity ? &fields[*count] : NULL;
+        if (field)
+            text_clear(field);
+        if (s < end && *s == '"') {
+            for (s++;; s++) {
+                if (s >= end)
+                    return bad(r, ERR_FORMAT, "a quote is not closed", e);
+                if (*s == '"' && !(s + 1 < end && s[1] == '"'))
+                    break;
+                s += *s == '"';
+                lines += *s == '\n';
+                if (field)
+                    text_add_bytes(field, s, 1);
+            }
+            s++;
+            if (s < end && *s != ',' && *s != '\n' && *s != '\r')
+                return bad(r, ERR_FORMAT, "something follows a closed quote", e);
+        } else {
+            const char *from = s;
+            while (s < end && *s != ',' && *s != '\n' && *s != '\r') {
+                if (*s == '"')
+                    return bad(r, ERR_FORMAT, "a quote inside a field that does not begin with one", e);
+                s++;
+            }
+            if (field)
+                text_add_bytes(field, from, (size_t)(s - from));
+        }
+        if (field && !text_ok(field, e))
+            return err_add(e, "%s, line %ld", r->path, r->line);
+        more = s < end && *s == ',';
+        s += more;
+    }
+    s += s < end && *s == '\r';
+    s += s < end && *s == '\n';
+    r->line += lines;
+    *at = s;
+    return true;
+}
+
+static bool read_csv_with(struct reader *r, const char *at, const char *end, struct text *fields, size_t capacity,
+                          struct err *e)
+{
+    size_t count, name_at = SIZE_MAX, text_at = SIZE_MAX;
+    if (!csv_record(r, &at, end, fields, capacity, &count, e))
+        return false;
+    for (size_t i = 0; i < count && i < capacity; i++) {
+        size_t *column = strcmp(text_string(&fields[i]), "file_name") == 0 ? &name_at
+                         : strcmp(text_string(&fields[i]), "text") == 0    ? &text_at
+                                                                           : NULL;
+        if (column && *column != SIZE_MAX)
+            return bad(r, ERR_FORMAT, "a column is named twice", e);
+        if (column)
+            *column = i;
+    }
+    if (name_at == SIZE_MAX || text_at == SIZE_MAX)
+        return bad(r, ERR_MISSING, "the first line must name the columns file_name and text", e);
+    size_t columns = count;
+    while (at < end) {
+        if (*at == '\n' || *at == '\r') {
+            r->line += *at++ == '\n';
+            continue;
+        }
+        if (!csv_record(r, &at, end, fields, capacity, &count, e))
+            return false;
+        if (count != columns)
+            return err_set(e, ERR_FORMAT, "%s, line %ld: %zu fields, the first line has %zu", r->path, r->line, count,
+                           columns);
+        struct dataset_picture *p = add_picture(r, e);
+        if (!p || !keep(r, "file_name", text_string(&fields[name_at]), fields[name_at].length, DATASET_MAX_TEXT_BYTES,
+                        &p->file_name, e) ||
+            !keep(r, "text", text_string(&fields[text_at]), fields[text_at].length, DATASET_MAX_TEXT_BYTES, &p->text,
+                  e) ||
+            !finish_picture(r, p, e))
+            return false;
+    }
+    return true;
+}
+
+static bool read_csv(struct reader *r, const char *data, size_t bytes, struct err *e)
+{
+    enum { COLUMNS = 64 };
+    struct text fields[COLUMNS];
+    for (int i = 0; i < COLUMNS; i++)
+        text_init(&fields[i], (size_t)1 << 20);
+    if (bytes >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0) { /* spreadsheets write a byte order mark */
+        data += 3;
+        bytes -= 3;
+    }
+    bool good = read_csv_with(r, data, data + bytes, fields, COLUMNS, e);
+    for (int i = 0; i < COLUMNS; i++)
+        text_release(&fields[i]);
+    return good;
+}
+
+/* FNV-1a, 64 bits. */
+static uint64_t hash_of(const char *data, size_t bytes)
+{
+    uint64_t h = 0xCBF29CE484222325;
+    for (size_t i = 0; i < bytes; i++)
+        h = (h ^ (unsigned char)data[i]) * 0x100000001B3;
+    return h;
+}
+
+bool metadata_read(struct dataset *d, struct err *e)
+{
+    char path[PATH_MAX_BYTES];
+    if (!path_join(path, d->folder, "metadata.jsonl", e))
+        return false;
+    bool json = path_exists(path);
+    if (!json && !path_join(path, d->folder, "metadata.csv", e))
+        return false;
+    if (!json && !path_exists(path))
+        return err_set(e, ERR_MISSING, "%s: neither metadata.jsonl nor metadata.csv (columns file_name and text) is there",
+                       d->folder);
+    char *data;
+    size_t bytes;
+    if (!file_read(path, DATASET_MAX_BYTES, &data, &bytes, e))
+        return false;
+    struct reader r = { .d = d, .path = path };
+    bool good = json ? read_jsonl(&r, data, bytes, e) : read_csv(&r, data, bytes, e);
+    d->fingerprint = hash_of(data, bytes);
+    mem_free(data);
+    if (good && d->count == 0)
+        return err_set(e, ERR_MISSING, "%s: no pictures", path);
+    return good;
+}
