@@ -1,0 +1,145 @@
+#include "backend/ref/ref.h"
+
+#include "backend/ref/ref_internal.h"
+
+static ref_function *const functions[OP_COUNT] = {
+    [OP_MATMUL] = ref_matmul,
+    [OP_CONV2D] = ref_conv2d,
+    [OP_CONV2D_GRAD_X] = ref_conv2d_grad_x,
+    [OP_CONV2D_GRAD_W] = ref_conv2d_grad_w,
+    [OP_ADD] = ref_binary,
+    [OP_SUB] = ref_binary,
+    [OP_MUL] = ref_binary,
+    [OP_DIV] = ref_binary,
+    [OP_SCALE] = ref_scale,
+    [OP_UNARY] = ref_unary,
+    [OP_UNARY_GRAD] = ref_unary_grad,
+    [OP_GEGLU] = ref_geglu,
+    [OP_GEGLU_GRAD] = ref_geglu_grad,
+    [OP_GROUP_NORM] = ref_group_norm,
+    [OP_GROUP_NORM_GRAD] = ref_group_norm_grad,
+    [OP_LAYER_NORM] = ref_layer_norm,
+    [OP_LAYER_NORM_GRAD] = ref_layer_norm_grad,
+    [OP_SOFTMAX] = ref_softmax,
+    [OP_SOFTMAX_GRAD] = ref_softmax_grad,
+    [OP_ATTENTION] = ref_attention,
+    [OP_ATTENTION_GRAD] = ref_attention_grad,
+    [OP_UPSAMPLE] = ref_upsample,
+    [OP_AVG_POOL] = ref_avg_pool,
+    [OP_CONCAT] = ref_concat,
+    [OP_SLICE] = ref_slice,
+    [OP_PLACE] = ref_place,
+    [OP_RESHAPE] = ref_copy,
+    [OP_CAST] = ref_copy,
+    [OP_SUM_TO] = ref_sum_to,
+    [OP_EXPAND] = ref_expand,
+    [OP_SUM_SQUARES] = ref_sum_squares,
+    [OP_EMBEDDING] = ref_embedding,
+    [OP_EMBEDDING_GRAD] = ref_embedding_grad,
+    [OP_TIMESTEP_EMBEDDING] = ref_timestep_embedding,
+    [OP_ACCUMULATE] = ref_accumulate,
+    [OP_ADAMW] = ref_adamw,
+    [OP_EMA] = ref_ema,
+};
+
+static bool is_floating(enum dtype t)
+{
+    return t == DTYPE_F32 || t == DTYPE_F64 || t == DTYPE_BF16 || t == DTYPE_F16;
+}
+
+static bool takes_ids(enum op op, int input)
+{
+    return (op == OP_EMBEDDING || op == OP_EMBEDDING_GRAD) && input == 1;
+}
+
+static bool ref_can(const struct backend *b, const struct op_call *call)
+{
+    const struct op_node *node = call->node;
+    if (node->op >= OP_COUNT || !functions[node->op])
+        return false;
+    for (int i = 0; i < node->n_in; i++) {
+        enum dtype t = call->in[i].type;
+        if (!node->in[i])
+            continue;
+        if (takes_ids(node->op, i) ? t != DTYPE_I32 : !is_floating(t) && t != DTYPE_F8_E4M3 && t != DTYPE_F8_E5M2)
+            return false;
+    }
+    for (int i = 0; i < node->n_out; i++)
+        if (!is_floating(call->out[i].type))
+            return false;
+    return true;
+}
+
+/* Every array starts on a cache line. */
+static size_t doubles_of(const struct tensor *t)
+{
+    return ((size_t)shape_count(t->shape) + 7) & ~(size_t)7;
+}
+
+static bool ref_prepare(const struct backend *b, struct op_call *call, struct err *e)
+{
+    const struct op_node *node = call->node;
+    if (!ref_can(b, call))
+        return err_set(e, ERR_TYPE, "ref cannot do %s", op_text(call->graph, node).s);
+    size_t doubles = 0;
+    for (int i = 0; i < node->n_in; i++)
+        if (node->in[i])
+            doubles += doubles_of(&call->in[i]);
+    for (int i = 0; i < node->n_out; i++)
+        doubles += doubles_of(&call->out[i]);
+    call->scratch_bytes = doubles * sizeof(double);
+    return true;
+}
+
+/* Never called: prepare asks for no packed input. */
+static bool ref_pack(const struct backend *b, const struct op_call *call, int index, const void *src, void *packed,
+                     struct err *e)
+{
+    return err_set(e, ERR_BACKEND, "ref packs nothing (input %d)", index);
+}
+
+static bool ref_run(const struct backend *b, struct op_call *call, struct err *e)
+{
+    const struct op_node *node = call->node;
+    struct ref_args args = { .attr = &node->attr, .call = call };
+    double *at = call->scratch;
+    for (int i = 0; i < node->n_in; i++) {
+        const struct tensor *t = &call->in[i];
+        if (!node->in[i] || !t->data)
+            continue;
+        int64_t count = shape_count(t->shape);
+#pragma omp parallel for if (count > 1 << 14)
+        for (int64_t k = 0; k < count; k++)
+            at[k] = dtype_load(t->data, t->type, k);
+        args.in[i] = at;
+        at += doubles_of(t);
+    }
+    for (int i = 0; i < node->n_out; i++) {
+        args.out[i] = at;
+        at += doubles_of(&call->out[i]);
+    }
+    if (!functions[node->op](&args, e))
+        return err_add(e, "in %s", op_text(call->graph, node).s);
+    for (int i = 0; i < node->n_out; i++) {
+        const struct tensor *t = &call->out[i];
+        int64_t count = shape_count(t->shape);
+        if (!t->data) /* an output that nobody reads may have no memory */
+            continue;
+#pragma omp parallel for if (count > 1 << 14)
+        for (int64_t k = 0; k < count; k++)
+            dtype_store(t->data, t->type, k, args.out[i][k]);
+    }
+    return true;
+}
+
+static void ref_release(const struct backend *b, struct op_call *call)
+{
+}
+
+const struct backend *backend_ref(void)
+{
+    static const struct backend ref = {
+        .name = "ref", .can = ref_can, .prepare = ref_prepare, .pack = ref_pack, .run = ref_run, .release = ref_release,
+    };
+    return &ref;
+}
