@@ -136,6 +136,7 @@ def write_tensors(path, tensors, dtype=None, metadata=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: (v.to(dtype) if dtype and v.is_floating_point() else v).detach().contiguous().clone()
                for k, v in tensors.items()}, path, metadata=metadata or {"format": "pt"})
+    path.chmod(0o644)
 
 
 def digest(t):
