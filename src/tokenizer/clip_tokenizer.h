@@ -16,13 +16,14 @@
 #include "base/err.h"
 #include "base/progress.h"
 
-#define CLIP_TEXT_MAX_BYTES ((size_t)1 << 20)      /* the longest text that is encoded */
+#define CLIP_TEXT_MAX_BYTES ((size_t)1 << 16)      /* the longest text that is encoded: ordering marks is quadratic */
 #define CLIP_VOCABULARY_MAX 2000000                /* ids and merges of a vocabulary file */
 
 struct clip_tokenizer;
 
-/* Reads vocab.json and merges.txt of a folder, and tokenizer_config.json and special_tokens_map.json where they are there
- * (the start, end, padding and unknown tokens, model_max_length, added tokens).
+/* Reads a tokenizer folder as transformers does: tokenizer.json (its vocabulary, merges and added tokens) or, where it is not
+ * there, vocab.json and merges.txt; then tokenizer_config.json, special_tokens_map.json and added_tokens.json where they are
+ * there (the start, end, padding and unknown tokens, model_max_length, added tokens).
  * errors  ERR_MISSING, ERR_FORMAT, ERR_LIMIT, ERR_IO, ERR_NOMEM; the text names file and value. */
 MUST_USE struct clip_tokenizer *clip_tokenizer_open(const char *folder, struct err *e);
 /* Accepts NULL. */

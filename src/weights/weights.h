@@ -16,8 +16,8 @@
 #define WEIGHTS_HEADER_MAX_BYTES ((size_t)100000000)
 #define WEIGHTS_MAX_SHARDS 1024
 
-/* One tensor. Everything is borrowed from the struct weights and lives as long as it. data may be aligned to 1 byte only
- * if another program wrote the file so; files of limn (and of upstream's writer) align it to the type's size. */
+/* One tensor. Everything is borrowed from the struct weights and lives as long as it. data is aligned to its type: a
+ * tensor that its file has at an odd place (old writers did so) is copied when the file is opened. */
 struct weight {
     const char *name;
     enum dtype type;
@@ -31,8 +31,8 @@ struct weights;
  *  - a .safetensors file,
  *  - a *.safetensors.index.json, whose "weight_map" names the shards beside it,
  *  - or a folder: the first that is there of {diffusion_pytorch_model, model}.safetensors, their .safetensors.index.json,
- *    then {diffusion_pytorch_model, model}.fp16.safetensors and .safetensors.index.fp16.json.
- * All headers are read and checked; the tensors' bytes are not touched.
+ *    then {diffusion_pytorch_model, model}.fp16.safetensors, .safetensors.index.fp16.json, .fp16.safetensors.index.json.
+ * All headers are read and checked; the tensors' bytes are not touched (but those at odd places).
  * errors  ERR_MISSING (nothing there, or the index names what no shard has), ERR_FORMAT, ERR_LIMIT, ERR_TYPE, ERR_IO,
  *         ERR_NOMEM; the text names the file and, where there is one, the tensor. */
 MUST_USE struct weights *weights_open(const char *path, struct err *e);
@@ -62,7 +62,7 @@ size_t weight_bytes(const struct weight *t);
  * touched). `t` must come from `w`. */
 void weights_forget(const struct weights *w, const struct weight *t);
 
-/* ERR_FORMAT with the name and the index of the first NaN or infinity in t; integers always pass. About 10 GB/s. */
+/* ERR_FORMAT with the name and the index of the first NaN or infinity in t; integers always pass. As fast as memory is read. */
 MUST_USE bool weights_check_finite(const struct weight *t, struct err *e);
 
 /* ---- writing: one safetensors file, whole or not at all (base/file.h) ----
