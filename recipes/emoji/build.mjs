@@ -158,7 +158,13 @@ for (const [style, s] of Object.entries(styles)) {
         pictures = picturesOf(read(s.package + '/icons.json'), read(s.package + '/chars.json'), table,
             new Set(wrong[style] ?? []));
     }
-    fs.mkdirSync(path.join(options.out, style), { recursive: true });
+    const folder = path.join(options.out, style), mark = path.join(folder, 'made-with.json');
+    const how = JSON.stringify({ size: options.size, scale: s.scale, version: read(s.package + '/package.json').version });
+    if (!fs.existsSync(mark) || fs.readFileSync(mark, 'utf8') !== how) {
+        fs.rmSync(folder, { recursive: true, force: true });
+        fs.mkdirSync(folder, { recursive: true });
+        fs.writeFileSync(mark, how);
+    }
     for (const [code, concept] of all)
         if (pictures.has(code) && (options.symbols || concept.group !== 'symbols'))
             jobs.push({ style, scale: s.scale, concept, picture: pictures.get(code), held_back: s.held_back === true,
@@ -169,6 +175,7 @@ await renderAll(jobs, options);
 const lines = jobs.filter((j) => fs.existsSync(j.path)).map((j) => ({
     file_name: j.file_name, hexcode: j.concept.hexcode, style: j.style, group: j.concept.group,
     label_en: j.concept.label_en, label_zh: j.concept.label_zh, style_en: `${j.style} style`, style_zh: styles[j.style].zh,
+    article_en: j.concept.article_en, counter_zh: j.concept.counter_zh,
     tags_en: j.concept.tags_en, tags_zh: j.concept.tags_zh,
     text: `${j.concept.label_en.toLowerCase()}, ${j.style} style`,
     split: j.held_back || heldOut(j.concept.hexcode, j.style) ? 'held-out' : 'train',

@@ -12,16 +12,38 @@ const slug = (name) => name.normalize('NFD').replace(/[\u0300-\u036f]/g, '').toL
     .replace(/[’'.“”!,()]/g, '').replace(/&/g, ' and ').replace(/[^a-z0-9#*]+/g, '-').replace(/^-|-$/g, '');
 const squash = (name) => name.replace(/-/g, '');
 
+// "a", "an" or "": names of persons and places, lists ("person: blond hair"), plurals and stuff take none.
+const STUFF = /(^| )(bread|rice|cheese|bacon|butter|honey|salt|water|fog|wind|money|fire|jeans|scissors|hair|food|luggage|music|mail|equipment|sake|garlic|chocolate|ice|popcorn|dna|broccoli|sushi|oden|curry|spaghetti|tofu|ice cream|soccer|tennis|badminton|golf|volleyball|basketball|cricket|hockey|lacrosse|football|baseball|rugby|yarn|thread|soap|tea|milk|boxing|fencing|camping|skiing)$/;
+export function articleOf(label) {
+    const head = label.split(/ (?:with|of|in|on|without|holding|showing|savoring|at|from|behind) /)[0];
+    const last = head.split(' ').pop();
+    if (/[A-Z]/.test(label.replace(/\b(OK|CD|DVD|ATM|TV|DNA|T-Rex|T-shirt|X-ray|RV|SUV)\b/g, '')) || /[:,]/.test(label))
+        return '';
+    if (/s$/.test(last) && !/(’s|ss|us|is|as|os|lens)$/.test(last))
+        return '';
+    if (/^(men|women|people|children|two|three|cooked|see-no|hear-no|speak-no)\b/.test(label) || /(men|women|people|children|mice|teeth|feet)$/.test(last))
+        return '';
+    if (STUFF.test(head.toLowerCase()))
+        return '';
+    return /^(OK|ATM|X-ray|RV|SUV|hourglass|[aeio]|u(?!ni|ti|se|kr))/.test(label) ? 'an' : 'a';
+}
+
+// The subgroups of emojibase-data whose members are counted with 只 in Chinese: animals.
+const ANIMALS = /^animal-(mammal|bird|amphibian|reptile|marine|bug)$/;
+
 // read(path) gives a parsed JSON file of the installed packages, or undefined.
-// Returns a Map: code -> { hexcode, order, group, label_en, label_zh, tags_en, tags_zh }, in Unicode's order.
+// Returns a Map: code -> { hexcode, order, group, label_en, label_zh, tags_en, tags_zh, article_en, counter_zh },
+// in Unicode's order.
 export function concepts(read) {
     const zh = new Map(read('emojibase-data/zh/data.json').map((x) => [x.hexcode, x]));
+    const subgroups = read('emojibase-data/meta/groups.json').subgroups;
     const all = read('emojibase-data/en/data.json')
         .filter((x) => x.group !== undefined && !NEVER.has(x.group) && zh.has(x.hexcode))
         .sort((a, b) => a.order - b.order);
     return new Map(all.map((x) => [plainCode(x.hexcode), {
-        hexcode: plainCode(x.hexcode), full: x.hexcode, group: GROUPS[x.group],
+        hexcode: plainCode(x.hexcode), group: GROUPS[x.group],
         label_en: x.label, label_zh: zh.get(x.hexcode).label,
+        article_en: articleOf(x.label), counter_zh: ANIMALS.test(subgroups[x.subgroup]) ? '只' : '个',
         tags_en: x.tags ?? [], tags_zh: zh.get(x.hexcode).tags ?? [],
     }]));
 }

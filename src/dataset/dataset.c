@@ -115,9 +115,16 @@ static bool number_concepts(struct dataset *d, uint32_t *order, struct err *e)
         for (size_t i = from; i < to; i++)
             order[d->by_concept[i]] = first;
     }
-    for (size_t i = 0; i < d->count; i++)
-        if (*p[i].hexcode)
-            p[i].concept_index = order[i] == i ? d->concepts++ : p[order[i]].concept_index;
+    for (size_t i = 0; i < d->count; i++) {
+        if (!*p[i].hexcode)
+            continue;
+        if (order[i] == i) {
+            p[i].concept_index = d->concepts;
+            d->first_of_concept[d->concepts++] = (uint32_t)i;
+        } else {
+            p[i].concept_index = p[order[i]].concept_index;
+        }
+    }
     return true;
 }
 
@@ -144,7 +151,8 @@ static bool make_indices(struct dataset *d, struct err *e)
 {
     uint32_t *scratch = mem_zeroed(d->count, sizeof *scratch);
     d->by_concept = mem_zeroed(d->count, sizeof *d->by_concept);
-    if (!scratch || !d->by_concept) {
+    d->first_of_concept = mem_zeroed(d->count, sizeof *d->first_of_concept);
+    if (!scratch || !d->by_concept || !d->first_of_concept) {
         mem_free(scratch);
         return err_nomem(e, "the index of a dataset");
     }
@@ -180,6 +188,7 @@ void dataset_free(struct dataset *d)
         for (int i = 0; i <= d->styles; i++)
             mem_free(d->split[held][i]);
     mem_free(d->by_concept);
+    mem_free(d->first_of_concept);
     mem_free(d->pictures);
     strings_release(&d->strings);
     mem_free(d);
@@ -234,16 +243,9 @@ long dataset_find(const struct dataset *d, const char *hexcode, const char *styl
 
 long dataset_at(const struct dataset *d, int concept_index, int style_index)
 {
-    size_t n;
-    if (concept_index < 0 || style_index < 0 || style_index >= d->styles)
+    if (concept_index < 0 || concept_index >= d->concepts || style_index < 0 || style_index >= d->styles)
         return -1;
-    for (int held = 0; held < 2; held++) {
-        const uint32_t *list = dataset_split(d, held, style_index, &n);
-        for (size_t i = 0; i < n; i++)
-            if (d->pictures[list[i]].concept_index == concept_index)
-                return (long)list[i];
-    }
-    return -1;
+    return dataset_find(d, d->pictures[d->first_of_concept[concept_index]].hexcode, d->style_names[style_index]);
 }
 
 const uint32_t *dataset_split(const struct dataset *d, bool held_out, int style_index, size_t *count)

@@ -70,7 +70,8 @@ uint64_t dataset_fingerprint(const struct dataset *d);
 int dataset_size_px(const struct dataset *d); /* 0 before dataset_load */
 /* [size, size, 4] premultiplied, borrowed. Only after dataset_load. */
 const uint8_t *dataset_pixels(const struct dataset *d, size_t i);
-/* The picture over a background 0xRRGGBB, resized by area: out[size_px, size_px, 3]. */
-void dataset_read(const struct dataset *d, size_t i, int size_px, uint32_t background, uint8_t *out);
+/* The picture over a background 0xRRGGBB, resized by area: out[size_px, size_px, 3]. errors  ERR_NOMEM. */
+MUST_USE bool dataset_read(const struct dataset *d, size_t i, int size_px, uint32_t background, uint8_t *out,
+                           struct err *e);
 
 #endif

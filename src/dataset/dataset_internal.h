@@ -27,6 +27,7 @@ struct dataset {
     int concepts, styles;
     const char *style_names[DATASET_MAX_STYLES];
     uint32_t *by_concept; /* picture numbers in order of (hexcode, style): count of them */
+    uint32_t *first_of_concept; /* a picture of each concept */
     /* Picture numbers, ascending: [held_out][0] of all styles, [held_out][1 + style_index] of one. */
     uint32_t *split[2][1 + DATASET_MAX_STYLES];
     size_t split_count[2][1 + DATASET_MAX_STYLES];

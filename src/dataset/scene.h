@@ -71,8 +71,10 @@ MUST_USE bool scene_choose(const struct dataset *d, const struct scene_options *
  *   pair    "a cat on the left, a dog on the right, 3d style"    "左边是一只猫，右边是一只狗，3D风格" */
 void scene_caption(const struct dataset *d, const struct scene_facts *facts, char *caption);
 
-/* Paints facts: rgb[size_px, size_px, 3] u8, rows top down. The dataset must be loaded. */
-void scene_paint(const struct dataset *d, const struct scene_facts *facts, int size_px, uint8_t *rgb);
+/* Paints facts: rgb[size_px, size_px, 3] u8, rows top down. The dataset must be loaded.
+ * errors  ERR_NOMEM. */
+MUST_USE bool scene_paint(const struct dataset *d, const struct scene_facts *facts, int size_px, uint8_t *rgb,
+                          struct err *e);
 
 /* Where picture `which` (0 or 1) lies on a canvas of size_px: a square, inside the canvas. */
 struct scene_box {
