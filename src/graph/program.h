@@ -5,6 +5,7 @@
 #ifndef LIMN_GRAPH_PROGRAM_H
 #define LIMN_GRAPH_PROGRAM_H
 
+#include "base/text.h"
 #include "graph/backend.h"
 
 struct program;
@@ -29,8 +30,7 @@ MUST_USE bool program_bind_weight(struct program *p, const char *name, const str
                                   struct err *e);
 /* Borrowed until the next program_run returns. */
 MUST_USE bool program_set_input(struct program *p, const char *name, const void *data, struct err *e);
-/* Checks that everything is bound, then runs. A stop asked for (base/progress.h) ends it with ERR_STOPPED between ops
- * if stoppable. */
+/* Checks that everything is bound, then runs every op once. */
 MUST_USE bool program_run(struct program *p, struct err *e);
 /* The bytes of a value marked graph_output, valid until the next run. */
 const void *program_output(const struct program *p, struct value v);
