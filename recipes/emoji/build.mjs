@@ -140,7 +140,7 @@ const read = (file) => {
     return fs.existsSync(p) ? JSON.parse(fs.readFileSync(p, 'utf8')) : undefined;
 };
 const styles = JSON.parse(fs.readFileSync(path.join(here, 'styles.json'), 'utf8'));
-const wrong = JSON.parse(fs.readFileSync(path.join(here, 'wrong-names.json'), 'utf8'));
+const corrections = JSON.parse(fs.readFileSync(path.join(here, 'corrections.json'), 'utf8'));
 const all = concepts(read);
 const table = { ...nameTable(read, all), codes: all };
 
@@ -156,10 +156,12 @@ for (const [style, s] of Object.entries(styles)) {
             .filter(([code]) => all.has(code)));
     } else {
         pictures = picturesOf(read(s.package + '/icons.json'), read(s.package + '/chars.json'), table,
-            new Set(wrong[style] ?? []));
+            corrections[style] ?? {});
     }
     const folder = path.join(options.out, style), mark = path.join(folder, 'made-with.json');
-    const how = JSON.stringify({ size: options.size, scale: s.scale, version: read(s.package + '/package.json').version });
+    const names = [...pictures].map(([code, p]) => `${code} ${p.name}`).sort().join('\n');
+    const how = JSON.stringify({ size: options.size, scale: s.scale, version: read(s.package + '/package.json').version,
+        names: createHash('sha256').update(names).digest('hex') });
     if (!fs.existsSync(mark) || fs.readFileSync(mark, 'utf8') !== how) {
         fs.rmSync(folder, { recursive: true, force: true });
         fs.mkdirSync(folder, { recursive: true });

@@ -28,7 +28,8 @@ export function articleOf(label) {
     return /^(OK|ATM|X-ray|RV|SUV|hourglass|[aeio]|u(?!ni|ti|se|kr))/.test(label) ? 'an' : 'a';
 }
 
-// The subgroups of emojibase-data whose members are counted with 只 in Chinese: animals.
+// The subgroups of emojibase-data whose members are counted with 只 in Chinese: animals. Faces are not counted: their
+// Chinese labels are mostly doings (大笑).
 const ANIMALS = /^animal-(mammal|bird|amphibian|reptile|marine|bug)$/;
 
 // read(path) gives a parsed JSON file of the installed packages, or undefined.
@@ -43,7 +44,7 @@ export function concepts(read) {
     return new Map(all.map((x) => [plainCode(x.hexcode), {
         hexcode: plainCode(x.hexcode), group: GROUPS[x.group],
         label_en: x.label, label_zh: zh.get(x.hexcode).label,
-        article_en: articleOf(x.label), counter_zh: ANIMALS.test(subgroups[x.subgroup]) ? '只' : '个',
+        article_en: articleOf(x.label), counter_zh: GROUPS[x.group] === 'smileys' ? '' : ANIMALS.test(subgroups[x.subgroup]) ? '只' : '个',
         tags_en: x.tags ?? [], tags_zh: zh.get(x.hexcode).tags ?? [],
     }]));
 }
@@ -74,12 +75,13 @@ export function nameTable(read, all) {
 }
 
 // The pictures of one iconify set. Returns a Map: code -> { name, rank, body, width, height, flip }.
-export function picturesOf(set, chars, table, wrong) {
+// `corrections`: names that mean something else in this set: the code, or null where the picture shows no concept.
+export function picturesOf(set, chars, table, corrections) {
     const found = new Map();
     const offer = (code, rank, name) => {
         const alias = set.aliases?.[name];
         const icon = set.icons[alias ? alias.parent : name];
-        if (!icon || wrong.has(name))
+        if (!icon)
             return;
         // A picture under its own name before an alias, and before one that the set has withdrawn.
         const cost = rank * 4 + (alias ? 1 : 0) + (icon.hidden ? 2 : 0);
@@ -87,10 +89,15 @@ export function picturesOf(set, chars, table, wrong) {
             found.set(code, { cost, rank, name, body: icon.body, flip: alias?.hFlip === true,
                 width: icon.width ?? set.width, height: icon.height ?? set.height });
     };
+    for (const [name, code] of Object.entries(corrections))
+        if (code)
+            offer(code, -2, name);
     for (const [code, name] of Object.entries(chars ?? {}))
         if (table.codes.has(plainCode(code)))
             offer(plainCode(code), -1, name);
     for (const name of [...Object.keys(set.icons), ...Object.keys(set.aliases ?? {})]) {
+        if (name in corrections)
+            continue;
         // streamline numbers its variants: "man-pilot-2"
         for (const as of [name, name.replace(/-\d$/, '')]) {
             const hit = table.exact.get(as) ?? table.squashed.get(squash(as));

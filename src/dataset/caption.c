@@ -61,8 +61,8 @@ static void add_tags(struct say *w, const char *comma)
     for (int from = 0; how_many > 0 && p->tag_count[l] > 0; how_many--) {
         /* From a random place on, so that the two are different. */
         int i = from + (int)pick(w, (uint32_t)p->tag_count[l]);
-        while (i < p->tag_count[l] && strstr(p->label[l], p->tags[l][i]))
-            i++;
+        while (i < p->tag_count[l] && (strlen(p->tags[l][i]) < 2 || strstr(p->label[l], p->tags[l][i])))
+            i++; /* one letter says nothing */
         if (i >= p->tag_count[l])
             return;
         add(w, comma);
