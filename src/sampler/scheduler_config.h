@@ -25,7 +25,7 @@ enum prediction { PREDICTION_EPSILON, PREDICTION_V, PREDICTION_SAMPLE };
 
 enum beta_schedule { BETAS_LINEAR, BETAS_SCALED_LINEAR, BETAS_SQUAREDCOS, BETAS_EXP };
 enum timestep_spacing { SPACING_LEADING, SPACING_LINSPACE, SPACING_TRAILING };
-enum sigma_spacing { SIGMAS_PLAIN, SIGMAS_KARRAS, SIGMAS_EXPONENTIAL };
+enum sigma_spacing { SIGMAS_PLAIN, SIGMAS_KARRAS, SIGMAS_EXPONENTIAL, SIGMAS_BETA };
 enum dpm_algorithm { DPM_PLUS, DPM_PLAIN, DPM_SDE_PLUS, DPM_SDE_PLAIN };
 enum solver_type { SOLVER_MIDPOINT, SOLVER_HEUN, SOLVER_BH1, SOLVER_BH2 };
 
@@ -70,7 +70,7 @@ struct scheduler_config {
 };
 
 /* Reads the file at `path`. On success release with scheduler_config_release.
- * errors  ERR_IO, ERR_FORMAT; ERR_ARG-like texts name file, key and value: ERR_FORMAT for a value of the wrong kind or an
+ * errors  ERR_IO; texts name file, key and value: ERR_FORMAT for a value of the wrong kind, a contradiction or an
  *         unknown word, ERR_MISSING if there is no _class_name, ERR_TYPE for a class or a process we do not run. */
 MUST_USE bool scheduler_config_read(struct scheduler_config *c, const char *path, struct err *e);
 /* The same from parsed JSON; `where` names it in errors. */
