@@ -1,4 +1,5 @@
-/* The commands of limn. commands.c lists them in the order of help; adding one is a line here and a line there. */
+/* The commands of limn. commands.c lists them in the order of help; adding one is a line here and a line
+ * there. */
 #ifndef LIMN_CLI_COMMANDS_H
 #define LIMN_CLI_COMMANDS_H
 
@@ -15,22 +16,32 @@ extern const struct command command_completion;
 /* A table of commands that ends in NULL. */
 extern const struct command *const commands[];
 
-/* Runs the program: argv[0] is its name. Returns the exit status: 0 good, 1 failed, 2 wrong usage, 130 stopped by the
- * user. Errors go to stderr as "limn: <text>". */
+/* Runs the program: argv[0] is its name. Returns the exit status: 0 good, 1 failed, 2 wrong usage, 130
+ * stopped by the user. Errors go to stderr as "limn: <text>". */
 int cli_main(int argc, char **argv);
 /* The same over another table of commands. */
 int cli_run(const struct command *const *table, int argc, const char *const *argv);
 
-/* Rows that several commands have, so that they read the same everywhere; `type` is the arguments struct, which has a
- * member of the row's name: int64_t threads, bool quiet, bool json, bool plan. */
-#define OPTION_ROW_THREADS(type)                                                                                   \
-    { "threads", 't', OPTION_INT, offsetof(type, threads), "0", .min = 1, .max = 1024, .value = "N",              \
-      .help = "processor threads", .initial_help = "all cores" }
-#define OPTION_ROW_QUIET(type)                                                                                     \
-    { "quiet", 'q', OPTION_FLAG, offsetof(type, quiet), .help = "no progress and no picture in the terminal" }
-#define OPTION_ROW_JSON(type)                                                                                      \
-    { "json", 0, OPTION_FLAG, offsetof(type, json), .help = "one JSON line of facts on stdout" }
-#define OPTION_ROW_PLAN(type)                                                                                      \
-    { "plan", 0, OPTION_FLAG, offsetof(type, plan), .help = "print the planned memory by kind before the work" }
+/* Rows that several commands have, so that they read the same everywhere; `type` is the arguments struct,
+ * which has a member of the row's name: int64_t threads, bool quiet, bool json, bool plan. */
+#define OPTION_ROW_THREADS(type)                                                                             \
+    {                                                                                                        \
+        "threads", 't', OPTION_INT, offsetof(type, threads), "0",                                            \
+            .min = 1, .max = 1024, .value = "N", .help = "processor threads", .initial_help = "all cores"    \
+    }
+#define OPTION_ROW_QUIET(type)                                                                               \
+    {                                                                                                        \
+        "quiet", 'q', OPTION_FLAG, offsetof(type, quiet),                                                    \
+            .help = "no progress and no picture in the terminal"                                             \
+    }
+#define OPTION_ROW_JSON(type)                                                                                \
+    {                                                                                                        \
+        "json", 0, OPTION_FLAG, offsetof(type, json), .help = "one JSON line of facts on stdout"             \
+    }
+#define OPTION_ROW_PLAN(type)                                                                                \
+    {                                                                                                        \
+        "plan", 0, OPTION_FLAG, offsetof(type, plan),                                                        \
+            .help = "print the planned memory by kind before the work"                                       \
+    }
 
 #endif

@@ -83,18 +83,20 @@ void image_to_unit(float *x, const struct image *image, enum image_layout layout
                 2 * ((float)image->pixels[i * (size_t)image->channels + (size_t)c] / 255) - 1;
 }
 
-bool image_crop(struct image *out, const struct image *from, int x, int y, int width, int height, struct err *e)
+bool image_crop(struct image *out, const struct image *from, int x, int y, int width, int height,
+                struct err *e)
 {
     *out = (struct image){ 0 };
     if (x < 0 || y < 0 || width < 1 || height < 1 || width > from->width - x || height > from->height - y)
-        return err_set(e, ERR_ARG, "a cut of %dx%d at (%d, %d) does not lie inside %dx%d", width, height, x, y,
-                       from->width, from->height);
+        return err_set(e, ERR_ARG, "a cut of %dx%d at (%d, %d) does not lie inside %dx%d", width, height, x,
+                       y, from->width, from->height);
     if (!image_make(out, width, height, from->channels, e))
         return false;
     size_t row = (size_t)width * (size_t)from->channels;
     for (int i = 0; i < height; i++)
         memcpy(out->pixels + (size_t)i * row,
-               from->pixels + ((size_t)(y + i) * (size_t)from->width + (size_t)x) * (size_t)from->channels, row);
+               from->pixels + ((size_t)(y + i) * (size_t)from->width + (size_t)x) * (size_t)from->channels,
+               row);
     return true;
 }
 
@@ -135,8 +137,9 @@ void image_paste(struct image *onto, const struct image *from, int x, int y)
     size_t c = (size_t)onto->channels, d = (size_t)from->channels;
     for (int j = y0; j < y1; j++)
         for (int i = x0; i < x1; i++)
-            pixel_over(onto->pixels + ((size_t)(y + j) * (size_t)onto->width + (size_t)(x + i)) * c, onto->channels,
-                       from->pixels + ((size_t)j * (size_t)from->width + (size_t)i) * d, from->channels);
+            pixel_over(onto->pixels + ((size_t)(y + j) * (size_t)onto->width + (size_t)(x + i)) * c,
+                       onto->channels, from->pixels + ((size_t)j * (size_t)from->width + (size_t)i) * d,
+                       from->channels);
 }
 
 bool image_grid(struct image *out, const struct image *images, size_t count, int columns, int gap,
@@ -144,7 +147,8 @@ bool image_grid(struct image *out, const struct image *images, size_t count, int
 {
     *out = (struct image){ 0 };
     if (count == 0 || columns < 1 || gap < 0 || gap > IMAGE_MAX_SIDE)
-        return err_set(e, ERR_ARG, "a sheet of %zu pictures in %d columns with a gap of %d", count, columns, gap);
+        return err_set(e, ERR_ARG, "a sheet of %zu pictures in %d columns with a gap of %d", count, columns,
+                       gap);
     if ((size_t)columns > count)
         columns = (int)count;
     int64_t width = 0, height = 0, rows = (int64_t)(count / (size_t)columns) + (count % (size_t)columns != 0);

@@ -34,7 +34,8 @@ bool image_init(struct err *e)
     return started || err_set(e, ERR_BACKEND, "libvips does not start");
 }
 
-/* libvips keeps its reasons in one buffer for all threads: the text may hold another thread's lines, the code does not. */
+/* libvips keeps its reasons in one buffer for all threads: the text may hold another thread's lines, the code
+ * does not. */
 static bool vips_refuses(struct err *e, enum err_code code, const char *what, const char *where)
 {
     char reason[300];
@@ -92,8 +93,8 @@ static bool to_srgb(VipsImage **image, enum image_alpha alpha, uint32_t backgrou
     return step(image, vips_cast(*image, &next, VIPS_FORMAT_UCHAR, NULL), next);
 }
 
-bool image_decode(struct image *out, const void *data, size_t bytes, const char *where, enum image_alpha alpha,
-                  uint32_t background, struct err *e)
+bool image_decode(struct image *out, const void *data, size_t bytes, const char *where,
+                  enum image_alpha alpha, uint32_t background, struct err *e)
 {
     *out = (struct image){ 0 };
     if (!image_init(e))
@@ -106,8 +107,8 @@ bool image_decode(struct image *out, const void *data, size_t bytes, const char 
     if (width < 1 || height < 1 || width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE ||
         (int64_t)width * height > IMAGE_MAX_PIXELS) {
         g_object_unref(image);
-        return err_set(e, ERR_LIMIT, "%s: a picture of %dx%d; at most %d a side and %lld pixels are read", where,
-                       width, height, IMAGE_MAX_SIDE, (long long)IMAGE_MAX_PIXELS);
+        return err_set(e, ERR_LIMIT, "%s: a picture of %dx%d; at most %d a side and %lld pixels are read",
+                       where, width, height, IMAGE_MAX_SIDE, (long long)IMAGE_MAX_PIXELS);
     }
     if (!to_srgb(&image, alpha, background))
         return vips_refuses(e, ERR_FORMAT, "the picture is broken", where);
@@ -134,7 +135,8 @@ bool image_decode(struct image *out, const void *data, size_t bytes, const char 
     return good;
 }
 
-bool image_load(struct image *out, const char *path, enum image_alpha alpha, uint32_t background, struct err *e)
+bool image_load(struct image *out, const char *path, enum image_alpha alpha, uint32_t background,
+                struct err *e)
 {
     *out = (struct image){ 0 };
     char *data;
@@ -152,8 +154,8 @@ bool image_encode_png(const struct image *image, const struct image_text *texts,
     *data = NULL;
     if (!image_init(e))
         return false;
-    VipsImage *raw = vips_image_new_from_memory(image->pixels, image_bytes(image), image->width, image->height,
-                                                image->channels, VIPS_FORMAT_UCHAR);
+    VipsImage *raw = vips_image_new_from_memory(image->pixels, image_bytes(image), image->width,
+                                                image->height, image->channels, VIPS_FORMAT_UCHAR);
     VipsImage *named = NULL;
     void *plain = NULL;
     size_t plain_bytes = 0;

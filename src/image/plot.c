@@ -9,7 +9,8 @@
 enum { WIDTH = 960, HEIGHT = 540, MARGIN = 14, TICK = 5, TICKS_MAX = 64, LEGEND_MAX = 8 };
 static const double CELL = 1.8, TITLE_CELL = 2.2;
 static const uint32_t INK = 0x333A44, GRID = 0xE3E7EC, AXIS = 0x8A94A0;
-static const uint32_t colours[] = { 0x2563C9, 0xD9480F, 0x2B8A3E, 0x9C36B5, 0x0B7285, 0xC2255C, 0x846A00, 0x495057 };
+static const uint32_t colours[] = { 0x2563C9, 0xD9480F, 0x2B8A3E, 0x9C36B5,
+                                    0x0B7285, 0xC2255C, 0x846A00, 0x495057 };
 
 /* An axis maps [low, high] of its values (their log10 if `log`) to pixels [from, to]. */
 struct axis {
@@ -108,8 +109,8 @@ static void find_range(struct axis *a, const struct plot *plot, bool is_y)
     a->high = high;
 }
 
-/* Joins the points. Within one column of pixels only the first, lowest, highest and last are drawn: a million steps look
- * the same and cost no more than the picture is wide. */
+/* Joins the points. Within one column of pixels only the first, lowest, highest and last are drawn: a million
+ * steps look the same and cost no more than the picture is wide. */
 struct pen {
     struct ink *ink;
     double radius, x, y; /* the point before */
@@ -147,8 +148,8 @@ static void pen_point(struct pen *p, double x, double y)
     p->last_y = y;
 }
 
-static void draw_line(struct ink *ink, const struct plot_series *s, const struct axis *x, const struct axis *y,
-                      double smooth, double radius)
+static void draw_line(struct ink *ink, const struct plot_series *s, const struct axis *x,
+                      const struct axis *y, double smooth, double radius)
 {
     struct pen pen = { .ink = ink, .radius = radius };
     double mean = 0, weight = 0; /* the mean so far is mean / weight: early points are not pulled towards 0 */
@@ -190,10 +191,11 @@ static void draw_axes(struct ink *ink, struct image *out, const struct plot *plo
         ink_text(ink, x->from - TICK - 5 - ink_text_width(y->label[i], CELL), pixel(y, y->at[i]) - high / 2,
                  y->label[i], CELL, false);
     if (plot->x_label)
-        ink_text(ink, (x->from + x->to - ink_text_width(plot->x_label, CELL)) / 2, ink->height - MARGIN - high,
-                 plot->x_label, CELL, false);
+        ink_text(ink, (x->from + x->to - ink_text_width(plot->x_label, CELL)) / 2,
+                 ink->height - MARGIN - high, plot->x_label, CELL, false);
     if (plot->y_label)
-        ink_text(ink, MARGIN, (y->from + y->to + ink_text_width(plot->y_label, CELL)) / 2, plot->y_label, CELL, true);
+        ink_text(ink, MARGIN, (y->from + y->to + ink_text_width(plot->y_label, CELL)) / 2, plot->y_label,
+                 CELL, true);
     if (plot->title)
         ink_text(ink, (x->from + x->to - ink_text_width(plot->title, TITLE_CELL)) / 2, MARGIN, plot->title,
                  TITLE_CELL, false);
@@ -245,7 +247,8 @@ bool plot_draw(struct image *out, const struct plot *plot, struct err *e)
     if (y.log)
         log_ticks(&y);
     if (y.ticks < 2) { /* a log axis shorter than from 2 to 5 has no room for more: mark plain values */
-        struct axis plain = { .low = y.log ? pow(10, y.low) : y.low, .high = y.log ? pow(10, y.high) : y.high };
+        struct axis plain = { .low = y.log ? pow(10, y.low) : y.low,
+                              .high = y.log ? pow(10, y.high) : y.high };
         linear_ticks(&plain, (int)fmax(2, (y.from - y.to) / 55));
         y.ticks = plain.ticks;
         memcpy(y.at, plain.at, sizeof y.at);

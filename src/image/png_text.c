@@ -52,8 +52,8 @@ static bool key_good(const char *key)
     return true;
 }
 
-/* Bytes of a text's chunk: tEXt is key, 0, value; iTXt is key, 0, compressed 0, method 0, language "", 0, translated
- * key "", 0, value. */
+/* Bytes of a text's chunk: tEXt is key, 0, value; iTXt is key, 0, compressed 0, method 0, language "", 0,
+ * translated key "", 0, value. */
 static size_t chunk_bytes(const struct image_text *t)
 {
     return CHUNK_FRAME + strlen(t->key) + (ascii(t->value) ? 1 : 5) + strlen(t->value);
@@ -71,20 +71,21 @@ static uint8_t *put_chunk(uint8_t *p, const struct image_text *t)
     return p + whole;
 }
 
-bool png_text_insert(const uint8_t *png, size_t bytes, const struct image_text *texts, size_t count, uint8_t **out,
-                     size_t *out_bytes, struct err *e)
+bool png_text_insert(const uint8_t *png, size_t bytes, const struct image_text *texts, size_t count,
+                     uint8_t **out, size_t *out_bytes, struct err *e)
 {
     size_t more = 0;
     for (size_t i = 0; i < count; i++) {
         if (!key_good(texts[i].key))
-            return err_set(e, ERR_ARG, "the key of a PNG text must be 1 to 79 printable ASCII characters: %.100s",
+            return err_set(e, ERR_ARG,
+                           "the key of a PNG text must be 1 to 79 printable ASCII characters: %.100s",
                            texts[i].key);
         if (!utf8_valid(texts[i].value, strlen(texts[i].value)))
             return err_set(e, ERR_ARG, "the PNG text %s is not valid UTF-8", texts[i].key);
         more += chunk_bytes(&texts[i]);
         if (more > PNG_TEXT_MAX_BYTES)
-            return err_set(e, ERR_LIMIT, "the PNG text %s: all texts together may have %zu bytes", texts[i].key,
-                           PNG_TEXT_MAX_BYTES);
+            return err_set(e, ERR_LIMIT, "the PNG text %s: all texts together may have %zu bytes",
+                           texts[i].key, PNG_TEXT_MAX_BYTES);
     }
     if (bytes < SIGNATURE + HEADER_CHUNK || memcmp(png, signature, SIGNATURE) != 0)
         return err_set(e, ERR_BACKEND, "the PNG encoder gave no PNG");
@@ -113,7 +114,8 @@ static char *from_latin1(const uint8_t *p, size_t bytes, struct err *e)
 }
 
 /* An iTXt value behind the key's 0: flag, method, language, translated key, text. */
-static char *from_international(const uint8_t *p, size_t bytes, const char *where, const char *key, struct err *e)
+static char *from_international(const uint8_t *p, size_t bytes, const char *where, const char *key,
+                                struct err *e)
 {
     struct bytes b = bytes_of(p, bytes);
     bool compressed = bytes_u8(&b) != 0;

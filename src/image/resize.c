@@ -1,12 +1,14 @@
-/* Resizing by weighted sums, rows first, then columns, in f32. Our own and not libvips' so that a shrinking filter is
- * widened exactly as Pillow's (what diffusers feeds its models with) and the area mean is exact for every size. */
+/* Resizing by weighted sums, rows first, then columns, in f32. Our own and not libvips' so that a shrinking
+ * filter is widened exactly as Pillow's (what diffusers feeds its models with) and the area mean is exact for
+ * every size. */
 #include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "image/image.h"
 
-/* For each of `count` outputs: weights[i * most ..] of inputs first[i] .. first[i] + taps[i] - 1; they sum to 1. */
+/* For each of `count` outputs: weights[i * most ..] of inputs first[i] .. first[i] + taps[i] - 1; they sum
+ * to 1. */
 struct taps {
     int *first, *taps;
     float *weights;
@@ -66,7 +68,8 @@ static bool taps_init(struct taps *t, int in, int out, enum image_filter filter,
     return true;
 }
 
-/* row[width * channels] += w * a row of pixels; colours are multiplied by alpha here and divided by it at the end. */
+/* row[width * channels] += w * a row of pixels; colours are multiplied by alpha here and divided by it at the
+ * end. */
 static void add_row(float *restrict row, const uint8_t *restrict pixels, int width, int channels, float w)
 {
     if (channels == 3) {
@@ -87,8 +90,8 @@ static uint8_t to_u8(float v)
     return (uint8_t)nearbyintf(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-bool image_resize(struct image *out, const struct image *from, int width, int height, enum image_filter filter,
-                  struct err *e)
+bool image_resize(struct image *out, const struct image *from, int width, int height,
+                  enum image_filter filter, struct err *e)
 {
     if (!image_make(out, width, height, from->channels, e))
         return false;
@@ -116,7 +119,8 @@ bool image_resize(struct image *out, const struct image *from, int width, int he
                     down.weights[(size_t)y * (size_t)down.most + (size_t)k]);
         uint8_t *p = out->pixels + (size_t)y * (size_t)width * c;
         for (int x = 0; x < width; x++, p += c) {
-            const float *w = across.weights + (size_t)x * (size_t)across.most, *in = row + (size_t)across.first[x] * c;
+            const float *w = across.weights + (size_t)x * (size_t)across.most,
+                        *in = row + (size_t)across.first[x] * c;
             float sum[4] = { 0 };
             for (int k = 0; k < across.taps[x]; k++, in += c)
                 for (size_t j = 0; j < c; j++)

@@ -76,11 +76,13 @@ bool image_terminal_text(struct text *out, const struct image *image, char *cons
     if (known)
         chafa_canvas_config_set_cell_geometry(config, cell_width, cell_height);
     ChafaSymbolMap *symbols = chafa_symbol_map_new();
-    chafa_symbol_map_add_by_tags(symbols, speaks_utf8(environment) ? CHAFA_SYMBOL_TAG_BLOCK | CHAFA_SYMBOL_TAG_SPACE
-                                                                   : CHAFA_SYMBOL_TAG_ASCII);
+    chafa_symbol_map_add_by_tags(symbols, speaks_utf8(environment)
+                                              ? CHAFA_SYMBOL_TAG_BLOCK | CHAFA_SYMBOL_TAG_SPACE
+                                              : CHAFA_SYMBOL_TAG_ASCII);
     chafa_canvas_config_set_symbol_map(config, symbols);
     ChafaCanvas *canvas = chafa_canvas_new(config);
-    chafa_canvas_draw_all_pixels(canvas, image->channels == 4 ? CHAFA_PIXEL_RGBA8_UNASSOCIATED : CHAFA_PIXEL_RGB8,
+    chafa_canvas_draw_all_pixels(canvas,
+                                 image->channels == 4 ? CHAFA_PIXEL_RGBA8_UNASSOCIATED : CHAFA_PIXEL_RGB8,
                                  image->pixels, image->width, image->height, image->width * image->channels);
     GString *print = chafa_canvas_print(canvas, info);
     text_add_bytes(out, print->str, print->len);
@@ -105,8 +107,8 @@ bool image_show(const struct image *image, int columns, struct err *e)
         columns = size.ws_col;
     struct text text;
     text_init(&text, (size_t)64 << 20);
-    bool good = image_terminal_text(&text, image, environ, columns, size.ws_row - 2, size.ws_xpixel / size.ws_col,
-                                    size.ws_ypixel / size.ws_row, e);
+    bool good = image_terminal_text(&text, image, environ, columns, size.ws_row - 2,
+                                    size.ws_xpixel / size.ws_col, size.ws_ypixel / size.ws_row, e);
     if (good && text.length) {
         fwrite(text.s, 1, text.length, f);
         fflush(f);

@@ -1,0 +1,9 @@
+#include "cli/commands.h"
+
+/* In the order of help. */
+const struct command *const commands[] = {
+    &command_help,
+    &command_version,
+    &command_completion,
+    NULL,
+};
