@@ -1,0 +1,61 @@
+/* The scope in which a model writes its graph: which graph, in which type, and where its weights come from. */
+#ifndef LIMN_MODEL_LAYER_NET_H
+#define LIMN_MODEL_LAYER_NET_H
+
+#include "base/progress.h"
+#include "graph/graph.h"
+#include "graph/ops.h"
+#include "graph/program.h"
+#include "weights/weights.h"
+
+/* How a weight begins when a model is trained from nothing. */
+enum init {
+    INIT_FAN_IN, /* uniform in +-1/sqrt(fan in): PyTorch's default for linear and conv layers and their biases */
+    INIT_ZEROS,
+    INIT_ONES,
+    INIT_NORMAL, /* mean 0, standard deviation `scale` */
+};
+
+/* A weight that a model asked for. */
+struct param {
+    const char *name;  /* "unet/conv_in.weight": part and the file's name; owned by the list */
+    struct shape shape;
+    enum init init;
+    double scale;      /* INIT_FAN_IN: 1/sqrt(fan in); INIT_NORMAL: the deviation */
+    bool decay;        /* weight decay applies: matrices and kernels, not biases, norms and embeddings */
+    const struct weight *stored; /* where it lies; borrowed from the file; NULL from nothing */
+};
+
+struct params {
+    struct param *at;
+    size_t count, cap;
+};
+void params_init(struct params *p);
+void params_release(struct params *p);
+const struct param *params_find(const struct params *p, const char *name);
+
+struct net {
+    struct graph *g;
+    enum dtype type;              /* of activations: f32 or bf16 (f64 in tests) */
+    const char *part;             /* "unet", "vae", "text_encoder": begins the names of weights in the graph */
+    const struct weights *stored; /* borrowed; NULL: from nothing, every weight has its config's shape */
+    bool trained;                 /* weights are f32 and change; otherwise they have the type of the file */
+    struct params *params;        /* what was asked for is added here, once per name */
+};
+
+/* Names below a prefix: "down_blocks.0.resnets.1". */
+struct path {
+    char s[200];
+};
+struct path path_of(const char *format, ...) PRINTF_LIKE(1, 2);
+
+/* The weight `prefix.name`. With n->stored it must be there with this shape (dimensions of 1 aside); older spellings of a
+ * name are tried (net.c lists them). Errors stick in the graph: ERR_MISSING, ERR_SHAPE. */
+struct value net_weight(struct net *n, const char *prefix, const char *name, struct shape shape, enum init init,
+                        double scale, bool decay);
+
+/* Gives a program its weights from the files they lie in; what was packed is forgotten by the page cache's map. */
+MUST_USE bool params_bind(const struct params *p, struct program *program, const struct weights *stored,
+                          struct err *e);
+
+#endif
