@@ -1,8 +1,6 @@
 """What the reference scripts share: where data lies, determinism, a tiny tokenizer, pictures with captions, digests."""
 
-import hashlib
 import json
-import math
 import os
 from pathlib import Path
 
@@ -156,7 +154,3 @@ def zero_snr_alphas(betas):
 
 def size_of(folder):
     return sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())
-
-
-def sha(path):
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]

@@ -102,7 +102,6 @@ def train_vae(spec, vae, steps, report):
     g = torch.Generator().manual_seed(5)
     words = captions()
     opt = torch.optim.AdamW(vae.parameters(), lr=3e-3, weight_decay=0.0)
-    batch = []
 
     def draw(n):
         out = []
