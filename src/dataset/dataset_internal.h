@@ -2,8 +2,6 @@
 #ifndef LIMN_DATASET_DATASET_INTERNAL_H
 #define LIMN_DATASET_DATASET_INTERNAL_H
 
-#include <stdio.h>
-
 #include "base/file.h"
 #include "dataset/dataset.h"
 
@@ -45,6 +43,10 @@ MUST_USE bool metadata_read(struct dataset *d, struct err *e);
 /* pixels.c: resizes premultiplied RGBA by area (the mean of what a pixel covers): from [side, side, 4] to
  * [to, to, 4]. `scratch` holds side * to * 4 floats. */
 void pixels_resize(const uint8_t *from, int side, uint8_t *out, int to, float *scratch);
+/* Lays picture i, resized to a square of `side` pixels, over rgb[size_px, size_px, 3] at (left, top), inside it. */
+MUST_USE bool pixels_lay(const struct dataset *d, size_t i, uint8_t *rgb, int size_px, int left, int top, int side,
+                         struct err *e);
+void pixels_fill(uint8_t *rgb, int size_px, uint32_t background);
 void pixels_release(struct dataset *d);
 
 #endif

@@ -1,7 +1,5 @@
 /* The pixels of a dataset: every picture once, square and small, in memory or in a mapped file. */
-#include <errno.h>
-#include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -233,4 +231,51 @@ void pixels_release(struct dataset *d)
     d->pages = NULL;
     d->pixels = NULL;
     d->size_px = 0;
+}
+
+/* Lays premultiplied RGBA [side, side, 4] over rgb. */
+static void lay(uint8_t *rgb, int size_px, int left, int top, int side, const uint8_t *rgba)
+{
+    for (int y = 0; y < side; y++) {
+        uint8_t *to = rgb + ((size_t)(top + y) * (size_t)size_px + (size_t)left) * 3;
+        const uint8_t *from = rgba + (size_t)y * (size_t)side * 4;
+        for (int x = 0; x < side; x++, to += 3, from += 4)
+            for (int c = 0; c < 3; c++) {
+                unsigned v = from[c] + (to[c] * (255u - from[3]) + 127) / 255;
+                to[c] = (uint8_t)(v > 255 ? 255 : v); /* both parts are rounded up at times */
+            }
+    }
+}
+
+bool pixels_lay(const struct dataset *d, size_t i, uint8_t *rgb, int size_px, int left, int top, int side,
+                struct err *e)
+{
+    const uint8_t *pixels = dataset_pixels(d, i);
+    if (d->size_px == side) {
+        lay(rgb, size_px, left, top, side, pixels);
+        return true;
+    }
+    float *scratch = mem_aligned((size_t)d->size_px * (size_t)side * 4 * sizeof *scratch);
+    uint8_t *resized = mem_aligned((size_t)side * (size_t)side * 4);
+    bool good = scratch && resized;
+    if (good) {
+        pixels_resize(pixels, d->size_px, resized, side, scratch);
+        lay(rgb, size_px, left, top, side, resized);
+    }
+    mem_free(scratch);
+    mem_free(resized);
+    return good || err_nomem(e, "a picture");
+}
+
+void pixels_fill(uint8_t *rgb, int size_px, uint32_t background)
+{
+    const uint8_t colour[3] = { (uint8_t)(background >> 16), (uint8_t)(background >> 8), (uint8_t)background };
+    for (size_t i = 0; i < (size_t)size_px * (size_t)size_px; i++)
+        memcpy(rgb + i * 3, colour, 3);
+}
+
+bool dataset_read(const struct dataset *d, size_t i, int size_px, uint32_t background, uint8_t *out, struct err *e)
+{
+    pixels_fill(out, size_px, background);
+    return pixels_lay(d, i, out, size_px, 0, 0, size_px, e);
 }

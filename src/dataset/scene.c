@@ -2,9 +2,7 @@
 #include "dataset/scene.h"
 
 #include <math.h>
-#include <string.h>
 
-#include "base/mem.h"
 #include "base/random.h"
 #include "dataset/dataset_internal.h"
 
@@ -143,65 +141,20 @@ struct scene_box scene_box(const struct scene_facts *facts, int which, int size_
         b.x = (size_px - b.side) * ((int)facts->place % 3) / 2;
         b.y = (size_px - b.side) * ((int)facts->place / 3) / 2;
     }
-    if (b.side < 1)
-        b.side = 1;
+    /* On a canvas of a pixel or two the shares round to nothing. */
+    b.side = b.side < 1 ? 1 : b.side;
+    b.x = b.x + b.side > size_px ? size_px - b.side : b.x;
     return b;
-}
-
-/* Lays premultiplied RGBA [side, side, 4] over rgb at the box. */
-static void lay(uint8_t *rgb, int size_px, struct scene_box b, const uint8_t *rgba)
-{
-    for (int y = 0; y < b.side; y++) {
-        uint8_t *to = rgb + ((size_t)(b.y + y) * (size_t)size_px + (size_t)b.x) * 3;
-        const uint8_t *from = rgba + (size_t)y * (size_t)b.side * 4;
-        for (int x = 0; x < b.side; x++, to += 3, from += 4)
-            for (int c = 0; c < 3; c++) {
-                unsigned v = from[c] + (to[c] * (255u - from[3]) + 127) / 255;
-                to[c] = (uint8_t)(v > 255 ? 255 : v); /* both parts are rounded up at times */
-            }
-    }
-}
-
-static void fill(uint8_t *rgb, int size_px, uint32_t background)
-{
-    const uint8_t colour[3] = { (uint8_t)(background >> 16), (uint8_t)(background >> 8), (uint8_t)background };
-    for (size_t i = 0; i < (size_t)size_px * (size_t)size_px; i++)
-        memcpy(rgb + i * 3, colour, 3);
-}
-
-/* Resizes picture i to the box and lays it; false without memory. */
-static bool lay_picture(const struct dataset *d, size_t i, uint8_t *rgb, int size_px, struct scene_box b)
-{
-    int side = dataset_size_px(d);
-    const uint8_t *pixels = dataset_pixels(d, i);
-    if (side == b.side) {
-        lay(rgb, size_px, b, pixels);
-        return true;
-    }
-    float *scratch = mem_aligned((size_t)side * (size_t)b.side * 4 * sizeof *scratch);
-    uint8_t *small = mem_aligned((size_t)b.side * (size_t)b.side * 4);
-    if (scratch && small) {
-        pixels_resize(pixels, side, small, b.side, scratch);
-        lay(rgb, size_px, b, small);
-    }
-    bool good = scratch && small;
-    mem_free(scratch);
-    mem_free(small);
-    return good;
-}
-
-bool dataset_read(const struct dataset *d, size_t i, int size_px, uint32_t background, uint8_t *out, struct err *e)
-{
-    fill(out, size_px, background);
-    return lay_picture(d, i, out, size_px, (struct scene_box){ 0, 0, size_px }) || err_nomem(e, "a picture");
 }
 
 bool scene_paint(const struct dataset *d, const struct scene_facts *facts, int size_px, uint8_t *rgb, struct err *e)
 {
-    fill(rgb, size_px, facts->background);
-    for (int k = 0; k < (facts->kind == SCENE_PAIR ? 2 : 1); k++)
-        if (!lay_picture(d, facts->picture[k], rgb, size_px, scene_box(facts, k, size_px)))
-            return err_nomem(e, "a scene");
+    pixels_fill(rgb, size_px, facts->background);
+    for (int k = 0; k < (facts->kind == SCENE_PAIR ? 2 : 1); k++) {
+        struct scene_box b = scene_box(facts, k, size_px);
+        if (!pixels_lay(d, facts->picture[k], rgb, size_px, b.x, b.y, b.side, e))
+            return false;
+    }
     return true;
 }
 
