@@ -45,36 +45,33 @@ static bool vips_refuses(struct err *e, enum err_code code, const char *what, co
     return err_set(e, code, "%s: %s%s%s", where, what, reason[0] ? ": " : "", reason);
 }
 
-/* Replaces *image by what the call made of it; on failure *image is gone. */
-static bool step(VipsImage **image, int failed, VipsImage *next)
+/* Replaces *image by *next, what a call made of it, and clears *next; on failure *image is gone. */
+static bool step(VipsImage **image, int failed, VipsImage **next)
 {
     g_object_unref(*image);
-    *image = failed ? NULL : next;
+    *image = failed ? NULL : *next;
+    *next = NULL;
     return !failed;
 }
 
 static bool to_srgb(VipsImage **image, enum image_alpha alpha, uint32_t background)
 {
     VipsImage *next = NULL;
-    if (!step(image, vips_autorot(*image, &next, NULL), next))
+    if (!step(image, vips_autorot(*image, &next, NULL), &next))
         return false;
-    next = NULL;
     if (vips_image_get_typeof(*image, VIPS_META_ICC_NAME)) {
         /* a profile that does not fit its pixels is common; then the plain conversion below serves */
         if (vips_icc_transform(*image, &next, "srgb", "embedded", TRUE, NULL) == 0)
-            step(image, 0, next);
+            step(image, 0, &next);
         else
             vips_error_clear();
-        next = NULL;
     }
-    if (!step(image, vips_colourspace(*image, &next, VIPS_INTERPRETATION_sRGB, NULL), next))
+    if (!step(image, vips_colourspace(*image, &next, VIPS_INTERPRETATION_sRGB, NULL), &next))
         return false;
-    next = NULL;
     int bands = vips_image_get_bands(*image);
     if (bands > 4) {
-        if (!step(image, vips_extract_band(*image, &next, 0, "n", 4, NULL), next))
+        if (!step(image, vips_extract_band(*image, &next, 0, "n", 4, NULL), &next))
             return false;
-        next = NULL;
         bands = 4;
     }
     if (bands == 4 && alpha == IMAGE_FLATTEN) {
@@ -82,15 +79,13 @@ static bool to_srgb(VipsImage **image, enum image_alpha alpha, uint32_t backgrou
         VipsArrayDouble *array = vips_array_double_new(colour, 3);
         int failed = vips_flatten(*image, &next, "background", array, NULL);
         vips_area_unref(VIPS_AREA(array));
-        if (!step(image, failed, next))
+        if (!step(image, failed, &next))
             return false;
-        next = NULL;
     } else if (bands == 3 && alpha == IMAGE_WITH_ALPHA) {
-        if (!step(image, vips_addalpha(*image, &next, NULL), next))
+        if (!step(image, vips_addalpha(*image, &next, NULL), &next))
             return false;
-        next = NULL;
     }
-    return step(image, vips_cast(*image, &next, VIPS_FORMAT_UCHAR, NULL), next);
+    return step(image, vips_cast(*image, &next, VIPS_FORMAT_UCHAR, NULL), &next);
 }
 
 bool image_decode(struct image *out, const void *data, size_t bytes, const char *where,
