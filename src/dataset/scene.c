@@ -144,6 +144,7 @@ struct scene_box scene_box(const struct scene_facts *facts, int which, int size_
     /* On a canvas of a pixel or two the shares round to nothing. */
     b.side = b.side < 1 ? 1 : b.side;
     b.x = b.x + b.side > size_px ? size_px - b.side : b.x;
+    b.y = b.y + b.side > size_px ? size_px - b.side : b.y;
     return b;
 }
 
