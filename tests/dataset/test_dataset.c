@@ -163,6 +163,27 @@ TEST(pixels_are_premultiplied_and_lie_over_any_background)
     dataset_free(d);
 }
 
+TEST(a_half_transparent_picture_is_weighted_by_its_alpha)
+{
+    struct err e = { 0 };
+    const char *folder = folder_with("glass", "metadata.csv", "file_name,text\na.png,glass\n");
+    char path[PATH_MAX_BYTES];
+    struct image image = { 0 };
+    REQUIRE(path_join(path, folder, "a.png", &e) && image_make(&image, 4, 4, 4, &e));
+    for (int i = 0; i < 16; i++)
+        memcpy(image.pixels + i * 4, "\xC8\x64\x32\x80", 4); /* 200 100 50 at 128 of 255 */
+    REQUIRE(image_save_png(path, &image, NULL, 0, &e));
+    image_release(&image);
+    struct dataset *d = dataset_open(folder, &e);
+    REQUIRE(d != NULL);
+    REQUIRE(dataset_load(d, 2, false, NULL, &e));
+    assert_memory_equal(dataset_pixels(d, 0), "\x64\x32\x19\x80", 4);
+    uint8_t rgb[12];
+    REQUIRE(dataset_read(d, 0, 2, 0xFFFFFF, rgb, &e));
+    assert_memory_equal(rgb, "\xE3\xB1\x98", 3); /* + 127 of white */
+    dataset_free(d);
+}
+
 /* The mean of red, green, blue and alpha of a picture. */
 static void means(const uint8_t *p, size_t pixels, double out[4])
 {

@@ -84,6 +84,10 @@ TEST(every_wording_holds_the_words_that_matter)
             const char *style = f.language == ZH ? p->style_phrase[ZH] : p->style;
             CHECK((strstr(caption, style) != NULL) == f.style_named, "scene %d: \"%s\": style %s", (int)i, caption, style);
         }
+        const struct dataset_picture *p = dataset_picture(d, f.picture[0]), *q = dataset_picture(d, f.picture[1]);
+        const char *word = strstr(caption, p->style_phrase[f.language]);
+        CHECK(p->style_index != q->style_index || !word || !strstr(word + 1, p->style_phrase[f.language]),
+              "scene %d: \"%s\" says the style twice", (int)i, caption);
         const char *background = f.language == ZH ? "背景" : "background";
         CHECK((strstr(caption, background) != NULL) == f.colour_named, "scene %d: \"%s\"", (int)i, caption);
         if (f.colour_named)
@@ -173,7 +177,12 @@ TEST(chances_are_kept)
         coloured += f.colour_named;
         chinese += f.language == ZH;
         named += f.style_named;
-        first_left += f.kind == SCENE_PAIR && f.picture[0] < f.picture[1];
+        if (f.kind == SCENE_PAIR) {
+            struct scene_facts alone; /* the same scene's first picture, by itself */
+            REQUIRE(scene_choose(d, &scene_plain, 77, i, &alone, &e));
+            CHECK(f.picture[0] == alone.picture[0] || f.picture[1] == alone.picture[0], "scene %d", (int)i);
+            first_left += f.picture[0] == alone.picture[0];
+        }
         same += f.kind == SCENE_PAIR && dataset_picture(d, f.picture[0])->style_index ==
                                             dataset_picture(d, f.picture[1])->style_index;
         CHECK(f.colour_named || f.background == 0xFFFFFF, "scene %d: a background nobody speaks of", (int)i);
