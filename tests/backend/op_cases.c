@@ -44,6 +44,13 @@
     CASE(OP_SOFTMAX, name_, "T" x_, "T" x_),                                                                  \
     CASE(OP_SOFTMAX_GRAD, name_, "T" x_ " T" x_, "T" x_, .with_forward = true)
 
+/* What graph_fuse may join for inference: any function behind a product. */
+#define PRODUCT_CASES(fn_, name_, fill_)                                                                      \
+    CASE(OP_MATMUL, name_, "T[6,24] W[24,17] W[17]", "T[6,17]", .attr = { .fn = fn_ }, .fill = fill_,         \
+         .no_gradient = true),                                                                                \
+    CASE(OP_CONV2D, name_, "T[1,5,4,8] W[16,8,3,3] W[16]", "T[1,5,4,16]",                                     \
+         .attr = { .fn = fn_, .stride = 1, .pad = { 1, 1, 1, 1 } }, .fill = fill_, .no_gradient = true)
+
 const struct op_case op_cases[] = {
     CASE(OP_MATMUL, "small", "T[2,5] W[5,7]", "T[2,7]"),
     CASE(OP_MATMUL, "one by one", "T[4,1] W[1,1]", "T[4,1]"),
@@ -66,6 +73,15 @@ const struct op_case op_cases[] = {
          .attr = { .trans_b = true, .fn = UNARY_GELU_TANH }, .no_gradient = true),
     CASE(OP_MATMUL, "quick_gelu", "T[5,32] W[32,32] W[32]", "T[5,32]",
          .attr = { .trans_b = true, .fn = UNARY_QUICK_GELU }, .no_gradient = true),
+    PRODUCT_CASES(UNARY_SIGMOID, "sigmoid", FILL_NORMAL),
+    PRODUCT_CASES(UNARY_TANH, "tanh", FILL_NORMAL),
+    PRODUCT_CASES(UNARY_RELU, "relu", FILL_NORMAL),
+    PRODUCT_CASES(UNARY_EXP, "exp", FILL_NORMAL),
+    PRODUCT_CASES(UNARY_LOG, "log", FILL_POSITIVE),
+    PRODUCT_CASES(UNARY_SQRT, "sqrt", FILL_POSITIVE),
+    PRODUCT_CASES(UNARY_SQUARE, "square", FILL_NORMAL),
+    PRODUCT_CASES(UNARY_ABS, "abs", FILL_NORMAL),
+    PRODUCT_CASES(UNARY_SOFTPLUS, "softplus", FILL_NORMAL),
     CASE(OP_MATMUL, "leaky_relu and residual", "T[5,8] W[8,8] W[8] T[5,8]", "T[5,8]",
          .attr = { .fn = UNARY_LEAKY_RELU }, .no_gradient = true),
 
