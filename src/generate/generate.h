@@ -1,0 +1,99 @@
+/* From words to pictures: text encoder, denoiser with a sampler, VAE decoder, each as a program of a backend.
+ *
+ *     struct pipeline *p = pipeline_open("models/x", backend, DTYPE_BF16, e);
+ *     struct draw_request r = draw_request_defaults(p);
+ *     r.prompt = "a red apple";
+ *     pipeline_draw(p, &r, &progress, &drawing, e);  ... drawing.images[i] ...   drawing_release(&drawing);
+ *     pipeline_free(p);
+ *
+ * The picture is that of diffusers' StableDiffusionPipeline for the same folder, words, seed and settings (`sampler` "model"),
+ * or ComfyUI's (any other sampler). A pipeline works for one thread at a time. */
+#ifndef LIMN_GENERATE_GENERATE_H
+#define LIMN_GENERATE_GENERATE_H
+
+#include "image/image.h"
+#include "model/family/folder.h"
+#include "sampler/sampler.h"
+
+/* Where the parts of a pipeline come from. A folder gives all of it; a training gives what it holds in memory. */
+struct pipeline_source {
+    /* All borrowed; they must outlive the pipeline. */
+    const struct clip_config *text;
+    const struct unet_config *unet;
+    const struct vae_config *vae;
+    const struct clip_tokenizer *tokenizer;
+    const struct scheduler_config *scheduler;
+    /* The weights of a part, for as long as the pipeline lives; NULL with *e clear: they lie in memory in f32, and `bind`
+     * gives those named "<part>/..." to a program, which reads them in place at every run: they may change between drawings. */
+    const struct weights *(*weights)(void *self, enum model_part part, struct err *e);
+    bool (*bind)(void *self, enum model_part part, struct program *program, struct err *e);
+    void *self;
+};
+
+struct pipeline;
+
+/* Reads a model folder. type: DTYPE_F32 or DTYPE_BF16, what the models compute in (latents and samplers are f32). backend is
+ * borrowed. NULL with e set: as model_folder_open. */
+MUST_USE struct pipeline *pipeline_open(const char *folder, const struct backend *backend, enum dtype type, struct err *e);
+MUST_USE struct pipeline *pipeline_new(const struct pipeline_source *source, const struct backend *backend, enum dtype type,
+                                       struct err *e);
+/* Accepts NULL. */
+void pipeline_free(struct pipeline *p);
+/* The folder behind it; NULL if there is none. */
+const struct model_folder *pipeline_folder(const struct pipeline *p);
+/* Whether programs and packed weights stay after a drawing: faster for several pictures, but text encoder, denoiser and VAE
+ * then lie in memory together. Off at the beginning: each is made, run and freed in turn. */
+void pipeline_keep(struct pipeline *p, bool keep);
+
+struct draw_request {
+    const char *prompt, *negative; /* UTF-8; NULL is "" */
+    int64_t width, height;         /* pixels, multiples of the VAE's factor; 0: the model's own */
+    int64_t steps;                 /* >= 1 */
+    const char *sampler;           /* in sampler_names; NULL: "model", the folder's own scheduler */
+    const char *schedule;          /* in schedule_names; NULL: the default; only for samplers that use one */
+    double cfg;                    /* >= 0. 1: no second pass, the negative prompt is unused (with sampler "model" also below
+                                      1, as diffusers) */
+    double eta;                    /* negative: the sampler's default */
+    uint64_t seed;
+    int64_t clip_skip;             /* last layers of the text encoder left out for the prompt (never for the negative one) */
+    int64_t batch;                 /* pictures drawn together from one noise stream */
+    const float *noise;            /* [batch, c, h, w] standard normal start noise; NULL: drawn from the seed */
+};
+/* steps and cfg of the folder, or 20 and 7.5; eta -1; batch 1; the rest 0. */
+struct draw_request draw_request_defaults(const struct pipeline *p);
+
+struct drawing {
+    int64_t batch;
+    struct image *images;  /* [batch], RGB */
+    float *latents;        /* [batch, c, h, w] after the last step, as the denoiser has them */
+    struct shape shape;    /* of latents */
+    int64_t calls;         /* of the denoiser */
+    /* seconds: making programs and giving them their weights; text encoder; all denoiser calls; from the beginning of the
+     * drawing to the end of the first call; VAE; everything */
+    double load_seconds, text_seconds, sample_seconds, first_call_seconds, decode_seconds, seconds;
+};
+void drawing_release(struct drawing *d);
+
+/* Draws. progress (may be NULL) is told "loading", "text", "sampling" (in steps) and "decoding". out need not be initialised.
+ * errors  ERR_ARG (a setting; the text names it and its value), ERR_SHAPE (sizes), ERR_FORMAT (weights or outputs not finite),
+ *         ERR_STOPPED, ERR_NOMEM, ERR_BACKEND, and those of opening weights. On failure out holds nothing. */
+MUST_USE bool pipeline_draw(struct pipeline *p, const struct draw_request *r, const struct progress *progress,
+                            struct drawing *out, struct err *e);
+
+/* Bytes that a drawing will have in memory at its highest, by kind, beside what the process holds already. Makes the programs
+ * (pipeline_draw then finds them made), reads no weights. */
+struct draw_plan {
+    size_t weights;     /* mapped from files or packed for the backend, at the highest stage */
+    size_t activations; /* the arena of that stage */
+    size_t caches;      /* text states, latents, pictures */
+    size_t process;     /* resident now */
+    size_t peak;        /* all of it */
+    const char *stage;  /* "text_encoder", "unet", "vae", or "all" with pipeline_keep */
+};
+MUST_USE bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e);
+
+/* Adds a table of where the denoiser's, the decoder's and the text encoder's time went, by kind of op: of programs that are
+ * still there (pipeline_keep). */
+void pipeline_profile(const struct pipeline *p, struct text *out);
+
+#endif
