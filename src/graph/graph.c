@@ -13,7 +13,7 @@ const struct op_rules op_rules[OP_COUNT] = {
 #define OP(constant, op_name, least, most, n_outs, n_updates, shape, gradient_of, flags)                              \
     [constant] = { .desc = { .name = op_name, .least_in = least, .most_in = most, .outs = n_outs,                     \
                              .updates = n_updates, .view = ((flags) & VIEW) != 0, .reuse = ((flags) & REUSE) != 0,    \
-                             .has_gradient = (gradient_of) != (gradient_rule *)0 },                                   \
+                             .has_gradient = __builtin_strcmp(#gradient_of, "NULL") != 0 },                           \
                    .infer = shape, .gradient = gradient_of },
 #include "graph/op.def"
 #undef OP
