@@ -19,6 +19,8 @@ static const struct attention_kernels *kernels_for(const struct cpu *cpu, const 
         [ISA_V2] = &attention_v2, [ISA_V3] = &attention_v3, [ISA_V4] = &attention_v4,
         [ISA_BF16] = &attention_bf16, [ISA_AMX] = &attention_amx,
     };
+    if (cpu->isa == ISA_AMX && s->bf16 && s->scale > 0)
+        return &attention_tiles;
     return plain[cpu->isa];
 }
 
