@@ -1,0 +1,348 @@
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "graph/passes.h"
+#include "train/metrics.h"
+
+const char *const rate_schedule_names[] = { "constant", "linear", "cosine", NULL };
+
+struct trainer {
+    const struct backend *backend;
+    struct train_state state;
+    struct program *gradients, *update;
+    struct value loss;            /* output of gradients */
+    float step[STEP_COUNT];       /* input of update */
+};
+
+double train_rate(const struct train_options *o, int64_t step)
+{
+    if (step < o->warmup)
+        return o->rate * (double)(step + 1) / (double)o->warmup;
+    int64_t span = o->steps - o->warmup;
+    double p = span > 0 ? (double)(step - o->warmup) / (double)span : 1;
+    double falls = o->schedule == RATE_LINEAR ? 1 - p : o->schedule == RATE_COSINE ? 0.5 + 0.5 * cos(M_PI * p) : 1;
+    return o->rate * (o->schedule == RATE_CONSTANT ? 1 : o->final_rate + (1 - o->final_rate) * falls);
+}
+
+/* loss -> gradients, added to the arrays "gradient/<name>". */
+static struct program *gradient_program(struct trainer *t, struct graph *g, struct value loss, bool recompute,
+                                        struct err *e)
+{
+    const struct params *p = &t->state.params;
+    struct value *wrt = mem_zeroed(p->count, sizeof *wrt), *grads = mem_zeroed(p->count, sizeof *grads);
+    bool good = wrt && grads;
+    if (!good)
+        err_nomem(e, "a gradient");
+    graph_output(g, loss);
+    graph_fuse(g, false);
+    for (size_t i = 0; good && i < p->count; i++)
+        wrt[i] = graph_find(g, VALUE_WEIGHT, p->at[i].name);
+    good = good && graph_gradient(g, loss, wrt, p->count, recompute, grads, e);
+    for (size_t i = 0; good && i < p->count; i++) {
+        if (!grads[i].id)
+            continue; /* the loss does not depend on it: its gradient stays 0 */
+        struct path name = path_of("gradient/%s", p->at[i].name);
+        op_accumulate(g, graph_weight(g, name.s, DTYPE_F32, p->at[i].shape, true), grads[i]);
+    }
+    mem_free(wrt);
+    mem_free(grads);
+    if (!good) {
+        graph_release(g);
+        return NULL;
+    }
+    graph_prune(g);
+    return program_new(t->backend, g, e);
+}
+
+/* The optimizer over the flat arrays: one adamw for what decays, one for the rest, one ema. */
+static struct program *update_program(struct trainer *t, struct err *e)
+{
+    struct graph g;
+    graph_init(&g);
+    struct value step = graph_input(&g, "step", DTYPE_F32, SHAPE(STEP_COUNT));
+    size_t begin[2] = { 0, t->state.decayed }, end[2] = { t->state.decayed, t->state.count };
+    struct value p[2] = { { 0 }, { 0 } };
+    for (int i = 0; i < 2; i++) {
+        int64_t n = (int64_t)(end[i] - begin[i]);
+        if (!n)
+            continue;
+        struct value of[STATE_KINDS];
+        static const char *const names[STATE_KINDS] = { "value", "moment1", "moment2", "ema", "gradient" };
+        for (int k = 0; k < STATE_KINDS; k++)
+            of[k] = graph_weight(&g, path_of("%s/%d", names[k], i).s, DTYPE_F32, SHAPE(n), true);
+        p[i] = op_adamw(&g, of[STATE_VALUE], of[STATE_MOMENT1], of[STATE_MOMENT2], of[STATE_GRADIENT], step,
+                        i == 0 ? 1 : 0);
+        op_ema(&g, of[STATE_EMA], p[i], step);
+    }
+    struct program *program = program_new(t->backend, &g, e);
+    for (int i = 0; program && i < 2; i++) {
+        static const char *const names[STATE_KINDS] = { "value", "moment1", "moment2", "ema", "gradient" };
+        for (int k = 0; program && k < STATE_KINDS && begin[i] < end[i]; k++) {
+            struct tensor flat = { DTYPE_F32, SHAPE((int64_t)(end[i] - begin[i])), t->state.array[k] + begin[i] };
+            bool kept;
+            if (!program_bind_weight(program, path_of("%s/%d", names[k], i).s, &flat, &kept, e)) {
+                program_free(program);
+                program = NULL;
+            }
+        }
+    }
+    if (program && !program_set_input(program, "step", t->step, e)) {
+        program_free(program);
+        program = NULL;
+    }
+    return program;
+}
+
+struct trainer *trainer_new(const struct backend *backend, struct graph *g, struct value loss, struct params *params,
+                            bool recompute, uint64_t seed, struct err *e)
+{
+    struct trainer *t = mem_zeroed(1, sizeof *t);
+    if (!t || !graph_ok(g, e) || !state_init(&t->state, params, seed, e)) {
+        if (!t)
+            err_nomem(e, "a trainer");
+        mem_free(t);
+        params_release(params);
+        graph_release(g);
+        return NULL;
+    }
+    t->backend = backend;
+    t->loss = loss;
+    t->gradients = gradient_program(t, g, loss, recompute, e);
+    t->update = t->gradients ? update_program(t, e) : NULL;
+    bool good = t->update && state_bind(&t->state, STATE_VALUE, t->gradients, e);
+    for (size_t i = 0; good && i < t->state.params.count; i++) {
+        struct path name = path_of("gradient/%s", t->state.params.at[i].name);
+        struct tensor slot = state_tensor(&t->state, STATE_GRADIENT, i);
+        bool kept;
+        if (graph_find(program_graph(t->gradients), VALUE_WEIGHT, name.s).id)
+            good = program_bind_weight(t->gradients, name.s, &slot, &kept, e);
+    }
+    if (good)
+        return t;
+    trainer_free(t);
+    return NULL;
+}
+
+void trainer_free(struct trainer *t)
+{
+    if (!t)
+        return;
+    program_free(t->gradients);
+    program_free(t->update);
+    state_release(&t->state);
+    mem_free(t);
+}
+
+struct train_state *trainer_state(struct trainer *t)
+{
+    return &t->state;
+}
+
+struct program *trainer_program(struct trainer *t)
+{
+    return t->gradients;
+}
+
+struct train_memory trainer_memory(const struct trainer *t)
+{
+    struct program_memory m = program_memory(t->gradients);
+    size_t each = t->state.count * sizeof(float);
+    return (struct train_memory){ .activations = m.arena, .packed = m.packed, .weights = each,
+                                  .optimizer = (STATE_KINDS - 1) * each };
+}
+
+/* The norm of all gradients together, in f64; the order of sums does not depend on threads. */
+static double gradient_norm(const struct train_state *s)
+{
+    enum { BLOCK = 1 << 14 };
+    size_t blocks = (s->count + BLOCK - 1) / BLOCK;
+    double *part = mem_zeroed(blocks, sizeof *part);
+    if (!part)
+        return NAN; /* taken as a failed step by the caller */
+    const float *g = s->array[STATE_GRADIENT];
+#pragma omp parallel for schedule(static)
+    for (size_t b = 0; b < blocks; b++) {
+        double sum = 0;
+        size_t end = (b + 1) * BLOCK < s->count ? (b + 1) * BLOCK : s->count;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = b * BLOCK; i < end; i++)
+            sum += (double)g[i] * g[i];
+        part[b] = sum;
+    }
+    double total = 0;
+    for (size_t b = 0; b < blocks; b++)
+        total += part[b];
+    mem_free(part);
+    return sqrt(total);
+}
+
+bool trainer_step(struct trainer *t, const struct train_task *task, const struct train_options *o, int64_t step,
+                  double *loss, double *norm, struct err *e)
+{
+    memset(t->state.array[STATE_GRADIENT], 0, t->state.count * sizeof(float));
+    double sum = 0;
+    for (int64_t i = 0; i < o->accumulate; i++) {
+        if (!task->fill(task->self, step * o->accumulate + i, t->gradients, e) || !program_run(t->gradients, e))
+            return err_add(e, "in step %lld of the training", (long long)step);
+        sum += *(const float *)program_output(t->gradients, t->loss);
+    }
+    *loss = sum / (double)o->accumulate;
+    *norm = gradient_norm(&t->state) / (double)o->accumulate;
+    if (!isfinite(*loss) || !isfinite(*norm))
+        return err_set(e, ERR_FORMAT, "the loss is %g and the gradient's norm %g at step %lld: the training has blown up; "
+                       "a lower rate or a longer warm-up may help", *loss, *norm, (long long)step);
+    double clip = o->clip > 0 && *norm > o->clip ? o->clip / *norm : 1, n = (double)step + 1;
+    double ema = (1 + n) / (10 + n);
+    t->step[STEP_RATE] = (float)train_rate(o, step);
+    t->step[STEP_BETA1] = (float)o->beta1;
+    t->step[STEP_BETA2] = (float)o->beta2;
+    t->step[STEP_EPS] = (float)o->eps;
+    t->step[STEP_DECAY] = (float)o->decay;
+    t->step[STEP_CORRECTION1] = (float)(1 - pow(o->beta1, n));
+    t->step[STEP_CORRECTION2] = (float)(1 - pow(o->beta2, n));
+    t->step[STEP_GRAD_SCALE] = (float)(clip / (double)o->accumulate);
+    t->step[STEP_EMA_DECAY] = (float)(ema < o->ema ? ema : o->ema);
+    return program_run(t->update, e);
+}
+
+/* Where a run stands. */
+struct run {
+    struct trainer *t;
+    const struct train_task *task;
+    const struct train_options *o;
+    const struct progress *progress;
+    char checkpoint[PATH_MAX_BYTES], model[PATH_MAX_BYTES], samples[PATH_MAX_BYTES];
+    struct metrics metrics;
+    int64_t step;           /* done so far */
+    double loss_sum, norm_sum;
+    int64_t logged;         /* steps in the sums */
+    double began, log_began, earlier; /* seconds: this process's start, the last log, before this process */
+};
+
+static bool save(struct run *r, struct err *e)
+{
+    char step[32], seconds[32];
+    snprintf(step, sizeof step, "%lld", (long long)r->step);
+    snprintf(seconds, sizeof seconds, "%.3f", r->earlier + clock_seconds() - r->began);
+    struct weights_pair facts[] = { { "step", step }, { "seconds", seconds } };
+    return state_save(&r->t->state, r->checkpoint, facts, 2, e) && metrics_plot(&r->metrics, e) &&
+           (!r->task->export || r->task->export(r->task->self, &r->t->state, r->model, e));
+}
+
+/* A number in a checkpoint's facts, in [0, max]. */
+static bool fact(const struct weights *file, const char *key, double max, double *out, struct err *e)
+{
+    const char *text = weights_metadata(file, key);
+    char *end = NULL;
+    *out = text ? strtod(text, &end) : NAN;
+    if (!text || *end || !(*out >= 0 && *out <= max))
+        return err_set(e, ERR_FORMAT, "%s has no fact \"%s\" that makes sense: not a checkpoint of ours",
+                       weights_path(file), key);
+    return true;
+}
+
+static bool load(struct run *r, struct err *e)
+{
+    struct weights *file = weights_open(r->checkpoint, e);
+    double step = 0;
+    bool good = file && fact(file, "step", 1e15, &step, e) && fact(file, "seconds", 1e12, &r->earlier, e) &&
+                state_load(&r->t->state, file, e);
+    r->step = (int64_t)step;
+    weights_free(file);
+    return good;
+}
+
+static bool begin(struct run *r, struct err *e)
+{
+    const struct train_options *o = r->o;
+    if (!path_join(r->checkpoint, o->folder, "checkpoint.safetensors", e) ||
+        !path_join(r->model, o->folder, "model", e) || !path_join(r->samples, o->folder, "samples", e) ||
+        !folder_make(r->samples, e))
+        return false;
+    bool there = path_exists(r->checkpoint);
+    if (there && !o->resume)
+        return err_set(e, ERR_ARG, "%s holds a run already: give --resume to go on with it, or another folder",
+                       o->folder);
+    if (there && !load(r, e))
+        return false;
+    r->began = r->log_began = clock_seconds();
+    return metrics_open(&r->metrics, o->folder, r->step, e);
+}
+
+static bool log_step(struct run *r, double rate, json_t *more, struct err *e)
+{
+    double now = clock_seconds(), pictures = (double)(r->logged * r->o->accumulate * r->o->batch);
+    struct metric m = { .step = r->step, .loss = r->loss_sum / (double)r->logged, .rate = rate,
+                        .grad_norm = r->norm_sum / (double)r->logged, .seconds = r->earlier + now - r->began,
+                        .pictures_per_second = pictures / (now - r->log_began) };
+    r->loss_sum = r->norm_sum = 0;
+    r->logged = 0;
+    r->log_began = now;
+    return metrics_add(&r->metrics, &m, more, e);
+}
+
+static bool look(struct run *r, json_t *metrics, struct err *e)
+{
+    char png[PATH_MAX_BYTES];
+    return path_join(png, r->samples, path_of("step-%08lld.png", (long long)r->step).s, e) &&
+           r->task->sample(r->task->self, &r->t->state, r->step, png, metrics, e);
+}
+
+static bool due(int64_t every, int64_t step)
+{
+    return every > 0 && step % every == 0;
+}
+
+static bool one_step(struct run *r, bool last, struct err *e)
+{
+    double loss, norm;
+    if (!trainer_step(r->t, r->task, r->o, r->step, &loss, &norm, e))
+        return false;
+    double rate = train_rate(r->o, r->step);
+    r->step++;
+    r->loss_sum += loss;
+    r->norm_sum += norm;
+    r->logged++;
+    bool logs = last || due(r->o->log_every, r->step), looks = r->task->sample && (last || due(r->o->sample_every, r->step));
+    json_t *more = looks ? json_object() : NULL;
+    bool good = (!looks || look(r, more, e)) && (!(logs || looks) || log_step(r, rate, more, e));
+    json_decref(more);
+    if (!good || !(last || due(r->o->save_every, r->step)))
+        return good;
+    return save(r, e);
+}
+
+bool trainer_run(struct trainer *t, const struct train_task *task, const struct train_options *o,
+                 const struct progress *progress, struct err *e)
+{
+    struct run r = { .t = t, .task = task, .o = o, .progress = progress };
+    bool good = begin(&r, e), stopped = false;
+    double mean = 0;
+    while (good && r.step < o->steps && !stopped) {
+        good = one_step(&r, r.step + 1 == o->steps, e);
+        if (!good)
+            break;
+        const struct metric *m = metrics_last(&r.metrics);
+        mean = m ? m->loss : mean;
+        char note[80];
+        snprintf(note, sizeof note, "loss %.4f  %.0f pictures/s", mean, m ? m->pictures_per_second : 0.0);
+        progress_step(progress, task->what, (long)r.step, (long)o->steps, note);
+        stopped = stop_requested() || (o->stop_at && r.step >= o->stop_at) ||
+                  (o->minutes > 0 && clock_seconds() - r.began > 60 * o->minutes);
+    }
+    if (good && stopped && r.step < o->steps) {
+        good = save(&r, e);
+        if (good)
+            progress_line(progress, "saved at step %lld of %lld; go on with --resume", (long long)r.step,
+                          (long long)o->steps);
+        good = good && stop_check(e);
+    }
+    metrics_close(&r.metrics);
+    return good;
+}

@@ -1,0 +1,79 @@
+/* The training loop: batch -> loss and gradients (one program) -> optimizer (another) -> log, save, look; and again.
+ *
+ * A run is a folder:  config.json       what was asked for (the caller's)
+ *                     metrics.jsonl     a line per logged step
+ *                     curve.png         the loss over the steps
+ *                     checkpoint.safetensors   weights, optimizer state, EMA and the step; written whole or not at all
+ *                     samples/step-*.png       the caller's previews
+ *                     model/            the caller's export
+ * Everything random in step i is a function of (seed, i), so a run that is stopped at any moment and resumed from its last
+ * checkpoint ends in the same bits as one never stopped (same machine kind and thread count). */
+#ifndef LIMN_TRAIN_TRAINER_H
+#define LIMN_TRAIN_TRAINER_H
+
+#include "base/progress.h"
+#include "base/json.h"
+#include "train/state.h"
+
+/* One table of learning-rate schedules: constant, name, what it multiplies the rate with after the warm-up (p in 0..1). */
+enum rate_schedule { RATE_CONSTANT, RATE_LINEAR, RATE_COSINE, RATE_SCHEDULES };
+extern const char *const rate_schedule_names[RATE_SCHEDULES + 1];
+
+struct train_options {
+    const char *folder;
+    bool resume;            /* go on from the checkpoint if there is one; otherwise the folder must not have one */
+    int64_t steps;          /* of the whole run */
+    int64_t warmup;         /* steps in which the rate rises linearly */
+    int64_t accumulate;     /* batches per step */
+    int64_t batch;          /* pictures per batch: for rates */
+    double rate, beta1, beta2, eps, decay;
+    double clip;            /* largest norm of all gradients together; 0: none */
+    double ema;             /* decay of the running mean; in early steps (1 + step) / (10 + step) if that is less */
+    enum rate_schedule schedule;
+    double final_rate;      /* where linear and cosine end, as a share of rate */
+    int64_t log_every, save_every, sample_every; /* steps; 0: only at the end */
+    int64_t stop_at;        /* stop (saved, resumable) after this step; 0: not. For tests and time limits */
+    double minutes;         /* stop (saved, resumable) after so long; 0: not */
+};
+
+/* The rate at step (0 is the first): the warm-up, then the schedule. */
+double train_rate(const struct train_options *o, int64_t step);
+
+/* What is trained. Functions may be NULL but for fill. */
+struct train_task {
+    void *self;
+    const char *what;          /* "vae": shown in progress */
+    /* Gives the inputs of micro-batch `index` (step * accumulate + i) to the program. */
+    bool (*fill)(void *self, int64_t index, struct program *program, struct err *e);
+    /* A preview of the EMA weights, as a PNG. May add numbers to metrics (a JSON object) such as "psnr". */
+    bool (*sample)(void *self, const struct train_state *state, int64_t step, const char *png, json_t *metrics,
+                   struct err *e);
+    /* The EMA weights as a model folder. */
+    bool (*export)(void *self, const struct train_state *state, const char *folder, struct err *e);
+};
+
+struct trainer;
+
+/* Takes over params and g, whose `loss` (one number) is to become small. What is trained are the weights of params; other
+ * weights of g must be bound by the caller through trainer_program. recompute: less memory, a third more work. */
+MUST_USE struct trainer *trainer_new(const struct backend *backend, struct graph *g, struct value loss,
+                                     struct params *params, bool recompute, uint64_t seed, struct err *e);
+void trainer_free(struct trainer *t);
+struct train_state *trainer_state(struct trainer *t);
+struct program *trainer_program(struct trainer *t);
+/* Activations, gradients and state, for --plan. */
+struct train_memory {
+    size_t activations, packed, weights, optimizer;
+};
+struct train_memory trainer_memory(const struct trainer *t);
+
+/* One step: `accumulate` batches, then the optimizer. *loss is the mean of their losses, *norm the gradients' norm before
+ * clipping. ERR_FORMAT if the loss is not finite: the state is then as before the step. */
+MUST_USE bool trainer_step(struct trainer *t, const struct train_task *task, const struct train_options *o, int64_t step,
+                           double *loss, double *norm, struct err *e);
+
+/* The loop. Ends with ERR_STOPPED, after saving, if the user asks for it (Ctrl-C). */
+MUST_USE bool trainer_run(struct trainer *t, const struct train_task *task, const struct train_options *o,
+                          const struct progress *progress, struct err *e);
+
+#endif
