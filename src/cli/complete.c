@@ -304,7 +304,7 @@ void complete_fish(struct text *out, const struct command *const *table)
              "function __limn_in --description 'the words so far begin with these'\n"
              "    set -l typed (commandline -opc)\n"
              "    set -e typed[1]\n"
-             "    test (count $typed) -ge (count $argv); and test \"$typed[1..(count $argv)]\" = \"$argv\"\n"
+             "    string match -q -- \"$argv *\" \"$typed \"\n"
              "end\n"
              "complete -c limn -f\n"
              "complete -c limn -n __limn_after -l version -d 'the version'\n"

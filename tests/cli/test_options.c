@@ -85,6 +85,8 @@ TEST(a_line_sets_what_it_says_and_nothing_else)
         { "--steps 5 cat", "{\"steps\":5}", { "cat" } },
         { "cat --steps=5", "{\"steps\":5}", { "cat" } },
         { "cat --steps 5 --steps 6", "{\"steps\":6}", { "cat" } },
+        { "cat --steps 1000 --cfg 100", "{\"steps\":1000,\"cfg\":100.0}", { "cat" } },
+        { "cat --steps 1", "{\"steps\":1}", { "cat" } },
         { "cat -s 7", "{\"steps\":7}", { "cat" } },
         { "cat -s7", "{\"steps\":7}", { "cat" } },
         { "cat -qns7", "{\"steps\":7,\"quiet\":true,\"dry_run\":true}", { "cat" } },
@@ -430,6 +432,43 @@ TEST(bash_completes_commands_options_and_values)
         CHECK((p && fgets(came, sizeof came, p)) || !cases[i].wanted[0], "%s: nothing came", cases[i].words);
         pclose(p);
         CHECK(strcmp(came, cases[i].wanted) == 0, "%s: came %s, wanted %s", cases[i].words, came, cases[i].wanted);
+    }
+}
+
+TEST(fish_completes_commands_options_and_values)
+{
+    /* each wanted word begins a line that fish offers (a tab and its help may follow) */
+    static const struct {
+        const char *line, *wanted[3];
+    } cases[] = {
+        { "limn ", { "draw", "bake" } },
+        { "limn bake ", { "bread", "cake" } },
+        { "limn draw --st", { "--steps" } },
+        { "limn bake cake --no", { "--no-mark" } },
+        { "limn draw cat --sampler ", { "euler", "dpmpp_2m", "ddim" } },
+    };
+    if (!have_program("fish"))
+        skip();
+    struct text text;
+    text_init(&text, 1 << 20);
+    complete_fish(&text, table);
+    FILE *f = fopen(test_scratch("complete.fish"), "w");
+    fwrite(text.s, 1, text.length, f);
+    fclose(f);
+    text_release(&text);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char command[PATH_MAX_BYTES + 200], came[4000] = "\n";
+        snprintf(command, sizeof command, "HOME=/nowhere fish -c 'source %s; complete -C \"%s\"' 2>&1",
+                 test_scratch("complete.fish"), cases[i].line);
+        FILE *p = popen(command, "r");
+        came[1 + fread(came + 1, 1, sizeof came - 2, p)] = 0;
+        pclose(p);
+        for (int k = 0; k < 3 && cases[i].wanted[k]; k++) {
+            char start[60];
+            snprintf(start, sizeof start, "\n%s", cases[i].wanted[k]);
+            CHECK(strstr(came, start), "%s: %s is not in: %s", cases[i].line, cases[i].wanted[k], came);
+        }
+        CHECK(!strstr(came, "Invalid"), "%s: %s", cases[i].line, came);
     }
 }
 

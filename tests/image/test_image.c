@@ -132,10 +132,10 @@ TEST(area_resizing_is_the_exact_mean_and_the_same_size_changes_nothing)
 TEST(what_is_transparent_does_not_bleed_when_resized)
 {
     /* red beside a transparent green: the mean is red with half its alpha */
-    struct image two = { 2, 1, 4, (uint8_t[]){ 255, 0, 0, 255, 0, 255, 0, 0 } }, out;
+    struct image two = { 2, 1, 4, (uint8_t[]){ 99, 0, 0, 255, 0, 255, 0, 0 } }, out;
     struct err e = { 0 };
     REQUIRE(image_resize(&out, &two, 1, 1, IMAGE_AREA, &e));
-    CHECK(out.pixels[0] == 255 && out.pixels[1] == 0 && out.pixels[3] == 128, "%d %d %d", out.pixels[0],
+    CHECK(out.pixels[0] == 99 && out.pixels[1] == 0 && out.pixels[3] == 128, "%d %d %d", out.pixels[0],
           out.pixels[1], out.pixels[3]);
     image_release(&out);
 }
@@ -172,6 +172,9 @@ TEST(paste_cuts_what_sticks_out_and_obeys_alpha)
     CHECK(at(&onto, 0, 0)[0] == 128 && at(&onto, 0, 0)[2] == 127, "%d %d", at(&onto, 0, 0)[0], at(&onto, 0, 0)[2]);
     CHECK(at(&onto, 3, 3)[0] == 255 && at(&onto, 3, 3)[2] == 0, "corner");
     CHECK(at(&onto, 1, 1)[0] == 0 && at(&onto, 1, 1)[2] == 255, "touched");
+    struct image faint = { 1, 1, 4, (uint8_t[]){ 1, 0, 0, 128 } }; /* 0.502: rounded, not cut */
+    image_paste(&onto, &faint, 1, 1);
+    CHECK(at(&onto, 1, 1)[0] == 1, "%d", at(&onto, 1, 1)[0]);
     image_release(&onto);
     /* over nothing, the colour stays and alpha is taken over */
     REQUIRE(image_make(&onto, 2, 2, 4, &e));
