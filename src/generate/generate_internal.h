@@ -1,0 +1,55 @@
+/* The programs of a pipeline and how they come and go. */
+#ifndef LIMN_GENERATE_GENERATE_INTERNAL_H
+#define LIMN_GENERATE_GENERATE_INTERNAL_H
+
+#include "generate/generate.h"
+
+enum { STAGE_KEYS = 3 };
+
+/* One part of the model as a program for one shape.
+ *
+ *   empty --stage_make--> made (planned, no weights) --stage_bind--> bound (may run) --stage_drop--> empty */
+struct stage {
+    struct program *program; /* NULL: empty */
+    struct params params;
+    struct value out[2];
+    int64_t key[STAGE_KEYS]; /* the shape it was made for; what the numbers mean is the part's own */
+    bool bound;
+};
+
+struct pipeline {
+    struct pipeline_source source;
+    struct model_folder folder; /* its path is "" if there is none */
+    const struct backend *backend;
+    enum dtype type;
+    bool keep;
+    struct stage stages[PART_COUNT];
+    /* Text states of the last words, [rows, tokens, width] of `type`: the prompt's, then the negative ones. */
+    char *prompt, *negative;
+    int64_t skip, rows;
+    void *states;
+};
+
+/* Sizes of one drawing, after the checks of request_check. */
+struct draw_sizes {
+    int64_t width, height, rows; /* pixels; rows: of a denoiser call, batch or twice that */
+    int64_t channels, h, w;      /* of the latents */
+    int64_t tokens, text_width;
+    bool guided;
+};
+MUST_USE bool request_check(const struct pipeline *p, const struct draw_request *r, struct draw_sizes *out, struct err *e);
+
+/* Makes the part's program for these sizes, unless it is there. */
+MUST_USE bool stage_make(struct pipeline *p, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
+                         struct err *e);
+MUST_USE bool stage_bind(struct pipeline *p, enum model_part part, struct err *e);
+void stage_drop(struct pipeline *p, enum model_part part);
+/* Bytes of weights and of the arena. */
+struct program_memory stage_memory(const struct stage *s);
+
+/* Tokens of a padded text. */
+int64_t pipeline_tokens(const struct pipeline *p);
+/* Whether the states that are kept are those of these words. */
+bool pipeline_knows(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s);
+
+#endif

@@ -1,0 +1,124 @@
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "generate/generate_internal.h"
+
+static const struct weights *folder_weights(void *self, enum model_part part, struct err *e)
+{
+    return model_folder_weights(self, part, e);
+}
+
+struct pipeline *pipeline_new(const struct pipeline_source *source, const struct backend *backend, enum dtype type,
+                              struct err *e)
+{
+    struct pipeline *p = mem_zeroed(1, sizeof *p);
+    if (!p) {
+        err_nomem(e, "a pipeline");
+        return NULL;
+    }
+    p->source = *source;
+    p->backend = backend;
+    p->type = type;
+    return p;
+}
+
+struct pipeline *pipeline_open(const char *folder, const struct backend *backend, enum dtype type, struct err *e)
+{
+    struct pipeline *p = pipeline_new(&(struct pipeline_source){ 0 }, backend, type, e);
+    if (p && !model_folder_open(&p->folder, folder, e)) {
+        mem_free(p);
+        return NULL;
+    }
+    if (p)
+        p->source = (struct pipeline_source){ &p->folder.text, &p->folder.unet, &p->folder.vae, p->folder.tokenizer,
+                                              &p->folder.scheduler, folder_weights, NULL, &p->folder };
+    return p;
+}
+
+void pipeline_free(struct pipeline *p)
+{
+    if (!p)
+        return;
+    for (int part = 0; part < PART_COUNT; part++)
+        stage_drop(p, (enum model_part)part);
+    mem_free(p->prompt);
+    mem_free(p->negative);
+    mem_free(p->states);
+    model_folder_release(&p->folder);
+    mem_free(p);
+}
+
+const struct model_folder *pipeline_folder(const struct pipeline *p)
+{
+    return p->folder.path[0] ? &p->folder : NULL;
+}
+
+void pipeline_keep(struct pipeline *p, bool keep)
+{
+    p->keep = keep;
+}
+
+int64_t pipeline_tokens(const struct pipeline *p)
+{
+    int64_t most = clip_tokenizer_max_length(p->source.tokenizer);
+    return most < p->source.text->positions ? most : p->source.text->positions;
+}
+
+struct draw_request draw_request_defaults(const struct pipeline *p)
+{
+    return (struct draw_request){
+        .steps = p->folder.default_steps ? p->folder.default_steps : 20,
+        .cfg = p->folder.default_cfg > 0 ? p->folder.default_cfg : 7.5,
+        .eta = -1,
+        .batch = 1,
+    };
+}
+
+bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e)
+{
+    struct draw_sizes s;
+    struct program_memory all = { 0 };
+    size_t held = 0;
+    *out = (struct draw_plan){ .stage = "" };
+    if (!request_check(p, r, &s, e))
+        return false;
+    for (int part = 0; part < PART_COUNT; part++) {
+        struct stage *stage = &p->stages[part];
+        bool needed = part != PART_TEXT || !pipeline_knows(p, r, &s);
+        if (needed && !stage_make(p, (enum model_part)part, r, &s, e))
+            return false;
+        struct program_memory m = stage_memory(stage);
+        size_t weights = m.packed + m.borrowed;
+        if (stage->bound)
+            held += weights + m.arena;
+        if (weights + m.arena > out->weights + out->activations) {
+            out->weights = weights;
+            out->activations = m.arena;
+            out->stage = model_part_names[part];
+        }
+        all.arena += m.arena;
+        all.packed += weights;
+    }
+    if (p->keep) {
+        out->weights = all.packed;
+        out->activations = all.arena;
+        out->stage = "all";
+    }
+    enum { SAMPLER_ARRAYS = 12 };
+    size_t latents = (size_t)(r->batch * s.channels * s.h * s.w) * sizeof(float);
+    size_t states = (size_t)(s.rows * s.tokens * s.text_width) * dtype_bytes(p->type);
+    out->caches = SAMPLER_ARRAYS * latents + 2 * states + (size_t)(s.width * s.height) * 3 * ((size_t)r->batch + 4);
+    out->process = mem_rss();
+    out->process -= held < out->process ? held : out->process;
+    out->peak = out->process + out->weights + out->activations + out->caches;
+    return true;
+}
+
+void pipeline_profile(const struct pipeline *p, struct text *out)
+{
+    for (int part = 0; part < PART_COUNT; part++)
+        if (p->stages[part].bound) {
+            text_addf(out, "%s\n", model_part_names[part]);
+            program_profile_text(p->stages[part].program, out);
+        }
+}
