@@ -82,28 +82,53 @@ void mem_free(void *p)
     free(p);
 }
 
-static size_t status_kib(const char *key)
+/* The number behind `key` at the beginning of a line; SIZE_MAX if there is none (or the word "max"). */
+static size_t number_in(const char *path, const char *key)
 {
-    FILE *f = fopen("/proc/self/status", "r");
+    FILE *f = fopen(path, "r");
     if (!f)
-        return 0;
-    char line[256];
-    size_t kib = 0, length = strlen(key);
-    while (fgets(line, sizeof line, f))
+        return SIZE_MAX;
+    char line[256], *end;
+    size_t number = SIZE_MAX, length = strlen(key);
+    while (number == SIZE_MAX && fgets(line, sizeof line, f))
         if (!strncmp(line, key, length)) {
-            kib = strtoull(line + length, NULL, 10);
-            break;
+            unsigned long long v = strtoull(line + length, &end, 10);
+            if (end != line + length)
+                number = v;
         }
     fclose(f);
-    return kib * 1024;
+    return number;
+}
+
+static size_t kib_in(const char *path, const char *key)
+{
+    size_t kib = number_in(path, key);
+    return kib == SIZE_MAX ? 0 : kib * 1024;
 }
 
 size_t mem_peak_rss(void)
 {
-    return status_kib("VmHWM:");
+    return kib_in("/proc/self/status", "VmHWM:");
 }
 
 size_t mem_rss(void)
 {
-    return status_kib("VmRSS:");
+    return kib_in("/proc/self/status", "VmRSS:");
+}
+
+/* Control groups, version 2, as a container sees its own: cached files can be dropped, so they do not count. */
+static size_t group_leaves(void)
+{
+    size_t most = number_in("/sys/fs/cgroup/memory.max", ""), now = number_in("/sys/fs/cgroup/memory.current", "");
+    size_t files = number_in("/sys/fs/cgroup/memory.stat", "file ");
+    if (most == SIZE_MAX || now == SIZE_MAX)
+        return SIZE_MAX;
+    now -= files < now ? files : 0;
+    return now < most ? most - now : 1;
+}
+
+size_t mem_available(void)
+{
+    size_t system = kib_in("/proc/meminfo", "MemAvailable:"), group = group_leaves();
+    return system && group < system ? group : system;
 }

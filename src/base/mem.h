@@ -32,5 +32,8 @@ size_t mem_fail_at(size_t n);
 /* The process's peak resident memory so far, in bytes (Linux VmHWM), and its present one (VmRSS). 0 if unknown. */
 size_t mem_peak_rss(void);
 size_t mem_rss(void);
+/* Bytes that may still be taken without swapping: the system's estimate (MemAvailable) or what this process's control group
+ * leaves, whichever is less. Cached files count as free. 0 if unknown. */
+size_t mem_available(void);
 
 #endif
