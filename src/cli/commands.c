@@ -2,6 +2,8 @@
 
 /* In the order of help. */
 const struct command *const commands[] = {
+    &command_generate,
+    &command_tokenize,
     &command_help,
     &command_version,
     &command_completion,

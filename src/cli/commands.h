@@ -9,6 +9,8 @@
 
 #define LIMN_VERSION "0.1.0"
 
+extern const struct command command_generate;
+extern const struct command command_tokenize;
 extern const struct command command_help;
 extern const struct command command_version;
 extern const struct command command_completion;

@@ -1,0 +1,460 @@
+/* limn generate: pictures from words. */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/engine.h"
+#include "cli/progress_bar.h"
+#include "generate/record.h"
+
+struct generate_args {
+    struct option_texts words;
+    const char *prompts, *model, *negative, *output, *latents, *save_latents;
+    int64_t width, height, steps, seed, count, batch, clip_skip, threads;
+    double cfg, eta;
+    int sampler, schedule, precision;
+    bool plan, json, quiet, profile;
+};
+
+#define AT(member) offsetof(struct generate_args, member)
+
+static const char *sampler_choice(int index)
+{
+    return sampler_names[index].name;
+}
+
+/* The first stands for "not given": samplers that take the model's schedule must not get one. */
+static const char *schedule_choice(int index)
+{
+    return index == 0 ? "default" : schedule_names[index - 1].name;
+}
+
+static const struct option generate_options[] = {
+    { "model", 'm', OPTION_TEXT, AT(model), .value = "FOLDER", .group = "What",
+      .help = "a model folder, or the name of an installed one", .initial_help = "limn-emoji" },
+    { "negative", 'n', OPTION_TEXT, AT(negative), .help = "what should not be in the picture" },
+    { "prompts", 0, OPTION_TEXT, AT(prompts), .value = "FILE", .help = "draw every line of a file, in place of words" },
+    { "width", 'W', OPTION_INT, AT(width), "0", .min = 1, .max = IMAGE_MAX_SIDE, .group = "Picture",
+      .help = "pixels, a multiple of the model's latent cell (8 for Stable Diffusion)", .initial_help = "the model's" },
+    { "height", 'H', OPTION_INT, AT(height), "0", .min = 1, .max = IMAGE_MAX_SIDE, .help = "pixels",
+      .initial_help = "the model's" },
+    { "seed", 's', OPTION_INT, AT(seed), "0", .min = 0, .max = (double)INT64_MAX,
+      .help = "same seed, same picture: the noise of PyTorch's CPU generator" },
+    { "count", 'c', OPTION_INT, AT(count), "1", .min = 1, .max = 100000,
+      .help = "pictures, with seeds seed, seed + 1, ..." },
+    { "batch", 'b', OPTION_INT, AT(batch), "1", .min = 1, .max = 256,
+      .help = "pictures drawn together from one noise stream, for each seed" },
+    { "steps", 0, OPTION_INT, AT(steps), "0", .min = 1, .max = SAMPLER_MAX_STEPS, .group = "Sampling",
+      .help = "denoising steps", .initial_help = "the model's, or 20" },
+    { "cfg", 0, OPTION_FLOAT, AT(cfg), "-1", .min = 0, .max = 1000,
+      .help = "how closely the words are followed; 1 follows the model alone and takes half the time",
+      .initial_help = "the model's, or 7.5" },
+    { "sampler", 0, OPTION_CHOICE, AT(sampler), "model", .choices = sampler_choice,
+      .help = "how a step is taken; model: as the folder's scheduler config says" },
+    { "schedule", 0, OPTION_CHOICE, AT(schedule), "default", .choices = schedule_choice,
+      .help = "which noise levels the steps go through" },
+    { "eta", 0, OPTION_FLOAT, AT(eta), "-1", .min = 0, .max = 10, .help = "noise added in the steps of samplers that do",
+      .initial_help = "the sampler's" },
+    { "clip-skip", 0, OPTION_INT, AT(clip_skip), "0", .min = 0, .max = 100,
+      .help = "last layers of the text encoder that are left out" },
+    { "output", 'o', OPTION_TEXT, AT(output), .value = "FILE", .group = "Files",
+      .help = "a PNG file, or a folder; several pictures get numbers", .initial_help = "limn-SEED.png" },
+    { "latents", 0, OPTION_TEXT, AT(latents), .value = "FILE",
+      .help = "start noise from a safetensors file, key latents, [batch, channels, height, width]" },
+    { "save-latents", 0, OPTION_TEXT, AT(save_latents), .value = "FILE", .help = "write the final latents of all pictures" },
+    OPTION_ROW_PRECISION(struct generate_args),
+    OPTION_ROW_THREADS(struct generate_args),
+    OPTION_ROW_PLAN(struct generate_args),
+    { "profile", 0, OPTION_FLAG, AT(profile), .help = "print where the time went, by kind of op" },
+    OPTION_ROW_JSON(struct generate_args),
+    OPTION_ROW_QUIET(struct generate_args),
+    { 0 },
+};
+
+/* One run of the command. */
+struct run {
+    const struct generate_args *args;
+    struct engine engine;
+    struct pipeline *pipeline;
+    struct draw_request request;
+    struct progress_bar bar;
+    struct progress progress;
+    char model[PATH_MAX_BYTES];
+    char *text;      /* of --prompts */
+    const char **prompts;
+    size_t prompt_count, pictures, done; /* pictures in all; written so far */
+    float *noise;    /* of --latents */
+    float *latents;  /* of --save-latents, all pictures */
+    struct shape latent_shape;
+    struct draw_plan plan;
+    struct drawing sums; /* seconds and calls added up */
+    json_t *files;
+};
+
+/* --- the words --- */
+
+static bool read_prompts(struct run *run, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    size_t bytes, cap = 0;
+    if (!a->prompts == !a->words.count)
+        return err_set(e, ERR_ARG, "limn generate needs words in quotes%s", a->prompts ? " or --prompts FILE, not both"
+                                                                                     : ", or --prompts FILE");
+    if (!a->prompts) {
+        run->prompts = mem_zeroed(1, sizeof *run->prompts);
+        if (!run->prompts)
+            return err_nomem(e, "the words");
+        run->prompts[run->prompt_count++] = a->words.items[0];
+        return true;
+    }
+    if (!file_read(a->prompts, (size_t)16 << 20, &run->text, &bytes, e))
+        return false;
+    for (char *rest = run->text, *line; (line = strsep(&rest, "\n"));) {
+        size_t length = strlen(line);
+        if (length && line[length - 1] == '\r')
+            line[length - 1] = 0;
+        if (!*line)
+            continue;
+        const char **grown = mem_grow(run->prompts, &cap, run->prompt_count + 1, sizeof *grown);
+        if (!grown)
+            return err_nomem(e, "the prompts");
+        run->prompts = grown;
+        run->prompts[run->prompt_count++] = line;
+    }
+    return run->prompt_count || err_set(e, ERR_FORMAT, "%s holds no prompt", a->prompts);
+}
+
+/* --- the files --- */
+
+static bool has_end(const char *s, const char *end)
+{
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && !strcasecmp(s + n - m, end);
+}
+
+/* A mistake in a path must show before the work, not after it. */
+static bool check_writable(const char *path, struct err *e)
+{
+    char folder[PATH_MAX_BYTES];
+    if (!path_join(folder, "", path, e))
+        return false;
+    if (path_is_folder(path))
+        return err_set(e, ERR_IO, "%s is a folder", path);
+    char *slash = strrchr(folder, '/');
+    if (!slash)
+        strcpy(folder, ".");
+    else
+        slash[slash == folder] = 0;
+    if (access(folder, F_OK))
+        return err_errno(e, "cannot write %s: the folder %s", path, folder);
+    if (!path_is_folder(folder))
+        return err_set(e, ERR_IO, "cannot write %s: %s is not a folder", path, folder);
+    return !access(folder, W_OK | X_OK) || err_errno(e, "cannot write %s", path);
+}
+
+static bool is_folder_name(const char *output)
+{
+    return has_end(output, "/") || path_is_folder(output);
+}
+
+/* Where picture `index` (from 0) goes. */
+static bool output_path(const struct run *run, size_t index, uint64_t seed, char *out, struct err *e)
+{
+    const char *output = run->args->output;
+    char name[64];
+    if (!output) {
+        snprintf(out, PATH_MAX_BYTES, "limn-%llu.png", (unsigned long long)seed);
+        for (int turn = 2; path_exists(out); turn++)
+            snprintf(out, PATH_MAX_BYTES, "limn-%llu-%d.png", (unsigned long long)seed, turn);
+        return true;
+    }
+    if (is_folder_name(output)) {
+        snprintf(name, sizeof name, "%04zu.png", index + 1);
+        return path_join(out, output, name, e);
+    }
+    if (run->pictures == 1)
+        return path_join(out, "", output, e);
+    int stem = (int)(strlen(output) - (has_end(output, ".png") ? 4 : 0));
+    if (snprintf(out, PATH_MAX_BYTES, "%.*s-%04zu.png", stem, output, index + 1) >= PATH_MAX_BYTES)
+        return err_set(e, ERR_LIMIT, "--output: the path is too long");
+    return true;
+}
+
+static bool check_outputs(const struct run *run, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    char path[PATH_MAX_BYTES];
+    const char *dot = a->output ? strrchr(path_name(a->output), '.') : NULL;
+    if (a->output && dot && !is_folder_name(a->output) && !has_end(dot, ".png"))
+        return err_set(e, ERR_ARG, "--output %s: pictures are written as PNG files", a->output);
+    if (a->output && has_end(a->output, "/") && !folder_make(a->output, e))
+        return false;
+    return output_path(run, 0, (uint64_t)a->seed, path, e) && check_writable(path, e) &&
+           (!a->save_latents || check_writable(a->save_latents, e));
+}
+
+static bool read_noise(struct run *run, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    struct draw_request *r = &run->request;
+    if (!a->latents)
+        return true;
+    if (a->count > 1)
+        return err_set(e, ERR_ARG, "--latents gives the start noise, so --count %lld would draw one picture again and again",
+                       (long long)a->count);
+    struct weights *file = weights_open(a->latents, e);
+    const struct weight *w = file ? weights_need(file, "latents", e) : NULL;
+    const struct model_folder *f = pipeline_folder(run->pipeline);
+    int64_t factor = vae_factor(&f->vae);
+    bool good = w != NULL;
+    if (good && w->shape.rank == 4 && w->shape.dim[0] > 0 && !r->width && !r->height) {
+        r->height = w->shape.dim[2] * factor;
+        r->width = w->shape.dim[3] * factor;
+    }
+    struct shape want = SHAPE(r->batch, f->unet.in_channels, (r->height ? r->height : model_folder_side(f)) / factor,
+                              (r->width ? r->width : model_folder_side(f)) / factor);
+    if (good && !shape_same(w->shape, want))
+        good = err_set(e, ERR_SHAPE, "%s: latents is %s, this picture needs %s", a->latents, shape_text(w->shape).s,
+                       shape_text(want).s);
+    size_t count = good ? (size_t)shape_count(want) : 0;
+    good = good && weights_check_finite(w, e);
+    run->noise = good ? mem_aligned(count * sizeof *run->noise) : NULL;
+    if (good && !run->noise)
+        good = err_nomem(e, "the start noise");
+    if (good && !dtype_convert(run->noise, DTYPE_F32, w->data, w->type, count))
+        good = err_set(e, ERR_TYPE, "%s: latents is %s", a->latents, dtype_name(w->type));
+    r->noise = run->noise;
+    weights_free(file);
+    return good;
+}
+
+static bool keep_latents(struct run *run, const struct drawing *d, struct err *e)
+{
+    size_t each = (size_t)(shape_count(d->shape) / d->batch);
+    if (!run->args->save_latents)
+        return true;
+    if (!run->latents) {
+        run->latents = mem_zeroed(run->pictures * each, sizeof *run->latents);
+        run->latent_shape = d->shape;
+        run->latent_shape.dim[0] = (int64_t)run->pictures;
+    }
+    if (!run->latents)
+        return err_nomem(e, "the latents to save");
+    memcpy(run->latents + run->done * each, d->latents, (size_t)d->batch * each * sizeof *d->latents);
+    return true;
+}
+
+/* --- drawing --- */
+
+static bool save_picture(struct run *run, const struct image *image, struct err *e)
+{
+    const struct draw_request *r = &run->request;
+    char path[PATH_MAX_BYTES];
+    struct text parameters, graph;
+    text_init(&parameters, 1 << 20);
+    text_init(&graph, 1 << 20);
+    const char *model = path_name(run->model);
+    record_parameters(&parameters, r, image->width, image->height, model, LIMN_VERSION);
+    bool good = text_ok(&parameters, e) && record_graph(&graph, r, image->width, image->height, model, e) &&
+                output_path(run, run->done, r->seed, path, e);
+    struct image_text texts[] = { { "parameters", text_string(&parameters) }, { "prompt", text_string(&graph) } };
+    good = good && image_save_png(path, image, texts, 2, e);
+    text_release(&parameters);
+    text_release(&graph);
+    if (!good)
+        return false;
+    progress_bar_end(&run->bar);
+    if (run->args->json)
+        json_array_append_new(run->files, json_pack("{s:s,s:I,s:s}", "path", path, "seed", (json_int_t)r->seed, "prompt",
+                                                    r->prompt));
+    else
+        puts(path);
+    enum { MOST_SHOWN = 4 };
+    struct err ignored = { 0 };
+    if (!run->args->quiet && !run->args->json && run->done < MOST_SHOWN) {
+        fflush(stdout);
+        if (!image_show(image, 0, &ignored))
+            progress_line(&run->progress, "the picture cannot be shown here: %s", ignored.text);
+    }
+    run->done++;
+    return true;
+}
+
+static void add_seconds(struct drawing *sum, const struct drawing *d)
+{
+    if (sum->calls == 0)
+        sum->first_call_seconds = d->first_call_seconds;
+    sum->calls += d->calls;
+    sum->load_seconds += d->load_seconds;
+    sum->text_seconds += d->text_seconds;
+    sum->sample_seconds += d->sample_seconds;
+    sum->decode_seconds += d->decode_seconds;
+    sum->seconds += d->seconds;
+}
+
+static bool draw_all(struct run *run, struct err *e)
+{
+    for (size_t i = 0; i < run->prompt_count; i++)
+        for (int64_t k = 0; k < run->args->count; k++) {
+            struct drawing d;
+            run->request.prompt = run->prompts[i];
+            run->request.seed = (uint64_t)(run->args->seed + k);
+            if (!pipeline_draw(run->pipeline, &run->request, &run->progress, &d, e))
+                return false;
+            bool good = keep_latents(run, &d, e);
+            for (int64_t b = 0; good && b < d.batch; b++)
+                good = save_picture(run, &d.images[b], e);
+            add_seconds(&run->sums, &d);
+            drawing_release(&d);
+            if (!good)
+                return false;
+        }
+    if (!run->args->save_latents)
+        return true;
+    struct weights_entry entry = { "latents", DTYPE_F32, run->latent_shape };
+    return weights_save(run->args->save_latents, &entry, (const void *const[]){ run->latents }, 1, NULL, 0, e);
+}
+
+/* Programs and packed weights stay from picture to picture if all of them take at most half of what is free. */
+static bool make_plan(struct run *run, struct err *e)
+{
+    size_t drawings = run->prompt_count * (size_t)run->args->count;
+    run->request.prompt = run->prompts[0];
+    if (drawings > 1 || run->args->profile) {
+        pipeline_keep(run->pipeline, true);
+        if (!pipeline_plan(run->pipeline, &run->request, &run->plan, e))
+            return false;
+        pipeline_keep(run->pipeline, run->args->profile || run->plan.peak < mem_available() / 2);
+    }
+    if (!pipeline_plan(run->pipeline, &run->request, &run->plan, e))
+        return false;
+    if (run->args->plan) {
+        static const char *const names[] = { "weights", "activations", "optimizer", "caches", "process", "peak", NULL };
+        const struct draw_plan *p = &run->plan;
+        engine_print_plan(names, (size_t[]){ p->weights, p->activations, 0, p->caches, p->process, p->peak });
+    }
+    return true;
+}
+
+static bool print_facts(const struct run *run, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    const struct draw_request *r = &run->request;
+    const struct drawing *s = &run->sums;
+    const struct model_folder *f = pipeline_folder(run->pipeline);
+    int64_t side = model_folder_side(f);
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s?,s:f,s:I,s:I,s:I,s:s,s:i,s:s}", "program", "limn", "version",
+                          LIMN_VERSION, "model", run->model, "negative", r->negative ? r->negative : "", "width",
+                          (json_int_t)(r->width ? r->width : side), "height", (json_int_t)(r->height ? r->height : side),
+                          "steps", (json_int_t)r->steps, "sampler", r->sampler ? r->sampler : "model", "schedule",
+                          r->schedule, "cfg", r->cfg, "batch", (json_int_t)r->batch, "clip_skip", (json_int_t)r->clip_skip,
+                          "seed", (json_int_t)a->seed, "precision", dtype_name(run->engine.type), "threads",
+                          run->engine.threads, "isa", run->engine.isa);
+    json_t *seconds = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "load", s->load_seconds, "text", s->text_seconds, "sample",
+                                s->sample_seconds, "first_call", s->first_call_seconds, "call",
+                                s->calls ? s->sample_seconds / (double)s->calls : 0, "decode", s->decode_seconds, "total",
+                                s->seconds);
+    const struct draw_plan *p = &run->plan;
+    json_t *memory = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "weights", (json_int_t)p->weights, "activations",
+                               (json_int_t)p->activations, "caches", (json_int_t)p->caches, "process",
+                               (json_int_t)p->process, "planned_peak", (json_int_t)p->peak, "peak_rss",
+                               (json_int_t)mem_peak_rss());
+    bool good = j && seconds && memory && !json_object_set_new(j, "denoiser_calls", json_integer(s->calls));
+    if (good)
+        good = !json_object_set(j, "images", run->files) && !json_object_set(j, "seconds", seconds) &&
+               !json_object_set(j, "memory", memory);
+    char *line = good ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
+    json_decref(j);
+    json_decref(seconds);
+    json_decref(memory);
+    if (!line)
+        return err_nomem(e, "a line of JSON");
+    puts(line);
+    free(line);
+    return true;
+}
+
+static bool open_pipeline(struct run *run, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    if (!engine_find_model(run->model, a->model, e) || !engine_init(&run->engine, a->threads, a->precision, e))
+        return false;
+    run->pipeline = pipeline_open(run->model, run->engine.backend, run->engine.type, e);
+    if (!run->pipeline)
+        return false;
+    struct draw_request *r = &run->request;
+    *r = draw_request_defaults(run->pipeline);
+    r->negative = a->negative;
+    r->width = a->width;
+    r->height = a->height;
+    r->steps = a->steps ? a->steps : r->steps;
+    r->cfg = a->cfg >= 0 ? a->cfg : r->cfg;
+    r->eta = a->eta;
+    r->batch = a->batch;
+    r->clip_skip = a->clip_skip;
+    r->sampler = sampler_names[a->sampler].name;
+    r->schedule = a->schedule ? schedule_names[a->schedule - 1].name : NULL;
+    r->seed = (uint64_t)a->seed;
+    return true;
+}
+
+static void run_release(struct run *run)
+{
+    progress_bar_end(&run->bar);
+    pipeline_free(run->pipeline);
+    engine_release(&run->engine);
+    mem_free(run->text);
+    mem_free(run->prompts);
+    mem_free(run->noise);
+    mem_free(run->latents);
+    json_decref(run->files);
+}
+
+static void tell(const struct run *run)
+{
+    const struct drawing *s = &run->sums;
+    struct text table;
+    if (!run->args->quiet)
+        fprintf(stderr, "%zu picture%s in %.2f s: %.2f s to load, %.3f s a denoiser call, %.2f s to decode; %s, %s, %d threads, "
+                "peak %.2f GiB\n", run->done, run->done == 1 ? "" : "s", s->seconds, s->load_seconds,
+                s->calls ? s->sample_seconds / (double)s->calls : 0, s->decode_seconds, dtype_name(run->engine.type),
+                run->engine.isa, run->engine.threads, ldexp((double)mem_peak_rss(), -30));
+    if (run->args->profile) {
+        text_init(&table, 1 << 16);
+        pipeline_profile(run->pipeline, &table);
+        fputs(text_string(&table), stderr);
+        text_release(&table);
+    }
+}
+
+static bool generate_run(const void *args, struct err *e)
+{
+    struct run run = { .args = args, .files = json_array() };
+    progress_bar_init(&run.bar, run.args->quiet);
+    run.progress = progress_bar_steps(&run.bar);
+    bool good = run.files || err_nomem(e, "a list");
+    good = good && image_init(e) && read_prompts(&run, e);
+    run.pictures = run.prompt_count * (size_t)(run.args->count * run.args->batch);
+    good = good && check_outputs(&run, e) && open_pipeline(&run, e) && read_noise(&run, e) && make_plan(&run, e) &&
+           draw_all(&run, e);
+    progress_bar_end(&run.bar);
+    if (good)
+        tell(&run);
+    good = good && (!run.args->json || print_facts(&run, e));
+    run_release(&run);
+    return good;
+}
+
+const struct command command_generate = {
+    .name = "generate",
+    .help = "Draws pictures from words.",
+    .details = "The picture is the one that diffusers draws with the same model folder, words, seed and settings; with "
+               "--sampler other than model it is ComfyUI's.\n"
+               "How it was made is written into the file, under the keys parameters and prompt.",
+    .words = "\"TEXT\"", .words_place = AT(words), .words_min = 0, .words_max = 1,
+    .options = generate_options, .args_bytes = sizeof(struct generate_args), .run = generate_run,
+};

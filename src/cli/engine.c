@@ -1,0 +1,70 @@
+#include "cli/engine.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "backend/cpu/cpu.h"
+
+static const char default_model[] = "limn-emoji";
+
+OPTION_CHOICES(precision_names, "auto", "f32", "bf16")
+
+const char *precision_choice(int index)
+{
+    return precision_names(index);
+}
+
+bool engine_init(struct engine *engine, int64_t threads, int precision, struct err *e)
+{
+    engine->backend = backend_cpu_new((int)threads, NULL, e);
+    if (!engine->backend)
+        return false;
+    engine->isa = backend_cpu_isa(engine->backend);
+    engine->threads = backend_cpu_threads(engine->backend);
+    bool fast = !strcmp(engine->isa, "bf16") || !strcmp(engine->isa, "amx");
+    engine->type = precision == PRECISION_BF16 || (precision == PRECISION_AUTO && fast) ? DTYPE_BF16 : DTYPE_F32;
+    return true;
+}
+
+void engine_release(struct engine *engine)
+{
+    backend_cpu_free(engine->backend);
+}
+
+bool engine_find_model(char *out, const char *name, struct err *e)
+{
+    char program[PATH_MAX_BYTES] = "", places[3][PATH_MAX_BYTES];
+    int count = 0;
+    bool given = name != NULL;
+    name = given ? name : default_model;
+    if (given && (strchr(name, '/') || path_is_folder(name)))
+        return path_join(out, "", name, e);
+    const char *environment = getenv("LIMN_MODELS");
+    if (environment && *environment)
+        snprintf(places[count++], PATH_MAX_BYTES, "%s", environment);
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    char *slash = length > 0 ? strrchr(program, '/') : NULL;
+    if (slash) {
+        *slash = 0;
+        if (!path_join(places[count++], program, "../models", e) ||
+            !path_join(places[count++], program, "../share/limn/models", e))
+            return false;
+    }
+    for (int i = 0; i < count; i++)
+        if (!path_join(out, places[i], name, e) || path_is_folder(out))
+            return !e->code;
+    err_set(e, ERR_MISSING, "no model called %.100s in", name);
+    for (int i = 0; i < count; i++) {
+        size_t used = strlen(e->text);
+        snprintf(e->text + used, sizeof e->text - used, "%s %s", i ? "," : "", places[i]);
+    }
+    return err_add(e, "--model FOLDER names one anywhere");
+}
+
+void engine_print_plan(const char *const *names, const size_t *bytes)
+{
+    for (int i = 0; names[i]; i++)
+        fprintf(stderr, "plan: %-12s %10.1f MiB\n", names[i], ldexp((double)bytes[i], -20));
+}

@@ -1,0 +1,65 @@
+#include "generate/record.h"
+
+#include <stdlib.h>
+
+static const char *sampler_of(const struct draw_request *r)
+{
+    return r->sampler ? r->sampler : "model";
+}
+
+void record_parameters(struct text *out, const struct draw_request *r, int64_t width, int64_t height, const char *model,
+                       const char *version)
+{
+    text_add(out, r->prompt ? r->prompt : "");
+    if (r->negative && *r->negative)
+        text_addf(out, "\nNegative prompt: %s", r->negative);
+    text_addf(out, "\nSteps: %lld, Sampler: %s, ", (long long)r->steps, sampler_of(r));
+    if (r->schedule)
+        text_addf(out, "Schedule type: %s, ", r->schedule);
+    text_addf(out, "CFG scale: %g, Seed: %llu, Size: %lldx%lld, Model: %s, ", r->cfg, (unsigned long long)r->seed,
+              (long long)width, (long long)height, model);
+    if (r->eta >= 0)
+        text_addf(out, "Eta: %g, ", r->eta);
+    if (r->clip_skip) /* theirs counts the layer that is used from the end: 1 skips none */
+        text_addf(out, "Clip skip: %lld, ", (long long)r->clip_skip + 1);
+    text_addf(out, "Version: limn %s", version);
+}
+
+static json_t *node(const char *class, json_t *inputs)
+{
+    return inputs ? json_pack("{s:s,s:o}", "class_type", class, "inputs", inputs) : NULL;
+}
+
+static json_t *words(const char *text, const char *clip_from, int clip_slot)
+{
+    return node("CLIPTextEncode", json_pack("{s:[s,i],s:s}", "clip", clip_from, clip_slot, "text", text ? text : ""));
+}
+
+bool record_graph(struct text *out, const struct draw_request *r, int64_t width, int64_t height, const char *model,
+                  struct err *e)
+{
+    bool skips = r->clip_skip > 0;
+    json_t *sampler = node("KSampler",
+                           json_pack("{s:f,s:i,s:[s,i],s:[s,i],s:[s,i],s:[s,i],s:s,s:s,s:I,s:I}", "cfg", r->cfg, "denoise",
+                                     1, "latent_image", "5", 0, "model", "4", 0, "negative", "7", 0, "positive", "6", 0,
+                                     "sampler_name", sampler_of(r), "scheduler", r->schedule ? r->schedule : "normal",
+                                     "seed", (json_int_t)r->seed, "steps", (json_int_t)r->steps));
+    json_t *load = node("CheckpointLoaderSimple", json_pack("{s:s}", "ckpt_name", model));
+    json_t *empty = node("EmptyLatentImage", json_pack("{s:I,s:I,s:I}", "batch_size", (json_int_t)r->batch, "height",
+                                                       (json_int_t)height, "width", (json_int_t)width));
+    json_t *graph = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "3", sampler, "4", load, "5", empty, "6",
+                              words(r->prompt, skips ? "10" : "4", skips ? 0 : 1), "7", words(r->negative, "4", 1), "8",
+                              node("VAEDecode", json_pack("{s:[s,i],s:[s,i]}", "samples", "3", 0, "vae", "4", 2)), "9",
+                              node("SaveImage", json_pack("{s:s,s:[s,i]}", "filename_prefix", "limn", "images", "8", 0)));
+    if (graph && skips)
+        json_object_set_new(graph, "10", node("CLIPSetLastLayer", json_pack("{s:[s,i],s:I}", "clip", "4", 1,
+                                                                            "stop_at_clip_layer",
+                                                                            (json_int_t)(-1 - r->clip_skip))));
+    char *line = graph ? json_dumps(graph, JSON_ENSURE_ASCII | JSON_COMPACT) : NULL;
+    json_decref(graph);
+    if (!line)
+        return err_set(e, ERR_NOMEM, "no memory for the picture's record, or its words are not UTF-8");
+    text_add(out, line);
+    free(line);
+    return text_ok(out, e);
+}
