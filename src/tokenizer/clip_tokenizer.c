@@ -211,7 +211,7 @@ static bool read_config(struct clip_tokenizer *t, const json_t *config, const ch
     const json_t *v = json_object_get(config, "model_max_length");
     if (v && !json_is_null(v)) {
         double n = json_is_real(v) ? json_real_value(v) : 0;
-        if (!(n >= 2 && (n == (int64_t)n || n > 1e6)))
+        if (!(n >= 2 && (n > 1e6 || n == (int64_t)n)))
             return err_set(e, ERR_FORMAT, "%s/tokenizer_config.json: \"model_max_length\" must be a number from 2 on", folder);
         if (n <= 1e6) /* more is transformers' way to say that there is none */
             t->max_length = (int32_t)n;

@@ -1,7 +1,8 @@
 /* CLIP's byte-level BPE tokenizer: text -> ids, id -> token, and training one from captions.
  *
  * source  Radford et al. 2021 (CLIP); Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units";
- *         behaviour judged against transformers' CLIPTokenizer.
+ *         behaviour judged against transformers' CLIPTokenizer (every character, and 40,000 random texts). Known difference:
+ *         the order of several combining marks behind each other, where one is younger than Unicode 9: it does not know them.
  * steps   special tokens are cut out of the raw text; the rest is brought to NFC, runs of white space become one space,
  *         letters lower case; a regular expression makes words ('s 't 're 've 'm 'll 'd, a run of letters, one digit, a
  *         run of other signs); a word's bytes are written as 256 printable characters, the last with "</w>" behind it,

@@ -123,7 +123,7 @@ texts = [
     "a\x1c\x1d\x1eb", "\x80\x9f", "\u00adsoft\u00adhyphen", "\u202eright to left\u202c", "\ufffd", "\uffff", "\ue000", "\U0010ffff", "\u0378", "\U0002ebf0\U00030000",
     "Ελλάδα", "Здравствуй мир", "שלום עולם", "مرحبا بالعالم", "สวัสดีชาวโลก", "नमस्ते दुनिया", "こんにちは世界", "カタカナ ｶﾀｶﾅ", "안녕하세요 세계",
     "中文English混合123测试", "，。！？；：「」", "《红楼梦》", "龘𠮷", "Tiếng Việt", "Türkçe İĞÜŞÖÇ", "ქართული", "አማርኛ", "தமிழ்", "ខ្មែរ",
-    START, END, "<|ENDOFTEXT|>", "<|StartOfText|>", f"a {END} b", f"a{END}b", f"{START}{START}!!", f"!!{END}!!", "!!<|ENDOFTEXT|>!!", "<|endoftext|", "<|endoftext|>>",
+    START, END, "<|ENDOFTEXT|>", "<|StartOfText|>", f"a {END} b", f"a{END}b", f"{START}{START}!!", f"!!{END}!!", "!!<|ENDOFTEXT|>!!", "a <|ENDOFTEXT|>!! b", "<|EndOfText|>?", "<|endoftext|", "<|endoftext|>>",
     "<|start oftext|>", f"<{END}>", f"'s{END}'s", f"x {START}  {END} y", "<|END\u0130|>", "<|endoftex\u0074\u0301|>", "<|PAD|>",
     "<pad> <PAD> a<pad>b", "<my-cat> <MY-CAT> my <my-cat>s", "Two Words two words TWO  WORDS TwoWords", "Red Cat red cat RED\tCAT redcat",
     "a Sun Flower sun flower", "apple applea appear pale", "a" * 300, "苹果" * 100, "a " * 200, "!" * 100, "red apple " * 30, "x\u0301" * 80, "apple'll'll'll",

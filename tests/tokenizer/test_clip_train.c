@@ -78,18 +78,111 @@ TEST(what_was_learnt_covers_any_text)
     clip_tokenizer_free(t);
 }
 
-TEST(the_same_captions_give_the_same_files_and_counts_are_exact)
+/* Captions of random words of the letters a to e. */
+static void scribble(char (*lines)[40], const char **captions, size_t count)
 {
-    enum { CAPTIONS = 3000 };
-    static char lines[CAPTIONS][40];
-    const char *captions[CAPTIONS];
     struct random r = random_of(7, 1);
-    for (size_t i = 0; i < CAPTIONS; i++) {
+    for (size_t i = 0; i < count; i++) {
         size_t n = 1 + random_below(&r, 30);
         for (size_t k = 0; k < n; k++)
             lines[i][k] = "aaabbcd e"[random_below(&r, 9)];
         captions[i] = lines[i];
     }
+}
+
+/* The plain way: all pairs are counted anew before every merge. Words and their symbols' ids in a row, -1 behind each. */
+struct plain {
+    int32_t *symbols;
+    size_t length;
+    char tokens[1000][64];
+    int32_t count;
+};
+
+static void plain_add(struct plain *p, const char *word, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++) /* '!' is 0, and so on to '~' */
+        p->symbols[p->length++] = word[i] - '!' + (i + 1 == bytes ? 256 : 0);
+    p->symbols[p->length++] = -1;
+}
+
+static bool plain_best(const struct plain *p, int32_t *left, int32_t *right)
+{
+    static int64_t counts[1000][1000];
+    memset(counts, 0, sizeof counts);
+    for (size_t i = 0; i + 1 < p->length; i++)
+        if (p->symbols[i] >= 0 && p->symbols[i + 1] >= 0)
+            counts[p->symbols[i]][p->symbols[i + 1]]++;
+    int64_t most = 1;
+    for (int32_t a = 0; a < p->count; a++)
+        for (int32_t b = 0; b < p->count; b++)
+            if (counts[a][b] > most) {
+                most = counts[a][b];
+                *left = a;
+                *right = b;
+            }
+    return most > 1;
+}
+
+static void plain_merge(struct plain *p, int32_t left, int32_t right)
+{
+    char both[130];
+    snprintf(both, sizeof both, "%s%s", p->tokens[left], p->tokens[right]);
+    int32_t id = 0;
+    while (id < p->count && strcmp(p->tokens[id], both))
+        id++;
+    assert_true(strlen(both) < sizeof p->tokens[0]);
+    if (id == p->count)
+        strcpy(p->tokens[p->count++], both);
+    size_t to = 0;
+    for (size_t from = 0; from < p->length; to++) {
+        bool pair = from + 1 < p->length && p->symbols[from] == left && p->symbols[from + 1] == right;
+        p->symbols[to] = pair ? id : p->symbols[from];
+        from += pair ? 2 : 1;
+    }
+    p->length = to;
+}
+
+TEST(the_merges_are_those_of_counting_all_pairs_anew)
+{
+    enum { CAPTIONS = 400, SIZE = 800 };
+    static char lines[CAPTIONS][40];
+    static struct plain p;
+    const char *captions[CAPTIONS];
+    struct clip_tokenizer *t;
+    struct err e = { 0 };
+    char *merges;
+    size_t bytes, same = 0;
+    scribble(lines, captions, CAPTIONS);
+    learn(captions, CAPTIONS, SIZE, &t);
+    p.symbols = mem_zeroed(CAPTIONS * 80, sizeof *p.symbols);
+    assert_non_null(p.symbols);
+    for (p.count = 0; p.count < 512; p.count++)
+        snprintf(p.tokens[p.count], sizeof p.tokens[0], "%s", clip_tokenizer_token(t, p.count));
+    for (size_t i = 0; i < CAPTIONS; i++)
+        for (const char *w = captions[i]; *w; w += strcspn(w, " "), w += strspn(w, " "))
+            if (*w != ' ')
+                plain_add(&p, w, strcspn(w, " "));
+    REQUIRE(file_read(test_scratch("learnt/merges.txt"), 1 << 20, &merges, &bytes, &e));
+    char *line = strchr(merges, '\n') + 1;
+    for (int32_t a, b; p.count + 2 < SIZE && plain_best(&p, &a, &b); same++) {
+        char want[140];
+        snprintf(want, sizeof want, "%s %s\n", p.tokens[a], p.tokens[b]);
+        CHECK(!strncmp(line, want, strlen(want)), "merge %zu: want %scame %.60s", same + 1, want, line);
+        line += strlen(want);
+        plain_merge(&p, a, b);
+    }
+    CHECK(!*line && same >= 250, "%zu merges, then %.60s", same, line);
+    mem_free(merges);
+    mem_free(p.symbols);
+    clip_tokenizer_free(t);
+}
+
+TEST(the_same_captions_give_the_same_files)
+{
+    enum { CAPTIONS = 3000 };
+    static char lines[CAPTIONS][40];
+    const char *captions[CAPTIONS];
+    scribble(lines, captions, CAPTIONS);
     struct clip_tokenizer *t;
     struct err e = { 0 };
     char *first[2], *again[2];

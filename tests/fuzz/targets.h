@@ -1,0 +1,140 @@
+/* The fuzz targets: each takes any bytes and must come back. A new target is a function here and a line in the table. */
+#ifndef LIMN_TESTS_FUZZ_TARGETS_H
+#define LIMN_TESTS_FUZZ_TARGETS_H
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "tokenizer/clip_internal.h"
+#include "weights/weights.h"
+
+/* A file that exists in memory only; its name is written to path[40]. Returns the descriptor. */
+static int memory_file(const void *data, size_t bytes, char *path)
+{
+    int fd = memfd_create("fuzz", 0);
+    if (fd < 0 || write(fd, data, bytes) != (ssize_t)bytes)
+        abort();
+    snprintf(path, 40, "/proc/self/fd/%d", fd);
+    return fd;
+}
+
+/* A safetensors file: what opens must be whole, so every byte of every tensor is read. */
+static void target_safetensors(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    char path[40];
+    int fd = memory_file(data, bytes, path);
+    struct weights *w = weights_open(path, &e);
+    if (!w && !e.text[0])
+        abort();
+    unsigned sum = 0;
+    for (size_t i = 0; w && i < weights_count(w); i++) {
+        const struct weight *t = weights_at(w, i);
+        if (weights_find(w, t->name) != t)
+            abort();
+        const unsigned char *p = t->data;
+        for (size_t k = 0; k < weight_bytes(t); k++)
+            sum += p[k];
+        err_clear(&e);
+        sum += weights_check_finite(t, &e);
+        weights_forget(w, t);
+    }
+    __asm__ volatile("" : : "r"(sum)); /* so that the reads stay */
+    weights_free(w);
+    close(fd);
+}
+
+/* A config: every getter at keys that the configs of models have. */
+static void target_json(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    json_t *j = json_parse(data, bytes, "config.json", &e);
+    if (!j && !e.text[0])
+        abort();
+    static const char *const keys[] = { "block_out_channels", "attention_head_dim", "eps", "use_linear_projection", "act_fn" };
+    for (size_t i = 0; j && i < sizeof keys / sizeof *keys; i++) {
+        int64_t n = 5, list[4] = { 0 };
+        size_t count = 4;
+        double d = 0;
+        bool b = false;
+        const char *s = "";
+        err_clear(&e);
+        if (json_get_int(j, "config.json", keys[i], 1, 100, &n, &e) && (n < 1 || n > 100))
+            abort();
+        err_clear(&e);
+        if (json_get_ints(j, "config.json", keys[i], 1, 4096, list, &count, &e) && count > 4)
+            abort();
+        err_clear(&e);
+        if (json_get_double(j, "config.json", keys[i], 0, 1, &d, &e) && !(d >= 0 && d <= 1))
+            abort();
+        err_clear(&e);
+        if (!json_get_bool(j, "config.json", keys[i], &b, &e) && !e.text[0])
+            abort();
+        err_clear(&e);
+        if (json_get_string(j, "config.json", keys[i], &s, &e) && strlen(s) > bytes)
+            abort();
+    }
+    json_decref(j);
+}
+
+/* The files of a tokenizer and a text, parted by lines of "====": vocab.json, merges.txt, tokenizer_config.json,
+ * special_tokens_map.json, added_tokens.json, tokenizer.json, text. An empty part is a file that is not there. */
+static void target_tokenizer(const char *data, size_t bytes)
+{
+    enum { PARTS = 7 };
+    char *copy = mem_zeroed(bytes + 1, 1), *part[PARTS], *at = copy;
+    memcpy(copy, data, bytes);
+    static char none[1];
+    for (int i = 0; i < PARTS; i++) {
+        part[i] = at ? at : none;
+        char *end = at ? strstr(at, "====\n") : NULL;
+        if (end)
+            *end = 0;
+        at = end ? end + 5 : NULL;
+    }
+    struct clip_files f = { .folder = "folder", .merges = part[1] };
+    json_t **files[PARTS] = { &f.vocabulary, NULL, &f.config, &f.special, &f.added, &f.tokenizer, NULL };
+    for (int i = 0; i < PARTS; i++) {
+        struct err e = { 0 };
+        if (files[i] && part[i][0] && !(*files[i] = clip_json(part[i], strlen(part[i]), "file", &e)) && !e.text[0])
+            abort();
+    }
+    struct err e = { 0 };
+    struct clip_tokenizer *t =
+        utf8_valid(part[1], strlen(part[1])) && (f.vocabulary || f.tokenizer) ? clip_tokenizer_build(&f, &e) : NULL;
+    int32_t *all = NULL, ids[20];
+    size_t count = 0;
+    err_clear(&e);
+    if (t && clip_tokenizer_encode_all(t, part[6], &all, &count, &e))
+        for (size_t i = 0; i < count; i++)
+            if (!clip_tokenizer_token(t, all[i]) || all[i] >= clip_tokenizer_size(t))
+                abort();
+    mem_free(all);
+    if (t && clip_tokenizer_encode(t, part[6], true, ids, 20, &count, &e)) {
+        char words[50];
+        for (size_t i = 0; i < 20; i++)
+            if (clip_tokenizer_token_text(t, ids[i], words, sizeof words) >= sizeof words)
+                abort();
+    }
+    clip_tokenizer_free(t);
+    for (int i = 0; i < PARTS; i++)
+        if (files[i])
+            json_decref(*files[i]);
+    mem_free(copy);
+}
+
+static const struct fuzz_target {
+    const char *name; /* its seeds are corpus/<name>/ */
+    void (*run)(const char *data, size_t bytes);
+} fuzz_targets[] = {
+    { "safetensors", target_safetensors },
+    { "json", target_json },
+    { "tokenizer", target_tokenizer },
+};
+
+#endif
