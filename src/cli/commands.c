@@ -4,6 +4,9 @@
 const struct command *const commands[] = {
     &command_generate,
     &command_tokenize,
+    &command_train_tokenizer,
+    &command_train_vae,
+    &command_train_base,
     &command_help,
     &command_version,
     &command_completion,

@@ -11,6 +11,9 @@
 
 extern const struct command command_generate;
 extern const struct command command_tokenize;
+extern const struct command command_train_tokenizer;
+extern const struct command command_train_vae;
+extern const struct command command_train_base;
 extern const struct command command_help;
 extern const struct command command_version;
 extern const struct command command_completion;

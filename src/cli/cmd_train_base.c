@@ -1,0 +1,142 @@
+#include "backend/cpu/cpu.h"
+#include "base/file.h"
+#include "cli/progress_bar.h"
+#include "cli/train_common.h"
+#include "train/train_base.h"
+
+struct base_args {
+    struct run_args run;
+    const char *vae, *tokenizer;
+    int64_t pool, pool_seed;
+    double caption_dropout, min_snr, min_weight;
+    int export;
+};
+
+OPTION_CHOICES(export_choice, "f32", "bf16", "f16")
+
+#define AT(member) offsetof(struct base_args, member)
+static const struct option base_options[] = {
+    OPTION_ROWS_RUN(struct base_args, "128", "20000", "128", "1e-3", "500", "0.01", "0.9995"),
+    { "vae", 0, OPTION_TEXT, AT(vae), .value = "FOLDER", .help = "a trained VAE (config.json and weights)", .group = "Model" },
+    { "tokenizer", 0, OPTION_TEXT, AT(tokenizer), .value = "FOLDER", .help = "the text encoder's tokenizer" },
+    { "export", 0, OPTION_CHOICE, AT(export), "bf16", .choices = export_choice, .help = "type of the weights in model/" },
+    { "scenes", 0, OPTION_INT, AT(pool), "60000", .min = 1, .max = 1e7,
+      .help = "scenes whose latents are made once and kept in latents.safetensors", .group = "Objective" },
+    { "scenes-seed", 0, OPTION_INT, AT(pool_seed), "0", .min = 0, .max = 4294967295.0, .help = "of their choice" },
+    { "caption-dropout", 0, OPTION_FLOAT, AT(caption_dropout), "0.1", .min = 0, .max = 1,
+      .help = "share of samples with an empty caption: what guidance needs" },
+    { "min-snr", 0, OPTION_FLOAT, AT(min_snr), "5", .min = 0, .max = 1e6,
+      .help = "gamma of min-SNR weighting; 0: every timestep counts alike" },
+    { "min-weight", 0, OPTION_FLOAT, AT(min_weight), "0.25", .min = 0, .max = 1,
+      .help = "no timestep counts less: with zero terminal SNR the last would count nothing" },
+    { 0 },
+};
+
+/* <folder>/<part>/<name>, and the part's weights if they are there. */
+static bool part_files(const char *folder, const char *part, const char *name, char *json, const char *weights_name,
+                       struct weights **stored, struct err *e)
+{
+    char inside[PATH_MAX_BYTES], weights[PATH_MAX_BYTES];
+    if (!path_join(inside, folder, part, e) || !path_join(json, inside, name, e))
+        return false;
+    if (!weights_name)
+        return true;
+    if (!path_join(weights, inside, weights_name, e))
+        return false;
+    *stored = path_exists(weights) ? weights_open(weights, e) : NULL;
+    return *stored || !path_exists(weights);
+}
+
+/* Everything that a run borrows. */
+struct parts {
+    const struct backend *backend;
+    struct dataset *dataset;
+    struct clip_tokenizer *tokenizer;
+    struct weights *text, *unet, *vae;
+    struct vae_config vae_config;
+    struct latents latents;
+};
+
+static bool open_parts(struct parts *p, const struct base_args *a, struct train_base_options *o,
+                       const struct progress *progress, struct err *e)
+{
+    char text[PATH_MAX_BYTES], unet[PATH_MAX_BYTES], scheduler[PATH_MAX_BYTES], vae[PATH_MAX_BYTES];
+    const char *folder = a->run.config;
+    p->backend = backend_cpu_new((int)a->run.threads, NULL, e);
+    if (!p->backend || !part_files(folder, "text_encoder", "config.json", text, "model.safetensors", &p->text, e) ||
+        !part_files(folder, "unet", "config.json", unet, "diffusion_pytorch_model.safetensors", &p->unet, e) ||
+        !part_files(folder, "scheduler", "scheduler_config.json", scheduler, NULL, NULL, e) ||
+        !clip_config_read(&o->text, text, e) || !unet_config_read(&o->unet, unet, e) ||
+        !scheduler_config_read(&o->scheduler, scheduler, e) || !path_join(vae, a->vae, "config.json", e) ||
+        !vae_config_read(&p->vae_config, vae, e) || !(p->vae = weights_open(a->vae, e)) ||
+        !(p->tokenizer = clip_tokenizer_open(a->tokenizer, e)) || !(p->dataset = dataset_open(a->run.dataset, e)) ||
+        !dataset_load(p->dataset, (int)a->run.size, true, progress, e))
+        return false;
+    o->type = run_type(&a->run, p->backend);
+    struct latents_options pool = { .dataset = p->dataset, .scenes = o->scenes, .vae = &p->vae_config, .weights = p->vae,
+                                    .size = a->run.size, .count = a->pool, .seed = (uint64_t)a->pool_seed, .type = o->type };
+    char path[PATH_MAX_BYTES];
+    if (!folder_make(a->run.output, e) || !path_join(path, a->run.output, "latents.safetensors", e) ||
+        !latents_open(&p->latents, path, &pool, p->backend, progress, e))
+        return false;
+    o->dataset = p->dataset;
+    o->latents = &p->latents;
+    o->tokenizer = p->tokenizer;
+    o->stored_text = p->text;
+    o->stored_unet = p->unet;
+    return true;
+}
+
+static void release_parts(struct parts *p)
+{
+    latents_release(&p->latents);
+    clip_tokenizer_free(p->tokenizer);
+    dataset_free(p->dataset);
+    weights_free(p->text);
+    weights_free(p->unet);
+    weights_free(p->vae);
+    backend_cpu_free(p->backend);
+}
+
+static bool run(const void *args, struct err *e)
+{
+    const struct base_args *a = args;
+    if (!run_args_check(&a->run, e))
+        return false;
+    if (!a->vae || !a->tokenizer)
+        return err_set(e, ERR_ARG, "%s is missing", a->vae ? "--tokenizer" : "--vae");
+    struct train_base_options o = {
+        .scenes = run_scenes(&a->run), .pool_seed = (uint64_t)a->pool_seed, .vae_folder = a->vae,
+        .tokenizer_folder = a->tokenizer,
+        .export_type = a->export == 0 ? DTYPE_F32 : a->export == 1 ? DTYPE_BF16 : DTYPE_F16,
+        .recompute = a->run.recompute, .seed = (uint64_t)a->run.seed, .caption_dropout = a->caption_dropout,
+        .min_snr = a->min_snr, .min_weight = a->min_weight, .run = run_options(&a->run),
+    };
+    struct progress_bar bar;
+    progress_bar_init(&bar, a->run.quiet);
+    struct progress progress = progress_bar_steps(&bar);
+    struct parts p = { 0 };
+    bool good = open_parts(&p, a, &o, &progress, e);
+    if (good && a->run.plan) {
+        struct train_memory m;
+        good = train_base_plan(&o, p.backend, &m, e);
+        if (good)
+            run_print_plan(&m);
+    } else if (good) {
+        good = run_write_config(&command_train_base, a, a->run.output, e) && train_base(&o, p.backend, &progress, e);
+    }
+    progress_bar_end(&bar);
+    scheduler_config_release(&o.scheduler);
+    release_parts(&p);
+    return good;
+}
+
+const struct command command_train_base = {
+    .name = "train base",
+    .help = "Trains a text encoder and a denoiser together, from nothing or on from weights.",
+    .details = "The run's folder gets config.json, metrics.jsonl, curve.png, samples/, checkpoint.safetensors, latents.safetensors "
+               "and model/, a whole diffusers folder. Ctrl-C saves; --resume goes on in the same bits.",
+    .options = base_options,
+    .args_bytes = sizeof(struct base_args),
+    .run = run,
+};

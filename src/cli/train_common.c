@@ -1,0 +1,81 @@
+#include "cli/train_common.h"
+
+#include <stdio.h>
+
+#include "backend/cpu/cpu.h"
+#include "base/file.h"
+#include "base/json.h"
+
+const char *rate_schedule_choice(int index)
+{
+    return index >= 0 && index < RATE_SCHEDULES ? rate_schedule_names[index] : NULL;
+}
+
+OPTION_CHOICES(precision_choice, "auto", "f32", "bf16")
+
+const char *train_precision_choice(int index)
+{
+    return precision_choice(index);
+}
+
+bool run_args_check(const struct run_args *a, struct err *e)
+{
+    const struct { const char *name, *value; } needed[] = {
+        { "--dataset", a->dataset }, { "--output", a->output }, { "--config", a->config },
+    };
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (!needed[i].value)
+            return err_set(e, ERR_ARG, "%s is missing", needed[i].name);
+    if (a->pair + a->placed > 1)
+        return err_set(e, ERR_ARG, "--pair %g and --placed %g are more than 1 together", a->pair, a->placed);
+    return true;
+}
+
+struct train_options run_options(const struct run_args *a)
+{
+    return (struct train_options){
+        .folder = a->output, .resume = a->resume, .steps = a->steps, .warmup = a->warmup, .accumulate = a->accumulate,
+        .batch = a->batch, .rate = a->rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,
+        .clip = a->clip, .ema = a->ema, .schedule = (enum rate_schedule)a->schedule, .final_rate = a->final_rate,
+        .log_every = a->log_every, .save_every = a->save_every, .sample_every = a->sample_every, .stop_at = a->stop_at,
+        .minutes = a->minutes,
+    };
+}
+
+struct scene_options run_scenes(const struct run_args *a)
+{
+    struct scene_options o = scene_defaults;
+    o.pair = (float)a->pair;
+    o.placed = (float)a->placed;
+    o.coloured = (float)a->coloured;
+    return o;
+}
+
+enum dtype run_type(const struct run_args *a, const struct backend *backend)
+{
+    if (a->precision)
+        return a->precision == 1 ? DTYPE_F32 : DTYPE_BF16;
+    const char *isa = backend_cpu_isa(backend);
+    return !strcmp(isa, "amx") || !strcmp(isa, "bf16") ? DTYPE_BF16 : DTYPE_F32;
+}
+
+bool run_write_config(const struct command *command, const void *args, const char *folder, struct err *e)
+{
+    char path[PATH_MAX_BYTES];
+    json_t *j = folder_make(folder, e) && path_join(path, folder, "config.json", e) ? options_json(command, args, e) : NULL;
+    if (j)
+        json_object_set_new(j, "command", json_string(command->name));
+    bool good = j && json_write(j, path, e);
+    json_decref(j);
+    return good;
+}
+
+void run_print_plan(const struct train_memory *m)
+{
+    const struct { const char *kind; size_t bytes; } rows[] = {
+        { "weights", m->weights + m->packed }, { "activations", m->activations }, { "optimizer", m->optimizer },
+        { "together", m->weights + m->packed + m->activations + m->optimizer },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        printf("%-12s %10.1f MiB\n", rows[i].kind, (double)rows[i].bytes / (1 << 20));
+}
