@@ -1,0 +1,178 @@
+/* limn generate and limn tokenize from argv to files and exit status. */
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "image/image.h"
+#include "test.h"
+#include "weights/weights.h"
+
+enum { MOST_WORDS = 40 };
+
+static const char *model(const char *name)
+{
+    char path[100];
+    snprintf(path, sizeof path, "models/%s", name);
+    return test_data(path);
+}
+
+/* Runs the program with these words (NULL ends); what it wrote is then in `said` (stdout) and `complained` (stderr). */
+static char said[1 << 16], complained[1 << 16];
+
+static void read_back(const char *path, char *out, size_t room)
+{
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    out[fread(out, 1, room - 1, f)] = 0;
+    fclose(f);
+}
+
+static int limn(const char *first, ...)
+{
+    const char *argv[MOST_WORDS] = { "limn", first };
+    int argc = 2;
+    va_list args;
+    va_start(args, first);
+    for (const char *word; argc < MOST_WORDS && (word = va_arg(args, const char *));)
+        argv[argc++] = word;
+    va_end(args);
+    const char *out = test_scratch("stdout"), *err = test_scratch("stderr");
+    fflush(stdout);
+    fflush(stderr);
+    int keep_out = dup(1), keep_err = dup(2);
+    assert_true(freopen(out, "w", stdout) && freopen(err, "w", stderr));
+    int status = cli_run(commands, argc, argv);
+    fflush(stdout);
+    fflush(stderr);
+    dup2(keep_out, 1);
+    dup2(keep_err, 2);
+    close(keep_out);
+    close(keep_err);
+    read_back(out, said, sizeof said);
+    read_back(err, complained, sizeof complained);
+    return status;
+}
+
+TEST(a_picture_and_its_record_are_written_and_facts_told)
+{
+    struct err e = { 0 };
+    struct image image;
+    const char *png = test_scratch("apple.png"), *latents = test_scratch("final.safetensors");
+    int status = limn("generate", "--model", model("tiny-sd1"), "-o", png, "--steps", "3", "--seed=7", "--negative", "green",
+                      "--save_latents", latents, "--width", "80", "--json", "--plan", "--precision", "f32", "红苹果", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    REQUIRE(image_load(&image, png, IMAGE_FLATTEN, 0, &e));
+    CHECK(image.width == 80 && image.height == 64, "%dx%d", image.width, image.height);
+    image_release(&image);
+    char *parameters = image_png_text(png, "parameters", &e), *prompt = image_png_text(png, "prompt", &e);
+    CHECK(parameters && strstr(parameters, "红苹果\nNegative prompt: green\nSteps: 3, Sampler: model, ") &&
+              strstr(parameters, "Seed: 7, Size: 80x64, Model: tiny-sd1"), "%s", parameters ? parameters : e.text);
+    json_t *graph = prompt ? json_loads(prompt, 0, NULL) : NULL;
+    CHECK(graph && json_object_get(graph, "3"), "%s", prompt ? prompt : e.text);
+    json_decref(graph);
+    mem_free(parameters);
+    mem_free(prompt);
+    json_t *facts = json_loads(said, 0, NULL);
+    CHECK(facts && strchr(said, '\n') == said + strlen(said) - 1, "not one line of JSON: %s", said);
+    CHECK(json_integer_value(json_object_get(facts, "steps")) == 3 && json_object_get(facts, "seconds"), "%s", said);
+    json_decref(facts);
+    CHECK(strstr(complained, "plan: peak") != NULL, "%s", complained);
+    struct weights *w = weights_open(latents, &e);
+    REQUIRE(w != NULL);
+    const struct weight *t = weights_need(w, "latents", &e);
+    CHECK(t && shape_same(t->shape, SHAPE(1, 4, 8, 10)), "%s", e.text);
+    weights_free(w);
+}
+
+TEST(start_noise_from_a_file_gives_the_picture_of_its_seed)
+{
+    struct err e = { 0 };
+    const char *expected = test_data("expected/tiny-sd2.safetensors"), *noise = test_scratch("noise.safetensors");
+    struct weights *w = weights_open(expected, &e);
+    REQUIRE(w != NULL);
+    const struct weight *start = weights_need(w, "square.start", &e), *final = weights_need(w, "square.final", &e);
+    REQUIRE(start && final);
+    struct weights_entry entry = { "latents", start->type, start->shape };
+    REQUIRE(weights_save(noise, &entry, (const void *const[]){ start->data }, 1, NULL, 0, &e));
+    const char *latents = test_scratch("final.safetensors");
+    int status = limn("generate", "-m", model("tiny-sd2"), "-q", "-o", test_scratch("x.png"), "--latents", noise,
+                      "--save-latents", latents, "--negative", "green stripes", "--precision", "f32",
+                      "a red circle on a blue ground", NULL);
+    CHECK(status == 0, "%s", complained);
+    struct weights *came = weights_open(latents, &e);
+    REQUIRE(came != NULL);
+    const struct weight *t = weights_need(came, "latents", &e);
+    REQUIRE(t != NULL);
+    struct difference d = tensor_difference(t->data, final->data, shape_count(final->shape));
+    CHECK(d.max < 2e-4, "%g", d.max);
+    weights_free(came);
+    weights_free(w);
+}
+
+TEST(many_pictures_get_numbers_and_seeds)
+{
+    struct err e = { 0 };
+    char path[PATH_MAX_BYTES];
+    const char *lines = test_scratch("prompts.txt"), *folder = test_scratch("many/");
+    REQUIRE(file_write_whole(lines, "a cat\n\na dog\r\n", 14, &e));
+    int status = limn("generate", "-m", model("tiny-emoji"), "--prompts", lines, "-o", folder, "--steps", "1", "--count", "2",
+                      "--seed", "5", "--batch", "2", "--json", "-q", NULL);
+    CHECK(status == 0, "%s", complained);
+    for (int i = 1; i <= 8; i++) {
+        snprintf(path, sizeof path, "%s%04d.png", folder, i);
+        CHECK(path_exists(path), "%s", path);
+    }
+    json_t *facts = json_loads(said, 0, NULL), *images = json_object_get(facts, "images"), *last = json_array_get(images, 7);
+    CHECK(json_array_size(images) == 8 && json_integer_value(json_object_get(last, "seed")) == 6 &&
+              !strcmp(json_string_value(json_object_get(last, "prompt")), "a dog"), "%s", said);
+    json_decref(facts);
+}
+
+TEST(wrong_usage_exits_with_2_and_failure_with_1)
+{
+    static const struct { int status; const char *part; const char *words[8]; } cases[] = {
+        { 2, "--steps 0: the value must be", { "--steps", "0", "x" } },
+        { 2, "--cfg -1: the value must be", { "--cfg=-1", "x" } },
+        { 2, "width 100: must be a multiple of 8", { "--width", "100", "x" } },
+        { 2, "needs words in quotes", { NULL } },
+        { 2, "not both", { "--prompts", "/dev/null", "x" } },
+        { 2, "--sampler eular", { "--sampler", "eular", "x" } },
+        { 2, "takes its schedule from the model", { "--schedule", "karras", "x" } },
+        { 2, "pictures are written as PNG", { "-o", "/tmp/x.jpg", "x" } },
+        { 2, "--count 2 would draw one picture", { "--latents", "/dev/null", "--count", "2", "x" } },
+        { 1, "cannot write /proc/none/x.png", { "-o", "/proc/none/x.png", "x" } },
+        { 1, "cannot write /proc/x.png", { "-o", "/proc/x.png", "x" } },
+        { 1, "cannot write /proc/none/l.safetensors", { "--save-latents", "/proc/none/l.safetensors", "x" } },
+        { 1, "holds no prompt", { "--prompts", "/dev/null" } },
+        { 1, "/proc/none/p", { "--prompts", "/proc/none/p" } },
+        { 1, "/proc/none/l", { "--latents", "/proc/none/l", "x" } },
+        { 1, "no such folder", { "--model", "/proc/none/m", "x" } },
+        { 1, "no model called nix in", { "--model", "nix", "x" } },
+    };
+    assert_int_equal(chdir(test_scratch("")), 0); /* pictures without --output would lie here */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const *w = cases[i].words;
+        int status = limn("generate", "--model", model("tiny-sd1"), "--precision", "f32", w[0], w[1], w[2], w[3], w[4], w[5],
+                          NULL);
+        CHECK(status == cases[i].status && strstr(complained, cases[i].part), "case %zu: status %d: %s", i, status, complained);
+        CHECK(!*said, "case %zu said %s", i, said);
+    }
+    CHECK(!path_exists("limn-0.png"), "a failure left a picture");
+}
+
+TEST(tokens_and_ids_come_with_start_and_end)
+{
+    int status = limn("tokenize", "--model", model("tiny-sd1"), "--json", "a red 苹果", NULL);
+    CHECK(status == 0, "%s", complained);
+    json_t *facts = json_loads(said, 0, NULL), *ids = json_object_get(facts, "ids");
+    CHECK(json_array_size(ids) == 7 && json_array_size(json_object_get(facts, "tokens")) == 7 &&
+              json_integer_value(json_array_get(ids, 0)) == 598 && json_integer_value(json_array_get(ids, 6)) == 599, "%s", said);
+    CHECK(!strcmp(json_string_value(json_array_get(json_object_get(facts, "tokens"), 1)), "a</w>"), "%s", said);
+    json_decref(facts);
+    status = limn("tokenize", "--model", test_data("models/tiny-sd1/tokenizer"), "a", NULL);
+    CHECK(status == 0 && strstr(said, "a</w>"), "%s", complained);
+}
