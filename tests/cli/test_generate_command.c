@@ -147,7 +147,7 @@ TEST(wrong_usage_exits_with_2_and_failure_with_1)
         { 1, "cannot write /proc/none/x.png", { "-o", "/proc/none/x.png", "x" } },
         { 1, "cannot write /proc/x.png", { "-o", "/proc/x.png", "x" } },
         { 1, "cannot write /proc/none/l.safetensors", { "--save-latents", "/proc/none/l.safetensors", "x" } },
-        { 1, "holds no prompt", { "--prompts", "/dev/null" } },
+        { 1, "/dev/null is not a file", { "--prompts", "/dev/null" } },
         { 1, "/proc/none/p", { "--prompts", "/proc/none/p" } },
         { 1, "/proc/none/l", { "--latents", "/proc/none/l", "x" } },
         { 1, "no such folder", { "--model", "/proc/none/m", "x" } },
