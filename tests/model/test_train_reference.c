@@ -14,7 +14,7 @@ enum { MOST_WEIGHTS = 400, DIGEST = 512, SAMPLES = 64 };
 /* One training program: the loss, its gradients, an AdamW step for every weight. */
 struct trial {
     const struct judge_way *way;
-    enum dtype type;
+    enum dtype type, wide; /* of activations; of inputs, losses and weights: f32, or f64 */
     bool recompute;
     struct graph g;
     struct params params;
@@ -63,10 +63,10 @@ static struct value unet_loss(struct trial *t, const struct weights *expected, s
     struct clip_config cc;
     REQUIRE(unet_config_read(&uc, judge_path("tiny-train", "unet", "config.json"), &e));
     REQUIRE(clip_config_read(&cc, judge_path("tiny-train", "text_encoder", "config.json"), &e));
-    struct value alpha = input(t, expected, "unet.alpha", t->type), sigma = input(t, expected, "unet.sigma", t->type);
-    struct value x = input(t, expected, "unet.latents", t->type), noise = input(t, expected, "unet.noise", t->type);
+    struct value alpha = input(t, expected, "unet.alpha", t->wide), sigma = input(t, expected, "unet.sigma", t->wide);
+    struct value x = input(t, expected, "unet.latents", t->wide), noise = input(t, expected, "unet.noise", t->wide);
     struct value steps = input(t, expected, "unet.timesteps", DTYPE_F32);
-    struct value weights = input(t, expected, "unet.weights", t->type), ids = ids_input(t, expected, "unet.ids");
+    struct value weights = input(t, expected, "unet.weights", t->wide), ids = ids_input(t, expected, "unet.ids");
     struct value noisy = op_add(g, op_mul(g, x, alpha), op_mul(g, noise, sigma));
     struct value target = op_sub(g, op_mul(g, noise, alpha), op_mul(g, x, sigma));
     t->net.part = "text_encoder";
@@ -74,7 +74,8 @@ static struct value unet_loss(struct trial *t, const struct weights *expected, s
     struct value states = clip_text(&t->net, &cc, ids, 0);
     t->net.part = "unet";
     t->net.stored = stored[0];
-    struct value off = op_sub(g, unet(&t->net, &uc, noisy, steps, states), target);
+    struct value said = unet(&t->net, &uc, op_cast(g, noisy, t->type), steps, states);
+    struct value off = op_sub(g, op_cast(g, said, t->wide), target);
     return op_mean(g, op_mul(g, op_unary(g, off, UNARY_SQUARE), weights));
 }
 
@@ -85,16 +86,17 @@ static struct value vae_loss(struct trial *t, const struct weights *expected, st
     struct vae_config c;
     const double kl_weight = 0.05;
     REQUIRE(vae_config_read(&c, judge_path("tiny-train", "vae", "config.json"), &e));
-    struct value x = input(t, expected, "vae.picture", t->type), eps = input(t, expected, "vae.eps", t->type);
+    struct value x = input(t, expected, "vae.picture", t->wide), eps = input(t, expected, "vae.eps", t->wide);
     t->net.part = "vae";
     t->net.stored = stored[0];
-    struct value moments = vae_encode(&t->net, &c, x);
+    struct value moments = op_cast(g, vae_encode(&t->net, &c, op_cast(g, x, t->type)), t->wide);
     struct value mean = op_slice(g, moments, -1, 0, c.latent_channels);
     struct value logvar = op_slice(g, moments, -1, c.latent_channels, c.latent_channels);
     struct value kl = op_add(g, op_unary(g, mean, UNARY_SQUARE), op_unary(g, logvar, UNARY_EXP));
     kl = op_mean(g, op_scale(g, op_sub(g, kl, logvar), 0.5, -0.5));
     struct value deviation = op_unary(g, op_scale(g, logvar, 0.5, 0), UNARY_EXP);
-    struct value out = vae_decode(&t->net, &c, op_add(g, mean, op_mul(g, deviation, eps)));
+    struct value z = op_cast(g, op_add(g, mean, op_mul(g, deviation, eps)), t->type);
+    struct value out = op_cast(g, vae_decode(&t->net, &c, z), t->wide);
     struct value off = op_mean(g, op_unary(g, op_sub(g, out, x), UNARY_ABS));
     return op_add(g, off, op_scale(g, kl, kl_weight, 0));
 }
@@ -129,8 +131,8 @@ static void trial_build(struct trial *t, const char *kind, const struct weights 
         const struct param *p = &t->params.at[i];
         CHECK(t->gradients[i].id, "%s has no gradient", p->name);
         graph_output(&t->g, t->gradients[i]);
-        t->weights[i] = converted(p->stored->data, p->stored->type, t->type, shape_count(p->shape));
-        if (t->type != DTYPE_F32)
+        t->weights[i] = converted(p->stored->data, p->stored->type, t->wide, shape_count(p->shape));
+        if (t->wide != DTYPE_F32)
             continue;
         t->m[i] = mem_zeroed((size_t)shape_count(p->shape), sizeof(float));
         t->v[i] = mem_zeroed((size_t)shape_count(p->shape), sizeof(float));
@@ -158,8 +160,8 @@ static void trial_build(struct trial *t, const char *kind, const struct weights 
         REQUIRE(program_set_input(t->program, names[i], t->inputs[i], &e));
     for (size_t i = 0; i < t->params.count; i++) {
         const struct param *p = &t->params.at[i];
-        bind_own(t, p->name, p->shape, t->type, t->weights[i]);
-        if (t->type == DTYPE_F32) {
+        bind_own(t, p->name, p->shape, t->wide, t->weights[i]);
+        if (t->wide == DTYPE_F32) {
             bind_own(t, path_of("m/%s", p->name).s, p->shape, DTYPE_F32, t->m[i]);
             bind_own(t, path_of("v/%s", p->name).s, p->shape, DTYPE_F32, t->v[i]);
         }
@@ -226,11 +228,12 @@ static bool listed(const json_t *list, const char *name)
     return false;
 }
 
-/* Largest |g - wanted| / (|wanted| + 0.001 |all gradients|) over tensors, and of the difference of weights after steps. */
+/* Largest |g - wanted| / (|wanted| + 0.001 |all gradients|) over tensors, and of the difference of weights after steps.
+ * together: |g - wanted| / |wanted| over all values that digests hold. */
 static double worst_gradient(const struct trial *t, const char *kind, const struct weights *expected, double whole,
-                             const char **which)
+                             const char **which, double *together)
 {
-    double worst = 0, came[DIGEST], off[DIGEST], wanted[DIGEST];
+    double off_squares = 0, squares = 0, worst = 0, came[DIGEST], off[DIGEST], wanted[DIGEST];
     for (size_t i = 0; i < t->params.count; i++) {
         const struct param *p = &t->params.at[i];
         const struct weight *w = weights_find(expected, digest_name(kind, "grad", p->name).s);
@@ -243,11 +246,15 @@ static double worst_gradient(const struct trial *t, const char *kind, const stru
             off[k] = came[k] - wanted[k];
         }
         double d = norm(off, n) / (norm(wanted, n) + 1e-3 * whole);
+        int64_t values = n == SAMPLES + 2 ? SAMPLES : n;
+        off_squares += norm(off, values) * norm(off, values);
+        squares += norm(wanted, values) * norm(wanted, values);
         if (!(d <= worst)) {
             worst = d;
             *which = p->name;
         }
     }
+    *together = sqrt(off_squares / squares);
     return worst;
 }
 
@@ -262,7 +269,7 @@ static double worst_weight(const struct trial *t, const char *kind, const struct
         if (listed(unstable, name.s))
             continue;
         const struct weight *w = weights_find(expected, digest_name(kind, "after", p->name).s);
-        int64_t count = shape_count(p->shape), n = digest(came, t->weights[i], t->type, count);
+        int64_t count = shape_count(p->shape), n = digest(came, t->weights[i], t->wide, count);
         for (int64_t k = 0; k < n; k++) {
             /* a sum of many weights may be off by many times what one is */
             double d = fabs(came[k] - dtype_load(w->data, w->type, k)) / (n < count && k > SAMPLES ? (double)count : 1);
@@ -288,12 +295,13 @@ static void trial(const char *kind, const struct judge_way *way, enum dtype type
     assert_non_null(t);
     t->way = way;
     t->type = type;
+    t->wide = type == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
     t->recompute = recompute;
     trial_build(t, kind, expected, stored);
     struct path name = path_of("%s, %s %s%s", kind, way->name, dtype_name(type), recompute ? ", recompute" : "");
     double whole = json_number_value(json_object_get(facts, "grad_norm")), b1 = 1, b2 = 1;
     const char *which = "";
-    int steps = type == DTYPE_F32 ? 4 : 1;
+    int steps = t->wide == DTYPE_F32 ? 4 : 1;
     for (int step = 0; step < steps; step++) {
         b1 *= 0.9;
         b2 *= 0.999;
@@ -302,22 +310,26 @@ static void trial(const char *kind, const struct judge_way *way, enum dtype type
                                       [STEP_CORRECTION2] = (float)(1 - b2), [STEP_GRAD_SCALE] = 1 };
         if (step == 3)
             numbers[STEP_RATE] = 0; /* the reference looks at the loss after the third step and stops */
-        if (type == DTYPE_F32)
+        if (t->wide == DTYPE_F32)
             REQUIRE(program_set_input(t->program, "step", numbers, &e));
         REQUIRE(program_run(t->program, &e));
-        double loss = dtype_load(program_output(t->program, t->loss), type, 0);
+        double loss = dtype_load(program_output(t->program, t->loss), t->wide, 0);
         double wanted = json_number_value(json_array_get(json_object_get(facts, "losses"), (size_t)step));
         if (getenv("LIMN_TEST_VERBOSE"))
             print_message("%-30s loss %d: %.9f, off by %.1e\n", name.s, step, loss, loss - wanted);
         CHECK_NEAR(loss, wanted, loss_limit, "%s, loss %d", name.s, step);
         if (step == 0) {
-            double d = worst_gradient(t, kind, expected, whole, &which);
+            double together, d = worst_gradient(t, kind, expected, whole, &which, &together);
             if (getenv("LIMN_TEST_VERBOSE"))
-                print_message("%-30s worst gradient of %zu: %.1e (%s)\n", name.s, t->params.count, d, which);
-            CHECK(d <= gradient_limit, "%s: gradient of %s: %.2e", name.s, which, d);
+                print_message("%-30s worst gradient of %zu: %.1e (%s), together %.1e\n", name.s, t->params.count, d, which,
+                              together);
+            if (type == DTYPE_BF16)
+                CHECK(together <= gradient_limit, "%s: gradients together: %.2e", name.s, together);
+            else
+                CHECK(d <= gradient_limit, "%s: gradient of %s: %.2e", name.s, which, d);
         }
     }
-    if (type == DTYPE_F32) {
+    if (t->wide == DTYPE_F32) {
         double d = worst_weight(t, kind, expected, json_object_get(facts, "unstable_after"), &which);
         if (getenv("LIMN_TEST_VERBOSE"))
             print_message("%-30s worst weight after three steps: %.1e (%s)\n", name.s, d, which);
@@ -347,4 +359,14 @@ TEST(gradients_and_three_adamw_steps_are_those_of_pytorch)
             trial("vae", way, DTYPE_F32, recompute, 1e-6, 2e-5, 2e-5);
             trial("unet", way, DTYPE_F32, recompute, 1e-6, 2e-5, 2e-5);
         }
+}
+
+/* PyTorch's own bf16 (autocast) misses its f32 gradients by 0.064 (VAE) and 0.017 (UNet and text encoder), all together; single
+ * small tensors by up to 0.36. Weights after AdamW say little here: its first steps are the signs of gradients. */
+TEST(bf16_gradients_miss_those_of_f32_by_no_more_than_pytorchs)
+{
+    for (const struct judge_way *way = judge_ways(); way->backend; way++) {
+        trial("vae", way, DTYPE_BF16, false, 2e-3, 0.07, 1);
+        trial("unet", way, DTYPE_BF16, false, 5e-4, 0.02, 1);
+    }
 }
