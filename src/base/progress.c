@@ -15,7 +15,7 @@ void progress_line(const struct progress *p, const char *format, ...)
 {
     if (!p || !p->line)
         return;
-    char text[1000];
+    char text[8000];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);

@@ -38,7 +38,7 @@ struct train_options run_options(const struct run_args *a)
         .batch = a->batch, .rate = a->rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,
         .clip = a->clip, .ema = a->ema, .schedule = (enum rate_schedule)a->schedule, .final_rate = a->final_rate,
         .log_every = a->log_every, .save_every = a->save_every, .sample_every = a->sample_every, .stop_at = a->stop_at,
-        .minutes = a->minutes,
+        .minutes = a->minutes, .profile = a->profile,
     };
 }
 

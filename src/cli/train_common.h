@@ -11,7 +11,7 @@ struct run_args {
     int64_t size, steps, batch, accumulate, warmup, seed, log_every, save_every, sample_every, threads, stop_at;
     double rate, decay, beta1, beta2, eps, clip, ema, final_rate, minutes, pair, placed, coloured;
     int schedule, precision;
-    bool resume, recompute, plan, quiet;
+    bool resume, recompute, plan, profile, quiet;
 };
 
 const char *rate_schedule_choice(int index);
@@ -36,6 +36,7 @@ const char *train_precision_choice(int index);
     { "log-every", 0, OPTION_INT, RUN_AT(type, log_every), "20", .min = 1, .max = 1e9, .help = "steps" },              \
     { "save-every", 0, OPTION_INT, RUN_AT(type, save_every), "500", .min = 1, .max = 1e9, .help = "steps" },           \
     { "sample-every", 0, OPTION_INT, RUN_AT(type, sample_every), "500", .min = 1, .max = 1e9, .help = "steps" },       \
+    { "profile", 0, OPTION_FLAG, RUN_AT(type, profile), .help = "print at the end where the time went, by kind of op" },\
     OPTION_ROW_THREADS_OF(type), OPTION_ROW_PLAN_OF(type), OPTION_ROW_QUIET_OF(type),                                  \
     { "size", 0, OPTION_INT, RUN_AT(type, size), size_initial, .min = 8, .max = 2048, .help = "pixels of a side",      \
       .group = "Pictures" },                                                                                           \

@@ -318,6 +318,16 @@ static bool one_step(struct run *r, bool last, struct err *e)
     return save(r, e);
 }
 
+static void tell_profile(const struct trainer *t, const struct progress *progress)
+{
+    struct text table;
+    text_init(&table, 1 << 14);
+    program_profile_text(t->gradients, &table);
+    program_profile_text(t->update, &table);
+    progress_line(progress, "%s", text_string(&table));
+    text_release(&table);
+}
+
 bool trainer_run(struct trainer *t, const struct train_task *task, const struct train_options *o,
                  const struct progress *progress, struct err *e)
 {
@@ -343,6 +353,8 @@ bool trainer_run(struct trainer *t, const struct train_task *task, const struct 
                           (long long)o->steps);
         good = good && stop_check(e);
     }
+    if (good && o->profile)
+        tell_profile(t, progress);
     metrics_close(&r.metrics);
     return good;
 }

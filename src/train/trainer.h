@@ -34,6 +34,7 @@ struct train_options {
     int64_t log_every, save_every, sample_every; /* steps; 0: only at the end */
     int64_t stop_at;        /* stop (saved, resumable) after this step; 0: not. For tests and time limits */
     double minutes;         /* stop (saved, resumable) after so long; 0: not */
+    bool profile;           /* tell at the end where the time went, by kind of op */
 };
 
 /* The rate at step (0 is the first): the warm-up, then the schedule. */
