@@ -13,9 +13,20 @@ enum { SEED = 7 };
  * f32: 2^-24 for each rounding, and some hundred terms summed in another order.
  * bf16: both round to 8 bits (a step is 2^-8 of a number, half of it is lost), and a kernel may round once more what it
  * multiplies next (attention's weights) or has between two kernels (an activation before the residual). */
-static double value_tolerance(enum dtype t)
+static double value_tolerance(const struct op_case *c, enum dtype activation, enum dtype result)
 {
-    return t == DTYPE_BF16 ? 1e-2 : 2e-5;
+    if (activation != DTYPE_BF16)
+        return 2e-5;
+    if (result == DTYPE_F32 && !c->with_forward) /* sums of exact products; attention's exp is a cubic: 1e-4 */
+        return c->op == OP_ATTENTION ? 1e-4 : 2e-5;
+    return 1e-2;
+}
+
+/* Where the true result is 0 because large terms cancel (a norm over one number: rstd is 316 there; one key), what is
+ * left is their rounding. */
+static double floor_of(const struct op_case *c)
+{
+    return c->with_forward ? 1e-5 : 1e-7;
 }
 
 /* Gradients against ref in f64: in bf16 the values on the way are rounded too (y, the statistics' inputs, weights). */
@@ -53,9 +64,7 @@ static int compare_values(const struct backend *b, const struct op_case *c, stru
     for (int k = 0; k < OP_MAX_OUT && !failed; k++)
         if (wanted.v[k])
             failed += !case_near(case_text(c, types).s, SEED, k, came.v[k], wanted.v[k], wanted.count[k],
-                                 value_tolerance(wanted.type[k] == DTYPE_F32 && !c->with_forward ? DTYPE_F32
-                                                                                                 : types.activation),
-                                 1e-7);
+                                 value_tolerance(c, types.activation, wanted.type[k]), floor_of(c));
     case_result_release(&came);
     case_result_release(&wanted);
     case_data_release(&d);
@@ -79,7 +88,7 @@ static int compare_gradients(const struct backend *b, const struct op_case *c, s
         if (wanted.v[k]) {
             CHECK(came.v[k], "%s: input %d has no gradient", case_text(c, types).s, k);
             failed += !case_near(case_text(c, types).s, SEED, k, came.v[k], wanted.v[k], wanted.count[k],
-                                 gradient_tolerance(types.activation), 1e-6);
+                                 gradient_tolerance(types.activation), 1e-5);
         }
     case_result_release(&came);
     case_result_release(&wanted);
@@ -121,8 +130,8 @@ TEST(cpu_can_do_what_is_expected_and_nothing_else)
             for (size_t w = 0; w < 3; w++) {
                 const struct op_case *c = &op_cases[i];
                 struct case_types ct = { types[t], types[w], false };
-                /* ref alone computes in f16 and f64; casts and updates are asked for apart, below */
-                if (types[t] > DTYPE_BF16 && !strchr(c->in, 'T'))
+                /* only ref computes in f16 and f64; a view never runs */
+                if (op_desc(c->op)->view || (types[t] > DTYPE_BF16 && !strchr(c->in, 'T')))
                     continue;
                 bool expected = types[t] == DTYPE_F32 || types[t] == DTYPE_BF16 || c->op == OP_CAST ||
                                 c->op == OP_ACCUMULATE;
