@@ -68,10 +68,15 @@ static inline bool cpu_is_activation(enum dtype t)
     return t == DTYPE_F32 || t == DTYPE_BF16;
 }
 
-/* A type that numbers can be read from. */
+/* A floating type that numbers can be written in, and one that they can be read from. */
 static inline bool cpu_is_float(enum dtype t)
 {
     return t == DTYPE_F32 || t == DTYPE_BF16 || t == DTYPE_F16 || t == DTYPE_F64;
+}
+
+static inline bool cpu_is_readable(enum dtype t)
+{
+    return cpu_is_float(t) || t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2;
 }
 
 /* Element `at` of an array. */
