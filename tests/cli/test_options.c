@@ -348,7 +348,9 @@ TEST(every_command_of_limn_is_well_formed_and_its_help_complete)
         CHECK((*c)->run && (*c)->help && strlen((*c)->name) < 64, "%s", (*c)->name);
         for (const struct option *o = (*c)->options; o && o->name; o++) {
             CHECK(o->help && strlen(o->name) < 60 && !strpbrk(o->name, "_= "), "--%s", o->name);
-            CHECK(o->help[0] && o->help[strlen(o->help) - 1] != '.', "--%s: help ends in a full stop", o->name);
+            size_t length = strlen(o->help);
+            bool full_stop = length && o->help[length - 1] == '.' && (length < 3 || strcmp(o->help + length - 3, "..."));
+            CHECK(length && !full_stop, "--%s: help is empty or ends in a full stop", o->name);
             CHECK((o->kind == OPTION_CHOICE) == (o->choices != NULL), "--%s: choices", o->name);
             CHECK(o->place < (*c)->args_bytes, "--%s: place", o->name);
             for (const struct option *other = (*c)->options; other < o; other++)
