@@ -1,7 +1,8 @@
-/* Noise of a Brownian motion that depends on the seed and the time alone, not on which times were asked before: the dyadic
- * tree of torchsde.BrownianTree (Li et al. 2020, "Scalable Gradients for Stochastic Differential Equations"), with the random
- * numbers it takes: numpy's SeedSequence of pool size 24 gives each node a seed for torch's generator. Times are rounded to six
- * decimals, as torchsde does with its tolerance 1e-6. */
+/* Noise of a Brownian motion that depends on the seed and the time alone, not on which times were asked
+ * before: the dyadic tree of torchsde.BrownianTree (Li et al. 2020, "Scalable Gradients for Stochastic
+ * Differential Equations"), with the random numbers it takes: numpy's SeedSequence of pool size 24 gives each
+ * node a seed for torch's generator. Times are rounded to six decimals, as torchsde does with its tolerance
+ * 1e-6. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -35,7 +36,8 @@ static size_t append_words(uint32_t *words, size_t count, uint64_t v)
     return count;
 }
 
-/* The first word of generate_state for this entropy and, unless it is the top of the tree, spawn_key (key, depth). */
+/* The first word of generate_state for this entropy and, unless it is the top of the tree, spawn_key (key,
+ * depth). */
 static uint32_t node_seed(uint64_t entropy, bool top, uint64_t key, uint64_t depth)
 {
     uint32_t words[POOL + 4] = { 0 }, pool[POOL];
@@ -83,10 +85,11 @@ static void normals(uint32_t seed, float *out, size_t count)
     torch_random_normal(&r, out, count);
 }
 
-/* Adds to w->out the increments of the largest nodes that make up [from, to] within this node; `whole` is the node's own
- * increment. The depth is bounded by the rounding: a node of 1e-6 is always asked for as a whole. */
-MUST_USE static bool descend(const struct walk *w, double start, double end, uint64_t key, uint64_t depth, const float *whole,
-                             struct err *e)
+/* Adds to w->out the increments of the largest nodes that make up [from, to] within this node; `whole` is the
+ * node's own increment. The depth is bounded by the rounding: a node of 1e-6 is always asked for as a whole.
+ */
+MUST_USE static bool descend(const struct walk *w, double start, double end, uint64_t key, uint64_t depth,
+                             const float *whole, struct err *e)
 {
     if (w->from <= start && w->to >= end) {
         for (size_t i = 0; i < w->count; i++)
@@ -114,11 +117,15 @@ MUST_USE static bool descend(const struct walk *w, double start, double end, uin
     return ok;
 }
 
-bool brownian_increment(uint64_t seed, double t0, double t1, double from, double to, float *out, size_t count, struct err *e)
+bool brownian_increment(uint64_t seed, double t0, double t1, double from, double to, float *out, size_t count,
+                        struct err *e)
 {
     double start = six_decimals(t0), end = six_decimals(t1);
-    struct walk w = { .entropy = seed, .from = fmax(six_decimals(from), start), .to = fmin(six_decimals(to), end),
-                      .out = out, .count = count };
+    struct walk w = { .entropy = seed,
+                      .from = fmax(six_decimals(from), start),
+                      .to = fmin(six_decimals(to), end),
+                      .out = out,
+                      .count = count };
     for (size_t i = 0; i < count; i++)
         out[i] = 0;
     if (!(w.to > w.from))

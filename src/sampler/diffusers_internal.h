@@ -1,4 +1,5 @@
-/* Between the plans of the diffusers classes (diffusers_plan.c) and their steps (diffusers_steps.c, multistep.c). */
+/* Between the plans of the diffusers classes (diffusers_plan.c) and their steps (diffusers_steps.c,
+ * multistep.c). */
 #ifndef LIMN_SAMPLER_DIFFUSERS_INTERNAL_H
 #define LIMN_SAMPLER_DIFFUSERS_INTERNAL_H
 

@@ -1,11 +1,13 @@
-/* Which timesteps and sigmas the diffusers classes choose: their set_timesteps, with numpy's and torch's roundings. */
+/* Which timesteps and sigmas the diffusers classes choose: their set_timesteps, with numpy's and torch's
+ * roundings. */
 #include "sampler/diffusers_internal.h"
 
 #include <math.h>
 
 #include "base/mem.h"
 
-/* abar as the class uses it: all but DDIM put 2^-24 where a zero-SNR rescale left 0, so that sigma stays finite. */
+/* abar as the class uses it: all but DDIM put 2^-24 where a zero-SNR rescale left 0, so that sigma stays
+ * finite. */
 static double abar_at(const struct sampler *s, int64_t t)
 {
     bool last = t == s->schedule.count - 1;
@@ -27,11 +29,12 @@ static double trailing(double total, double ratio, int64_t i)
     return rint(total + (double)i * ((total - ratio) - total));
 }
 
-/* The i-th timestep, falling, of `steps`; DPM and UniPC (one_more) space one point more than steps and leave out the last.
- * `total` is the number of training timesteps, or fewer where lambda_min_clipped cuts off the noisiest.
- * numpy gives one timestep too many (-1) for some step counts with trailing spacing (61, 103, ...): those runs end a step
- * earlier here. */
-static double timestep(const struct scheduler_config *c, int64_t i, int64_t steps, int64_t total, bool one_more, bool whole)
+/* The i-th timestep, falling, of `steps`; DPM and UniPC (one_more) space one point more than steps and leave
+ * out the last. `total` is the number of training timesteps, or fewer where lambda_min_clipped cuts off the
+ * noisiest. numpy gives one timestep too many (-1) for some step counts with trailing spacing (61, 103, ...):
+ * those runs end a step earlier here. */
+static double timestep(const struct scheduler_config *c, int64_t i, int64_t steps, int64_t total,
+                       bool one_more, bool whole)
 {
     int64_t points = one_more ? steps + 1 : steps, up = points - 1 - i;
     switch (c->spacing) {
@@ -64,9 +67,10 @@ MUST_USE static bool check_timestep(const struct sampler *s, double t, struct er
 {
     if (t >= 0 && t <= (double)(s->schedule.count - 1))
         return true;
-    return err_set(e, ERR_ARG, "%lld steps of %s ask for timestep %g: the model has 0 to %lld (steps_offset is %lld)",
-                   (long long)s->steps, scheduler_class_name(s->config.class), t, (long long)(s->schedule.count - 1),
-                   (long long)s->config.steps_offset);
+    return err_set(e, ERR_ARG,
+                   "%lld steps of %s ask for timestep %g: the model has 0 to %lld (steps_offset is %lld)",
+                   (long long)s->steps, scheduler_class_name(s->config.class), t,
+                   (long long)(s->schedule.count - 1), (long long)s->config.steps_offset);
 }
 
 MUST_USE static bool check_steps(const struct sampler *s, int64_t least, struct err *e)
@@ -90,7 +94,8 @@ double diffusers_abar(const struct sampler *s, int64_t t)
 MUST_USE static bool plan_timesteps(struct sampler *s, struct err *e)
 {
     if (s->start_step >= s->all_calls)
-        return err_set(e, ERR_ARG, "start step %lld of %lld", (long long)s->start_step, (long long)s->all_calls);
+        return err_set(e, ERR_ARG, "start step %lld of %lld", (long long)s->start_step,
+                       (long long)s->all_calls);
     if (!sampler_plan_room(s, s->all_calls - s->start_step, 0, e))
         return false;
     for (int64_t i = 0; i < s->calls; i++) {
@@ -100,8 +105,10 @@ MUST_USE static bool plan_timesteps(struct sampler *s, struct err *e)
     }
     double abar = diffusers_abar(s, (int64_t)s->timesteps[0]);
     if (abar <= 0 && s->config.prediction == PREDICTION_EPSILON)
-        return err_set(e, ERR_ARG, "%s starts at timestep %g, which holds no signal (rescale_betas_zero_snr): "
-                       "prediction_type epsilon says nothing there; timestep_spacing leading or another class can be used",
+        return err_set(e, ERR_ARG,
+                       "%s starts at timestep %g, which holds no signal (rescale_betas_zero_snr): "
+                       "prediction_type epsilon says nothing there; timestep_spacing leading or another "
+                       "class can be used",
                        scheduler_class_name(s->config.class), s->timesteps[0]);
     s->noise_scale = 1;
     s->latent_factor = sqrt(abar);
@@ -122,9 +129,9 @@ bool diffusers_plan_ddim(struct sampler *s, struct err *e)
     return plan_timesteps(s, e);
 }
 
-/* Liu et al. 2022, "Pseudo Numerical Methods for Diffusion Models on Manifolds". With Runge-Kutta's start the first three of
- * the spaced timesteps take four calls each, at the whole, half and next timestep; without it the second timestep is asked
- * for twice. */
+/* Liu et al. 2022, "Pseudo Numerical Methods for Diffusion Models on Manifolds". With Runge-Kutta's start the
+ * first three of the spaced timesteps take four calls each, at the whole, half and next timestep; without it
+ * the second timestep is asked for twice. */
 bool diffusers_plan_pndm(struct sampler *s, struct err *e)
 {
     bool skip = s->config.skip_prk_steps;
@@ -145,8 +152,8 @@ bool diffusers_plan_pndm(struct sampler *s, struct err *e)
                 s->train_timesteps[at++] = t;
             continue;
         }
-        /* Falling: t0 | t1 + half, t1 + half, t1 | t1, t2 + half, ... : each of the first three starts at a whole timestep
-         * and ends at the next one. */
+        /* Falling: t0 | t1 + half, t1 + half, t1 | t1, t2 + half, ... : each of the first three starts at a
+         * whole timestep and ends at the next one. */
         if (i > 0 && i <= 3) {
             s->train_timesteps[at++] = t + half;
             s->train_timesteps[at++] = t + half;
@@ -164,9 +171,11 @@ static bool spaces_sigmas(const struct scheduler_config *c)
     return c->sigmas != SIGMAS_PLAIN || (c->class == SCHEDULER_DPM_MULTISTEP && c->lu_lambdas);
 }
 
-/* The whole run's s->steps sigmas, the last one behind them, and its timesteps. The multistep classes tell the model whole
- * timesteps. `asked` is what the spacing is computed with; `total` is how many training timesteps are used. */
-MUST_USE static bool fill_sigmas(struct sampler *s, int64_t asked, int64_t total, double *sigmas, double *ts, struct err *e)
+/* The whole run's s->steps sigmas, the last one behind them, and its timesteps. The multistep classes tell
+ * the model whole timesteps. `asked` is what the spacing is computed with; `total` is how many training
+ * timesteps are used. */
+MUST_USE static bool fill_sigmas(struct sampler *s, int64_t asked, int64_t total, double *sigmas, double *ts,
+                                 struct err *e)
 {
     const struct scheduler_config *c = &s->config;
     int64_t n = s->schedule.count, steps = s->steps;
@@ -185,7 +194,8 @@ MUST_USE static bool fill_sigmas(struct sampler *s, int64_t asked, int64_t total
         ok = spaces_sigmas(c) || check_timestep(s, ts[i], e);
     }
     if (ok) {
-        /* The ends of a spacing by sigma: the whole table for the multistep classes, this run's own for the others. */
+        /* The ends of a spacing by sigma: the whole table for the multistep classes, this run's own for the
+         * others. */
         double most = whole ? table[n - 1] : sigmas[0], least = whole ? table[0] : sigmas[steps - 1];
         if (c->class == SCHEDULER_EULER && c->log_linear) {
             for (int64_t i = 0; i < steps; i++)
@@ -240,13 +250,14 @@ bool diffusers_plan_sigmas(struct sampler *s, struct err *e)
         total -= clipped_away(s);
     if (total < 1)
         return err_set(e, ERR_FORMAT, "lambda_min_clipped %g leaves no timestep", c->lambda_min_clipped);
-    /* With trailing spacing the stride stays that of all training timesteps, so that what is clipped away costs steps. */
+    /* With trailing spacing the stride stays that of all training timesteps, so that what is clipped away
+     * costs steps. */
     if (c->spacing == SPACING_TRAILING && total < c->train_steps && !spaces_sigmas(c))
         s->steps = (int64_t)ceil((double)total / ((double)c->train_steps / (double)asked));
     int64_t left = s->steps - s->start_step;
     if (left < 1)
-        return err_set(e, ERR_ARG, "start step %lld: lambda_min_clipped leaves %lld steps", (long long)s->start_step,
-                       (long long)s->steps);
+        return err_set(e, ERR_ARG, "start step %lld: lambda_min_clipped leaves %lld steps",
+                       (long long)s->start_step, (long long)s->steps);
     if (!sampler_plan_room(s, per * left - (per - 1), s->steps + 1, e))
         return false;
     double *ts = mem_zeroed((size_t)s->steps, sizeof(double));
@@ -261,7 +272,7 @@ bool diffusers_plan_sigmas(struct sampler *s, struct err *e)
     for (int64_t call = 0; ok && call < s->calls; call++) {
         int64_t at = s->first + (per == 2 ? (call + 1) / 2 : call);
         s->timesteps[call] = continuous ? f32(0.25 * f32(log(s->sigmas[at]))) : ts[at];
-        s->scales[call] = multistep ? 1 : 1 / sqrt(s->sigmas[at] * s->sigmas[at] + 1);
+        s->divisors[call] = multistep ? 1 : (float)sqrt(s->sigmas[at] * s->sigmas[at] + 1);
     }
     mem_free(ts);
     if (!ok)

@@ -1,4 +1,5 @@
-/* The steps of diffusers' DDIM, PNDM, EulerDiscrete, EulerAncestralDiscrete, HeunDiscrete and LMSDiscrete schedulers. */
+/* The steps of diffusers' DDIM, PNDM, EulerDiscrete, EulerAncestralDiscrete, HeunDiscrete and LMSDiscrete
+ * schedulers. */
 #include <math.h>
 
 #include "sampler/diffusers_internal.h"
@@ -10,8 +11,8 @@ static void clip(const struct sampler *s, float *x0)
         x0[i] = fminf(fmaxf(x0[i], -bound), bound);
 }
 
-/* Song et al. 2021, "Denoising Diffusion Implicit Models", eq. 12 and 16. The direction is the model's own noise, also where
- * x0 was clipped. */
+/* Song et al. 2021, "Denoising Diffusion Implicit Models", eq. 12 and 16. The direction is the model's own
+ * noise, also where x0 was clipped. */
 static bool take_ddim(struct sampler *s, const float *output, struct err *e)
 {
     const struct scheduler_config *c = &s->config;
@@ -35,7 +36,8 @@ static bool take_ddim(struct sampler *s, const float *output, struct err *e)
     return true;
 }
 
-/* PNDM's transfer from timestep t to `before` along `direction`, eq. 11 of the paper; from `base` into s->x. */
+/* PNDM's transfer from timestep t to `before` along `direction`, eq. 11 of the paper; from `base` into s->x.
+ */
 static void transfer(struct sampler *s, const float *base, int64_t t, int64_t before, const float *direction)
 {
     double abar = diffusers_abar(s, t), abar_before = diffusers_abar(s, before);
@@ -78,7 +80,8 @@ static void take_plms(struct sampler *s, const float *output)
                                           { 3.0 / 2, -1.0 / 2 },
                                           { 23.0 / 12, -16.0 / 12, 5.0 / 12 },
                                           { 55.0 / 24, -59.0 / 24, 37.0 / 24, -9.0 / 24 } };
-    int64_t stride = s->config.train_steps / s->steps, t = (int64_t)s->timesteps[s->call], before = t - stride;
+    int64_t stride = s->config.train_steps / s->steps, t = (int64_t)s->timesteps[s->call],
+            before = t - stride;
     float *direction = s->drawn;
     if (s->counter == 1) {
         /* The second call repeats the first step with the mean of both outputs. */
@@ -109,21 +112,40 @@ static bool take_pndm(struct sampler *s, const float *output, struct err *e)
     return true;
 }
 
+/* One Euler step in f32 with a rounding after each operation, in diffusers' order: where sigma is in the
+ * thousands (zero SNR, cosine betas) x and x0 are five digits apart, and the roundings can be seen in the
+ * picture. */
+static void euler_step(struct sampler *s, const float *output, float from, float to)
+{
+    enum prediction prediction = s->config.prediction;
+    float dt = to - from, above = from * from + 1, of_v = -from / sqrtf(above);
+    for (size_t i = 0; i < s->count; i++) {
+        float x = s->x[i], x0 = output[i];
+        if (prediction == PREDICTION_EPSILON)
+            x0 = x - from * x0;
+        else if (prediction == PREDICTION_V)
+            x0 = x0 * of_v + x / above;
+        float slope = (x - x0) / from, move = slope * dt;
+        s->x0[i] = x0;
+        s->x[i] = x + move;
+    }
+}
+
 static bool take_euler(struct sampler *s, const float *output, struct err *e)
 {
-    double from = s->sigmas[s->first + s->call], to = s->sigmas[s->first + s->call + 1], ratio = to / from;
-    sampler_x0_from_ve(s, from, output, s->x0);
-    COMBINE(s, s->x, { ratio, s->x }, { 1 - ratio, s->x0 });
+    int64_t at = s->first + s->call;
+    euler_step(s, output, (float)s->sigmas[at], (float)s->sigmas[at + 1]);
     return true;
 }
 
 static bool take_euler_ancestral(struct sampler *s, const float *output, struct err *e)
 {
-    double from = s->sigmas[s->first + s->call], to = s->sigmas[s->first + s->call + 1];
-    double up = sqrt(to * to * (from * from - to * to) / (from * from)), ratio = sqrt(to * to - up * up) / from;
-    sampler_x0_from_ve(s, from, output, s->x0);
+    int64_t at = s->first + s->call;
+    float from = (float)s->sigmas[at], to = (float)s->sigmas[at + 1], from2 = from * from, to2 = to * to;
+    float up = sqrtf(to2 * (from2 - to2) / from2), down = sqrtf(fmaxf(to2 - up * up, 0));
+    euler_step(s, output, from, down);
     sampler_draw(s, s->noise);
-    COMBINE(s, s->x, { ratio, s->x }, { 1 - ratio, s->x0 }, { up, s->drawn });
+    COMBINE(s, s->x, { 1, s->x }, { (double)up, s->drawn });
     return true;
 }
 
@@ -146,8 +168,8 @@ static bool take_heun(struct sampler *s, const float *output, struct err *e)
     return true;
 }
 
-/* The order counts the steps of the whole run, so that with start_step the first steps use fewer slopes than factors: that is
- * what diffusers does. */
+/* The order counts the steps of the whole run, so that with start_step the first steps use fewer slopes than
+ * factors: that is what diffusers does. */
 static bool take_lms(struct sampler *s, const float *output, struct err *e)
 {
     int64_t at = s->first + s->call;
@@ -166,6 +188,8 @@ static bool take_lms(struct sampler *s, const float *output, struct err *e)
 const struct sampler_method method_ddim = { diffusers_plan_ddim, take_ddim, 0, true, true, 1 };
 const struct sampler_method method_pndm = { diffusers_plan_pndm, take_pndm, 4, true, true, 1 };
 const struct sampler_method method_euler = { diffusers_plan_sigmas, take_euler, 0, false, false, 1 };
-const struct sampler_method method_euler_ancestral = { diffusers_plan_sigmas, take_euler_ancestral, 0, false, true, 1 };
+const struct sampler_method method_euler_ancestral = {
+    diffusers_plan_sigmas, take_euler_ancestral, 0, false, true, 1
+};
 const struct sampler_method method_heun = { diffusers_plan_sigmas, take_heun, 1, true, false, 2 };
 const struct sampler_method method_lms = { diffusers_plan_sigmas, take_lms, 4, false, false, 1 };

@@ -1,12 +1,19 @@
-/* ComfyUI's samplers on k-diffusion sigmas (Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative
- * Models"): x = x0 + sigma noise, the model gets x / sqrt(sigma^2 + 1) and the nearest training timestep. Sigmas are f32
- * numbers, the factors of a step are computed from them in double. */
+/* ComfyUI's samplers on k-diffusion sigmas (Karras et al. 2022, "Elucidating the Design Space of
+ * Diffusion-Based Generative Models"): x = x0 + sigma noise, the model gets x / sqrt(sigma^2 + 1) and the
+ * nearest training timestep. Sigmas are f32 numbers, the factors of a step are computed from them in double.
+ */
 #include <math.h>
 
 #include "base/mem.h"
 #include "sampler/sampler_internal.h"
 
-enum schedule_kind { SCHEDULE_NORMAL, SCHEDULE_KARRAS, SCHEDULE_EXPONENTIAL, SCHEDULE_SGM_UNIFORM, SCHEDULE_SIMPLE };
+enum schedule_kind {
+    SCHEDULE_NORMAL,
+    SCHEDULE_KARRAS,
+    SCHEDULE_EXPONENTIAL,
+    SCHEDULE_SGM_UNIFORM,
+    SCHEDULE_SIMPLE
+};
 
 /* In the order of schedule_kind. */
 const struct schedule_name schedule_names[] = {
@@ -43,7 +50,8 @@ static int64_t timestep_of(const struct noise_schedule *n, double sigma)
 }
 
 /* The i-th of `steps` sigmas (the zero behind them is not one). */
-static double schedule_sigma(const struct noise_schedule *n, enum schedule_kind kind, int64_t i, int64_t steps)
+static double schedule_sigma(const struct noise_schedule *n, enum schedule_kind kind, int64_t i,
+                             int64_t steps)
 {
     double last_t = (double)(n->count - 1), most = n->sigmas[n->count - 1], least = n->sigmas[0];
     switch (kind) {
@@ -66,10 +74,12 @@ static double schedule_sigma(const struct noise_schedule *n, enum schedule_kind 
 MUST_USE static bool plan_sigmas(struct sampler *s, int64_t computed, struct err *e)
 {
     const struct noise_schedule *n = &s->schedule;
-    enum schedule_kind kind = (enum schedule_kind)(schedule_find(s->schedule_name ? s->schedule_name : "normal") - schedule_names);
+    enum schedule_kind kind =
+        (enum schedule_kind)(schedule_find(s->schedule_name ? s->schedule_name : "normal") - schedule_names);
     int64_t left = s->steps - s->start_step, per = s->method->calls_per_step;
     if (kind == SCHEDULE_SIMPLE && computed > n->count)
-        return err_set(e, ERR_ARG, "schedule simple has at most %lld steps on this model", (long long)n->count);
+        return err_set(e, ERR_ARG, "schedule simple has at most %lld steps on this model",
+                       (long long)n->count);
     if (!sampler_plan_room(s, per * left - (per - 1), left + 1, e))
         return false;
     for (int64_t i = 0; i < left; i++)
@@ -78,7 +88,7 @@ MUST_USE static bool plan_sigmas(struct sampler *s, int64_t computed, struct err
     for (int64_t call = 0; call < s->calls; call++) {
         double sigma = s->sigmas[per == 2 ? (call + 1) / 2 : call];
         s->timesteps[call] = (double)timestep_of(n, sigma);
-        s->scales[call] = 1 / sqrt(sigma * sigma + 1);
+        s->divisors[call] = (float)sqrt(sigma * sigma + 1);
     }
     double first = s->sigmas[0], most = n->sigmas[n->count - 1];
     bool from_noise = first > most || fabs(first - most) <= 1e-5 * fmax(first, most);
@@ -94,7 +104,8 @@ MUST_USE static bool plan_k(struct sampler *s, struct err *e)
     return plan_sigmas(s, s->steps, e);
 }
 
-/* The sigmas of one step more, without the last but zero. It works on x / sqrt(sigma^2 + 1), which is what the model gets. */
+/* The sigmas of one step more, without the last but zero. It works on x / sqrt(sigma^2 + 1), which is what
+ * the model gets. */
 MUST_USE static bool plan_k_unipc(struct sampler *s, struct err *e)
 {
     if (!plan_sigmas(s, s->steps + 1, e))
@@ -104,10 +115,11 @@ MUST_USE static bool plan_k_unipc(struct sampler *s, struct err *e)
     s->noise_factor *= to_vp;
     s->latent_factor *= to_vp;
     for (int64_t i = 0; i < s->calls; i++)
-        s->scales[i] = 1;
+        s->divisors[i] = 1;
     s->sigmas[s->calls] = f32(0.001);
     s->finish_in_vp = true;
-    /* Order 0, which ComfyUI comes to with a single step, would give the noise back: the least that is an image is order 1. */
+    /* Order 0, which ComfyUI comes to with a single step, would give the noise back: the least that is an
+     * image is order 1. */
     int order = (int)(s->calls - 1 < 3 ? s->calls - 1 : 3);
     s->config.solver_order = order < 1 ? 1 : order;
     s->config.solver = SOLVER_BH1;
@@ -220,7 +232,8 @@ static bool take_dpmpp_2m_sde(struct sampler *s, const float *output, struct err
         noise = -to * sqrt(-expm1(-2 * h * s->eta)) / sqrt(f32(from - to));
     }
     const float *old = s->history_count > 1 ? s->history[1] : now;
-    COMBINE(s, s->x, { to / from * exp(-h * s->eta), s->x }, { pull + before, now }, { -before, old }, { noise, s->drawn });
+    COMBINE(s, s->x, { to / from * exp(-h * s->eta), s->x }, { pull + before, now }, { -before, old },
+            { noise, s->drawn });
     return true;
 }
 

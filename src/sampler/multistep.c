@@ -1,6 +1,7 @@
-/* diffusers' DPMSolverMultistepScheduler (Lu et al. 2022, "DPM-Solver" and "DPM-Solver++") and UniPCMultistepScheduler (Zhao et
- * al. 2023, "UniPC"). Both work on x = alpha x0 + sigma noise with alpha^2 + sigma^2 = 1 and take steps in
- * lambda = log(alpha / sigma) = -log of the variance exploding sigma, which the plan holds. */
+/* diffusers' DPMSolverMultistepScheduler (Lu et al. 2022, "DPM-Solver" and "DPM-Solver++") and
+ * UniPCMultistepScheduler (Zhao et al. 2023, "UniPC"). Both work on x = alpha x0 + sigma noise with alpha^2 +
+ * sigma^2 = 1 and take steps in lambda = log(alpha / sigma) = -log of the variance exploding sigma, which the
+ * plan holds. */
 #include <math.h>
 
 #include "base/mem.h"
@@ -23,8 +24,10 @@ static struct point point_at(const struct sampler *s, int64_t index)
 
 /* --- DPM-Solver --- */
 
-/* The output as what the algorithm integrates: x0 for the "++" ones, the noise for the plain ones. s->x0 is set either way. */
-MUST_USE static bool dpm_convert(struct sampler *s, struct point p, const float *output, float *to, struct err *e)
+/* The output as what the algorithm integrates: x0 for the "++" ones, the noise for the plain ones. s->x0 is
+ * set either way. */
+MUST_USE static bool dpm_convert(struct sampler *s, struct point p, const float *output, float *to,
+                                 struct err *e)
 {
     bool plus = s->config.algorithm == DPM_PLUS || s->config.algorithm == DPM_SDE_PLUS;
     sampler_x0_from_vp(s, p.alpha, p.sigma, output, s->x0);
@@ -113,18 +116,19 @@ static bool take_dpm(struct sampler *s, const float *output, struct err *e)
         return true;
     }
     double r1 = (point_at(s, at - 1).lambda - point_at(s, at - 2).lambda) / h;
-    /* D1_0 = (m0 - m1) / r0, D1_1 = (m1 - m2) / r1, D1 = D1_0 + r0 / (r0 + r1) (D1_0 - D1_1), D2 = (D1_0 - D1_1) / (r0 + r1) */
+    /* D1_0 = (m0 - m1) / r0, D1_1 = (m1 - m2) / r1, D1 = D1_0 + r0 / (r0 + r1) (D1_0 - D1_1), D2 = (D1_0 -
+     * D1_1) / (r0 + r1) */
     double d0 = f.second * (1 + r0 / (r0 + r1)) + f.third / (r0 + r1);
     double d1 = -f.second * r0 / (r0 + r1) - f.third / (r0 + r1);
-    COMBINE(s, s->x, { f.keep, s->x }, { f.first + d0 / r0, m0 }, { d1 / r1 - d0 / r0, m1 }, { -d1 / r1, s->history[2] },
-            { f.noise, s->drawn });
+    COMBINE(s, s->x, { f.keep, s->x }, { f.first + d0 / r0, m0 }, { d1 / r1 - d0 / r0, m1 },
+            { -d1 / r1, s->history[2] }, { f.noise, s->drawn });
     return true;
 }
 
 /* --- UniPC --- */
 
-/* Solves the n by n system in place by elimination with row exchange; the answer is in b. The matrices are Vandermonde's of
- * distinct points, so there is one. */
+/* Solves the n by n system in place by elimination with row exchange; the answer is in b. The matrices are
+ * Vandermonde's of distinct points, so there is one. */
 static void solve(double a[UNIPC_MAX_ORDER][UNIPC_MAX_ORDER], double *b, int n)
 {
     for (int col = 0; col < n; col++) {
@@ -154,8 +158,9 @@ static void solve(double a[UNIPC_MAX_ORDER][UNIPC_MAX_ORDER], double *b, int n)
     }
 }
 
-/* One update from point index `from` to from + 1 with the outputs older[0] (at from), older[1], ... and, for the corrector, the
- * output `newest` at from + 1 (NULL: the predictor): eq. 3 and 9 of the paper with B(h) of the config. base is x at `from`. */
+/* One update from point index `from` to from + 1 with the outputs older[0] (at from), older[1], ... and, for
+ * the corrector, the output `newest` at from + 1 (NULL: the predictor): eq. 3 and 9 of the paper with B(h) of
+ * the config. base is x at `from`. */
 static void unipc_update(struct sampler *s, int64_t from, int order, const float *base, float *const *older,
                          const float *newest)
 {
@@ -171,7 +176,8 @@ static void unipc_update(struct sampler *s, int64_t from, int order, const float
         rk[i - 1] = (point_at(s, from - i).lambda - p.lambda) / h;
     rk[order - 1] = 1;
     int unknowns = newest ? order : order - 1;
-    /* The paper's simplification: with one unknown the predictor of order 2 and the corrector of order 1 take 1/2. */
+    /* The paper's simplification: with one unknown the predictor of order 2 and the corrector of order 1 take
+     * 1/2. */
     if (unknowns > 1) {
         double matrix[UNIPC_MAX_ORDER][UNIPC_MAX_ORDER], b = s->config.solver == SOLVER_BH1 ? hh : phi;
         double phi_k = phi / hh - 1, factorial = 1;
@@ -216,8 +222,8 @@ bool unipc_take(struct sampler *s, const float *output, struct err *e)
     sampler_x0_from_vp(s, now.alpha, now.sigma, output, s->x0);
     if (c->predict_x0 && c->thresholding && !sampler_threshold(s, s->x0, e))
         return false;
-    /* The newest output goes where the oldest was, which nobody needs any more: a correction looks back this_order outputs,
-     * and history has one array more than solver_order. */
+    /* The newest output goes where the oldest was, which nobody needs any more: a correction looks back
+     * this_order outputs, and history has one array more than solver_order. */
     int keep = c->solver_order + 1;
     float *m = sampler_history_push(s, keep);
     if (c->predict_x0)

@@ -66,7 +66,8 @@ static double beta_f64(const struct scheduler_config *c, int64_t i)
     return curved_beta(c->beta_schedule, i, c->train_steps);
 }
 
-/* abar as the running product of the f32 alphas, in f64, each value rounded to f32: torch.cumprod on the CPU. */
+/* abar as the running product of the f32 alphas, in f64, each value rounded to f32: torch.cumprod on the CPU.
+ */
 static void cumulate(const float *alphas, double *abar, int64_t count)
 {
     double product = 1;
@@ -76,7 +77,8 @@ static void cumulate(const float *alphas, double *abar, int64_t count)
     }
 }
 
-/* Lin et al. 2024, algorithm 1, with diffusers' order of f32 roundings: through alphas back to betas and to alphas again. */
+/* Lin et al. 2024, algorithm 1, with diffusers' order of f32 roundings: through alphas back to betas and to
+ * alphas again. */
 static void rescale_f32(float *alphas, double *abar, int64_t count)
 {
     float first = sqrtf((float)abar[0]), last = sqrtf((float)abar[count - 1]), scale = first / (first - last);
@@ -113,7 +115,9 @@ static void fill_sigmas(struct noise_schedule *s, const struct scheduler_config 
 
 bool noise_schedule_init(struct noise_schedule *s, const struct scheduler_config *c, struct err *e)
 {
-    *s = (struct noise_schedule){ .count = c->train_steps, .zero_snr = c->rescale_zero_snr, .prediction = c->prediction };
+    *s = (struct noise_schedule){ .count = c->train_steps,
+                                  .zero_snr = c->rescale_zero_snr,
+                                  .prediction = c->prediction };
     size_t n = (size_t)s->count;
     float *alphas = mem_aligned(sizeof(float) * n);
     s->alphas_cumprod = mem_aligned(sizeof(double) * n);
@@ -128,8 +132,9 @@ bool noise_schedule_init(struct noise_schedule *s, const struct scheduler_config
         if (!(beta > 0 && beta < 1)) {
             mem_free(alphas);
             noise_schedule_release(s);
-            return err_set(e, ERR_FORMAT, "beta %g at timestep %lld of the noise schedule is not between 0 and 1", (double)beta,
-                           (long long)i);
+            return err_set(e, ERR_FORMAT,
+                           "beta %g at timestep %lld of the noise schedule is not between 0 and 1",
+                           (double)beta, (long long)i);
         }
         alphas[i] = 1 - beta;
     }
@@ -166,15 +171,15 @@ static void mix(float *out, double a, const float *x, double b, const float *y, 
         out[i] = (float)(a * (double)x[i] + b * (double)y[i]);
 }
 
-void noise_schedule_add(const struct noise_schedule *s, int64_t t, const float *x0, const float *noise, float *out,
-                        size_t count)
+void noise_schedule_add(const struct noise_schedule *s, int64_t t, const float *x0, const float *noise,
+                        float *out, size_t count)
 {
     double abar = s->alphas_cumprod[t];
     mix(out, sqrt(abar), x0, sqrt(1 - abar), noise, count);
 }
 
-void noise_schedule_target(const struct noise_schedule *s, int64_t t, const float *x0, const float *noise, float *out,
-                           size_t count)
+void noise_schedule_target(const struct noise_schedule *s, int64_t t, const float *x0, const float *noise,
+                           float *out, size_t count)
 {
     double abar = s->alphas_cumprod[t];
     switch (s->prediction) {

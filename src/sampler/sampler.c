@@ -23,13 +23,20 @@ const struct sampler_name sampler_names[] = {
 
 /* In the order of sampler_names from 1 on. */
 static const struct sampler_method *const named_methods[] = {
-    NULL, &method_k_euler, &method_k_euler, &method_k_euler_ancestral, &method_k_heun, &method_k_dpmpp_2m,
-    &method_k_dpmpp_2m_sde, &method_k_lms, &method_k_unipc,
+    NULL,
+    &method_k_euler,
+    &method_k_euler,
+    &method_k_euler_ancestral,
+    &method_k_heun,
+    &method_k_dpmpp_2m,
+    &method_k_dpmpp_2m_sde,
+    &method_k_lms,
+    &method_k_unipc,
 };
 /* In the order of scheduler_class. */
 static const struct sampler_method *const class_methods[] = {
-    &method_ddim, &method_pndm, &method_euler, &method_euler_ancestral, &method_heun, &method_dpm, &method_lms,
-    &method_unipc,
+    &method_ddim, &method_pndm, &method_euler, &method_euler_ancestral,
+    &method_heun, &method_dpm,  &method_lms,   &method_unipc,
 };
 
 const struct sampler_name *sampler_find(const char *name)
@@ -174,13 +181,13 @@ bool sampler_plan_room(struct sampler *s, int64_t calls, int64_t sigma_count, st
 {
     s->calls = calls;
     s->timesteps = mem_zeroed((size_t)calls, sizeof(double));
-    s->scales = mem_zeroed((size_t)calls, sizeof(double));
+    s->divisors = mem_zeroed((size_t)calls, sizeof(float));
     if (sigma_count)
         s->sigmas = mem_zeroed((size_t)sigma_count, sizeof(double));
-    if (!s->timesteps || !s->scales || (sigma_count && !s->sigmas))
+    if (!s->timesteps || !s->divisors || (sigma_count && !s->sigmas))
         return err_nomem(e, "a sampler's plan");
     for (int64_t i = 0; i < calls; i++)
-        s->scales[i] = 1;
+        s->divisors[i] = 1;
     return true;
 }
 
@@ -212,7 +219,8 @@ MUST_USE static bool check_spec(const struct sampler_spec *spec, const struct sc
         return false;
     }
     if (spec->schedule && !found->uses_schedule)
-        return err_set(e, ERR_ARG, "sampler %s takes its schedule from the model: schedule %s cannot be given", name,
+        return err_set(e, ERR_ARG,
+                       "sampler %s takes its schedule from the model: schedule %s cannot be given", name,
                        spec->schedule);
     if (spec->schedule && !schedule_find(spec->schedule)) {
         err_set(e, ERR_ARG, "no schedule \"%s\"; there are:", spec->schedule);
@@ -222,7 +230,8 @@ MUST_USE static bool check_spec(const struct sampler_spec *spec, const struct sc
     if (spec->steps < 1 || spec->steps > SAMPLER_MAX_STEPS)
         return err_set(e, ERR_ARG, "%lld steps: want 1 to %d", (long long)spec->steps, SAMPLER_MAX_STEPS);
     if (spec->start_step < 0 || spec->start_step >= spec->steps)
-        return err_set(e, ERR_ARG, "start step %lld of %lld steps", (long long)spec->start_step, (long long)spec->steps);
+        return err_set(e, ERR_ARG, "start step %lld of %lld steps", (long long)spec->start_step,
+                       (long long)spec->steps);
     if (isnan(spec->eta) || spec->eta > 10)
         return err_set(e, ERR_ARG, "eta %g: want 0 to 10", spec->eta);
     if (spec->shape.rank < 1 || spec->shape.rank > SHAPE_MAX_RANK || shape_count(spec->shape) < 1)
@@ -253,10 +262,12 @@ static bool needs_generator(const struct sampler *s)
 {
     const struct scheduler_config *c = &s->config;
     return c->class == SCHEDULER_EULER_ANCESTRAL || (c->class == SCHEDULER_DDIM && s->eta > 0) ||
-           (c->class == SCHEDULER_DPM_MULTISTEP && (c->algorithm == DPM_SDE_PLUS || c->algorithm == DPM_SDE_PLAIN));
+           (c->class == SCHEDULER_DPM_MULTISTEP &&
+            (c->algorithm == DPM_SDE_PLUS || c->algorithm == DPM_SDE_PLAIN));
 }
 
-bool sampler_new(struct sampler **out, const struct sampler_spec *spec, const struct scheduler_config *config, struct err *e)
+bool sampler_new(struct sampler **out, const struct sampler_spec *spec, const struct scheduler_config *config,
+                 struct err *e)
 {
     *out = NULL;
     const struct sampler_method *method = NULL;
@@ -296,7 +307,7 @@ void sampler_free(struct sampler *s)
         return;
     noise_schedule_release(&s->schedule);
     mem_free(s->timesteps);
-    mem_free(s->scales);
+    mem_free(s->divisors);
     mem_free(s->sigmas);
     mem_free(s->train_timesteps);
     mem_free(s->x);
@@ -359,7 +370,9 @@ void sampler_begin(struct sampler *s, const float *noise, const float *latent)
 
 double sampler_input(struct sampler *s, float *input)
 {
-    COMBINE(s, input, { s->scales[s->call], s->x });
+    float divisor = s->divisors[s->call];
+    for (size_t i = 0; i < s->count; i++)
+        input[i] = s->x[i] / divisor;
     return s->timesteps[s->call];
 }
 
@@ -375,13 +388,13 @@ bool sampler_take(struct sampler *s, const float *output, struct err *e)
 {
     long long step = (long long)(sampler_steps_done(s) + 1), steps = (long long)sampler_steps(s);
     if (!all_finite(output, s->count))
-        return err_set(e, ERR_FORMAT, "the model gave NaN or infinity at step %lld of %lld (timestep %g)", step, steps,
-                       s->timesteps[s->call]);
+        return err_set(e, ERR_FORMAT, "the model gave NaN or infinity at step %lld of %lld (timestep %g)",
+                       step, steps, s->timesteps[s->call]);
     if (!s->method->take(s, output, e))
         return err_add(e, "step %lld of %lld", step, steps);
     if (!all_finite(s->x, s->count))
-        return err_set(e, ERR_FORMAT, "the latents became NaN or infinite at step %lld of %lld (timestep %g)", step, steps,
-                       s->timesteps[s->call]);
+        return err_set(e, ERR_FORMAT, "the latents became NaN or infinite at step %lld of %lld (timestep %g)",
+                       step, steps, s->timesteps[s->call]);
     s->call++;
     if (s->finish_in_vp && sampler_done(s)) {
         double last = s->sigmas[s->calls];
@@ -400,7 +413,8 @@ const float *sampler_denoised(const struct sampler *s)
     return s->x0;
 }
 
-bool sampler_run(struct sampler *s, sampler_predict *predict, void *self, const struct progress *progress, struct err *e)
+bool sampler_run(struct sampler *s, sampler_predict *predict, void *self, const struct progress *progress,
+                 struct err *e)
 {
     float *input = mem_aligned(sizeof(float) * s->count), *output = mem_aligned(sizeof(float) * s->count);
     bool ok = input && output;

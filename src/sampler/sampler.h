@@ -1,23 +1,27 @@
-/* The stepper: from noise to a latent in a number of model calls. The caller owns the model, guidance, progress and stop.
+/* The stepper: from noise to a latent in a number of model calls. The caller owns the model, guidance,
+ * progress and stop.
  *
  *     struct sampler *s;
  *     sampler_new(&s, &spec, &config, e);
  *     sampler_begin(s, noise, NULL);                  standard normal noise -> start latents
  *     while (!sampler_done(s)) {
- *         double t = sampler_input(s, input);         what the model gets: f32, shape of the latents, and its timestep
+ *         double t = sampler_input(s, input);         what the model gets: f32, shape of the latents, and its
+ * timestep
  *         ... output = model(input, t), guided ...
  *         sampler_take(s, output, e);                 a raw prediction: epsilon, v or x0, as the config says
  *     }
  *     sampler_latents(s)
  *
- * Arrays are f32 [n, c, h, w] without gaps; a sampler sees n * (c*h*w) numbers (n matters to dynamic thresholding and, with c,
- * to nothing else). Sums are in double. A step is what a user counts; second-order methods (heun, PNDM's Runge-Kutta start) take
- * more than one model call a step, and PNDM's count is diffusers' own (steps + 1 with skip_prk_steps).
+ * Arrays are f32 [n, c, h, w] without gaps; a sampler sees n * (c*h*w) numbers (n matters to dynamic
+ * thresholding and, with c, to nothing else). Sums are in double. A step is what a user counts; second-order
+ * methods (heun, PNDM's Runge-Kutta start) take more than one model call a step, and PNDM's count is
+ * diffusers' own (steps + 1 with skip_prk_steps).
  *
- * Two worlds. `sampler` = "model": the diffusers class of the config, with diffusers' timesteps; `schedule` is not used; noise
- * within the run goes on from the caller's generator (as diffusers does). Any other name: ComfyUI's sampler of that name on
- * k-diffusion sigmas, whose noise within the run comes from its own generator seeded by seed + 1 (ancestral) or from a Brownian
- * tree of the seed (dpmpp_2m_sde: torchsde's, on the CPU); of the config only the betas, zero SNR and prediction type count. */
+ * Two worlds. `sampler` = "model": the diffusers class of the config, with diffusers' timesteps; `schedule`
+ * is not used; noise within the run goes on from the caller's generator (as diffusers does). Any other name:
+ * ComfyUI's sampler of that name on k-diffusion sigmas, whose noise within the run comes from its own
+ * generator seeded by seed + 1 (ancestral) or from a Brownian tree of the seed (dpmpp_2m_sde: torchsde's, on
+ * the CPU); of the config only the betas, zero SNR and prediction type count. */
 #ifndef LIMN_SAMPLER_SAMPLER_H
 #define LIMN_SAMPLER_SAMPLER_H
 
@@ -49,18 +53,21 @@ struct sampler_spec {
     const char *schedule; /* in schedule_names; NULL: "normal"; must be NULL where !uses_schedule */
     int64_t steps;        /* >= 1 */
     int64_t start_step;   /* steps left out at the beginning, in [0, steps): img2img */
-    double eta;           /* DDIM: 0 none .. 1 DDPM; euler_ancestral and dpmpp_2m_sde: 1 is theirs. Negative: the default */
-    uint64_t seed;        /* ComfyUI's samplers that draw noise */
-    struct torch_random *noise; /* borrowed; "model" samplers that draw noise need it (ERR_ARG without), others never use it */
-    struct shape shape;   /* [n, c, h, w] or any rank >= 1 whose first dimension is the batch */
+    double eta;    /* DDIM: 0 none .. 1 DDPM; euler_ancestral and dpmpp_2m_sde: 1 is theirs. Negative: the
+                      default */
+    uint64_t seed; /* ComfyUI's samplers that draw noise */
+    struct torch_random *
+        noise; /* borrowed; "model" samplers that draw noise need it (ERR_ARG without), others never use it */
+    struct shape shape; /* [n, c, h, w] or any rank >= 1 whose first dimension is the batch */
 };
 
 struct sampler;
 
-/* errors  ERR_ARG: an unknown name (the text lists those there are), steps or start_step out of range, a setting of the config
- *         that this number of steps cannot have (DDIM: more steps than training timesteps); ERR_NOMEM. *out is NULL then. */
-MUST_USE bool sampler_new(struct sampler **out, const struct sampler_spec *spec, const struct scheduler_config *config,
-                          struct err *e);
+/* errors  ERR_ARG: an unknown name (the text lists those there are), steps or start_step out of range, a
+ * setting of the config that this number of steps cannot have (DDIM: more steps than training timesteps);
+ * ERR_NOMEM. *out is NULL then. */
+MUST_USE bool sampler_new(struct sampler **out, const struct sampler_spec *spec,
+                          const struct scheduler_config *config, struct err *e);
 void sampler_free(struct sampler *s);
 
 /* How often the model is called from start_step to the end, and how often it was called. */
@@ -73,27 +80,33 @@ int64_t sampler_steps_done(const struct sampler *s);
 
 /* The timestep that call i in [0, sampler_calls) tells the model. */
 double sampler_timestep(const struct sampler *s, int64_t i);
-/* What standard normal noise is multiplied by when there is no picture below it (diffusers: init_noise_sigma). */
+/* What standard normal noise is multiplied by when there is no picture below it (diffusers:
+ * init_noise_sigma). */
 double sampler_noise_scale(const struct sampler *s);
 
-/* Sets the latents to where the run starts: noise * sampler_noise_scale with latent NULL; else the latent with the noise of the
- * start step on it (diffusers: add_noise; ComfyUI: noise_scaling). Both are copied. Starts the run anew. */
+/* Sets the latents to where the run starts: noise * sampler_noise_scale with latent NULL; else the latent
+ * with the noise of the start step on it (diffusers: add_noise; ComfyUI: noise_scaling). Both are copied.
+ * Starts the run anew. */
 void sampler_begin(struct sampler *s, const float *noise, const float *latent);
 
-/* Writes the model's input for the next call and returns its timestep (whole numbers but for Euler, Heun and LMS). */
+/* Writes the model's input for the next call and returns its timestep (whole numbers but for Euler, Heun and
+ * LMS). */
 double sampler_input(struct sampler *s, float *input);
-/* Takes the model's output for that call. ERR_FORMAT if a number in it is NaN or infinite (the text says at which step). */
+/* Takes the model's output for that call. ERR_FORMAT if a number in it is NaN or infinite (the text says at
+ * which step). */
 MUST_USE bool sampler_take(struct sampler *s, const float *output, struct err *e);
 
-/* The latents now: after the last call the result. Borrowed; the caller may change them between steps (inpainting). */
+/* The latents now: after the last call the result. Borrowed; the caller may change them between steps
+ * (inpainting). */
 float *sampler_latents(struct sampler *s);
 /* x0 as the last call's output predicts it: for previews. Borrowed. */
 const float *sampler_denoised(const struct sampler *s);
 
-/* The loop above, between sampler_begin and sampler_latents: calls predict until done, tells progress ("sampling", in steps),
- * and ends with ERR_STOPPED if the user asks. predict returns false with e set if it fails. */
+/* The loop above, between sampler_begin and sampler_latents: calls predict until done, tells progress
+ * ("sampling", in steps), and ends with ERR_STOPPED if the user asks. predict returns false with e set if it
+ * fails. */
 typedef bool sampler_predict(void *self, const float *input, double timestep, float *output, struct err *e);
-MUST_USE bool sampler_run(struct sampler *s, sampler_predict *predict, void *self, const struct progress *progress,
-                          struct err *e);
+MUST_USE bool sampler_run(struct sampler *s, sampler_predict *predict, void *self,
+                          const struct progress *progress, struct err *e);
 
 #endif

@@ -1,5 +1,6 @@
-/* What the stepper (sampler.c) shares with the methods behind it. Nearly every method is a linear combination of arrays whose
- * factors are computed in double for each step; sampler_combine is the only loop over latents most of them need. */
+/* What the stepper (sampler.c) shares with the methods behind it. Nearly every method is a linear combination
+ * of arrays whose factors are computed in double for each step; sampler_combine is the only loop over latents
+ * most of them need. */
 #ifndef LIMN_SAMPLER_SAMPLER_INTERNAL_H
 #define LIMN_SAMPLER_SAMPLER_INTERNAL_H
 
@@ -15,26 +16,27 @@ struct sampler {
     struct noise_schedule schedule;
     const struct sampler_method *method;
     const char *schedule_name; /* in schedule_names, or NULL */
-    int64_t steps;  /* as asked for, those before start_step included */
+    int64_t steps;             /* as asked for, those before start_step included */
     int64_t start_step;
     double eta;
     uint64_t seed;
-    struct torch_random *noise;   /* the caller's */
+    struct torch_random *noise;    /* the caller's */
     struct torch_random own_noise; /* of ComfyUI's samplers */
     struct shape shape;
     size_t count;
 
     /* The plan, made once: point k is where the k-th sigma or timestep is. */
-    int64_t calls;      /* model calls of the run, after start_step */
-    double *timesteps;  /* [calls] what the model is told */
-    double *scales;     /* [calls] factors of the model's input */
-    double *sigmas;     /* where the run goes through; NULL for DDIM and PNDM */
-    int64_t first;         /* the start step as an index into sigmas (0 for ComfyUI's, whose sigmas begin there) */
-    double noise_scale;                /* without a picture */
+    int64_t calls;     /* model calls of the run, after start_step */
+    double *timesteps; /* [calls] what the model is told */
+    float *divisors;   /* [calls] the model gets x / divisor: sqrt(sigma^2 + 1), or 1 */
+    double *sigmas;    /* where the run goes through; NULL for DDIM and PNDM */
+    int64_t first; /* the start step as an index into sigmas (0 for ComfyUI's, whose sigmas begin there) */
+    double noise_scale;                 /* without a picture */
     double latent_factor, noise_factor; /* with one */
-    int64_t *train_timesteps; /* DDIM, PNDM: [all_calls] of the whole run, start_step or not */
-    int64_t all_calls, prk_count; /* PNDM: how many of them are Runge-Kutta's */
-    bool finish_in_vp; /* ComfyUI's uni_pc works on x / sqrt(sigma^2 + 1) and gives x / alpha(0.001) at the end */
+    int64_t *train_timesteps;           /* DDIM, PNDM: [all_calls] of the whole run, start_step or not */
+    int64_t all_calls, prk_count;       /* PNDM: how many of them are Runge-Kutta's */
+    bool finish_in_vp; /* ComfyUI's uni_pc works on x / sqrt(sigma^2 + 1) and gives x / alpha(0.001) at the
+                          end */
 
     /* The run. */
     int64_t call, counter; /* counter: PNDM */
@@ -49,25 +51,26 @@ struct sampler_method {
     bool (*plan)(struct sampler *s, struct err *e);
     /* One model output: moves s->x, sets s->x0. */
     bool (*take)(struct sampler *s, const float *output, struct err *e);
-    int history;           /* arrays of history that it keeps; 0: none */
-    bool saves, draws;     /* whether it needs s->saved and s->drawn (for noise, or PNDM's sums) */
-    int calls_per_step;    /* but for the last step, which takes one */
+    int history;        /* arrays of history that it keeps; 0: none */
+    bool saves, draws;  /* whether it needs s->saved and s->drawn (for noise, or PNDM's sums) */
+    int calls_per_step; /* but for the last step, which takes one */
 };
 
-extern const struct sampler_method method_ddim, method_pndm, method_euler, method_euler_ancestral, method_heun, method_dpm,
-    method_lms, method_unipc;
-extern const struct sampler_method method_k_euler, method_k_euler_ancestral, method_k_heun, method_k_lms, method_k_dpmpp_2m,
-    method_k_dpmpp_2m_sde, method_k_unipc;
+extern const struct sampler_method method_ddim, method_pndm, method_euler, method_euler_ancestral,
+    method_heun, method_dpm, method_lms, method_unipc;
+extern const struct sampler_method method_k_euler, method_k_euler_ancestral, method_k_heun, method_k_lms,
+    method_k_dpmpp_2m, method_k_dpmpp_2m_sde, method_k_unipc;
 
 /* sampler.c */
 struct term {
     double factor;
     const float *array; /* borrowed */
 };
-/* out = sum of the terms; out may be one of the arrays. Terms of factor 0 are left out, whatever their array holds. */
+/* out = sum of the terms; out may be one of the arrays. Terms of factor 0 are left out, whatever their array
+ * holds. */
 void sampler_combine(float *out, size_t count, const struct term *terms, int term_count);
-#define COMBINE(s, out, ...)                                                           \
-    sampler_combine(out, (s)->count, (struct term[]){ __VA_ARGS__ },                   \
+#define COMBINE(s, out, ...)                                                                                 \
+    sampler_combine(out, (s)->count, (struct term[]){ __VA_ARGS__ },                                         \
                     (int)(sizeof((struct term[]){ __VA_ARGS__ }) / sizeof(struct term)))
 /* Makes room in the plan for `calls` calls and `sigma_count` sigmas. */
 MUST_USE bool sampler_plan_room(struct sampler *s, int64_t calls, int64_t sigma_count, struct err *e);
@@ -77,13 +80,14 @@ float *sampler_history_push(struct sampler *s, int keep);
 void sampler_x0_from_ve(const struct sampler *s, double sigma, const float *output, float *x0);
 /* The same for the variance preserving form x = alpha x0 + sigma noise, and the noise instead of x0. */
 void sampler_x0_from_vp(const struct sampler *s, double alpha, double sigma, const float *output, float *x0);
-void sampler_eps_from_vp(const struct sampler *s, double alpha, double sigma, const float *output, float *eps);
+void sampler_eps_from_vp(const struct sampler *s, double alpha, double sigma, const float *output,
+                         float *eps);
 /* Dynamic thresholding of x0 as the config says; ERR_NOMEM. */
 MUST_USE bool sampler_threshold(const struct sampler *s, float *x0, struct err *e);
 /* s->drawn = normals from the generator. */
 void sampler_draw(struct sampler *s, struct torch_random *noise);
-/* Integral of the Lagrange polynomial of node j of `order` nodes (newest first, sigmas[i], sigmas[i - 1], ...) from
- * sigmas[i] to sigmas[i + 1]. order <= 4. */
+/* Integral of the Lagrange polynomial of node j of `order` nodes (newest first, sigmas[i], sigmas[i - 1],
+ * ...) from sigmas[i] to sigmas[i + 1]. order <= 4. */
 double sampler_lms_factor(const double *sigmas, int64_t i, int order, int j);
 
 /* sigmas.c */
@@ -105,10 +109,10 @@ double sigma_to_t(const double *log_sigmas, int64_t count, double sigma);
 bool unipc_take(struct sampler *s, const float *output, struct err *e);
 
 /* brownian.c */
-/* W(to) - W(from) of the Brownian motion of torchsde.BrownianTree(t0, zeros, t1, entropy=seed), for t0 <= from <= to <= t1;
- * count f32 numbers into out. */
-MUST_USE bool brownian_increment(uint64_t seed, double t0, double t1, double from, double to, float *out, size_t count,
-                                 struct err *e);
+/* W(to) - W(from) of the Brownian motion of torchsde.BrownianTree(t0, zeros, t1, entropy=seed), for t0 <=
+ * from <= to <= t1; count f32 numbers into out. */
+MUST_USE bool brownian_increment(uint64_t seed, double t0, double t1, double from, double to, float *out,
+                                 size_t count, struct err *e);
 
 static inline double f32(double v)
 {

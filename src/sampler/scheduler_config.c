@@ -9,7 +9,9 @@
 
 #define BIT(class) (1u << (class))
 #define ALL 0xFFu
-#define EULER_LIKE (BIT(SCHEDULER_EULER) | BIT(SCHEDULER_HEUN) | BIT(SCHEDULER_DPM_MULTISTEP) | BIT(SCHEDULER_LMS) | BIT(SCHEDULER_UNIPC))
+#define EULER_LIKE                                                                                           \
+    (BIT(SCHEDULER_EULER) | BIT(SCHEDULER_HEUN) | BIT(SCHEDULER_DPM_MULTISTEP) | BIT(SCHEDULER_LMS) |        \
+     BIT(SCHEDULER_UNIPC))
 #define MULTISTEP (BIT(SCHEDULER_DPM_MULTISTEP) | BIT(SCHEDULER_UNIPC))
 #define DDIM_PNDM (BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_PNDM))
 #define ZERO_SNR (BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_EULER) | BIT(SCHEDULER_EULER_ANCESTRAL) | MULTISTEP)
@@ -22,41 +24,39 @@ struct word {
     int value;
 };
 
-static const struct word classes[] = {
-    { "DDIMScheduler", SCHEDULER_DDIM },
-    { "PNDMScheduler", SCHEDULER_PNDM },
-    { "EulerDiscreteScheduler", SCHEDULER_EULER },
-    { "EulerAncestralDiscreteScheduler", SCHEDULER_EULER_ANCESTRAL },
-    { "HeunDiscreteScheduler", SCHEDULER_HEUN },
-    { "DPMSolverMultistepScheduler", SCHEDULER_DPM_MULTISTEP },
-    { "LMSDiscreteScheduler", SCHEDULER_LMS },
-    { "UniPCMultistepScheduler", SCHEDULER_UNIPC },
-    { 0 }
-};
+static const struct word classes[] = { { "DDIMScheduler", SCHEDULER_DDIM },
+                                       { "PNDMScheduler", SCHEDULER_PNDM },
+                                       { "EulerDiscreteScheduler", SCHEDULER_EULER },
+                                       { "EulerAncestralDiscreteScheduler", SCHEDULER_EULER_ANCESTRAL },
+                                       { "HeunDiscreteScheduler", SCHEDULER_HEUN },
+                                       { "DPMSolverMultistepScheduler", SCHEDULER_DPM_MULTISTEP },
+                                       { "LMSDiscreteScheduler", SCHEDULER_LMS },
+                                       { "UniPCMultistepScheduler", SCHEDULER_UNIPC },
+                                       { 0 } };
 /* The first word of a value is the one we write. */
-static const struct word predictions[] = {
-    { "epsilon", PREDICTION_EPSILON }, { "v_prediction", PREDICTION_V }, { "sample", PREDICTION_SAMPLE }, { 0 }
-};
-static const struct word beta_schedules[] = {
-    { "linear", BETAS_LINEAR }, { "scaled_linear", BETAS_SCALED_LINEAR }, { "squaredcos_cap_v2", BETAS_SQUAREDCOS },
-    { "exp", BETAS_EXP }, { 0 }
-};
+static const struct word predictions[] = { { "epsilon", PREDICTION_EPSILON },
+                                           { "v_prediction", PREDICTION_V },
+                                           { "sample", PREDICTION_SAMPLE },
+                                           { 0 } };
+static const struct word beta_schedules[] = { { "linear", BETAS_LINEAR },
+                                              { "scaled_linear", BETAS_SCALED_LINEAR },
+                                              { "squaredcos_cap_v2", BETAS_SQUAREDCOS },
+                                              { "exp", BETAS_EXP },
+                                              { 0 } };
 static const struct word spacings[] = {
     { "leading", SPACING_LEADING }, { "linspace", SPACING_LINSPACE }, { "trailing", SPACING_TRAILING }, { 0 }
 };
 static const struct word algorithms[] = {
-    { "dpmsolver++", DPM_PLUS }, { "dpmsolver", DPM_PLAIN }, { "sde-dpmsolver++", DPM_SDE_PLUS },
-    { "sde-dpmsolver", DPM_SDE_PLAIN }, { "deis", DPM_PLUS }, { 0 }
+    { "dpmsolver++", DPM_PLUS },        { "dpmsolver", DPM_PLAIN }, { "sde-dpmsolver++", DPM_SDE_PLUS },
+    { "sde-dpmsolver", DPM_SDE_PLAIN }, { "deis", DPM_PLUS },       { 0 }
 };
 /* Each class reads the other's words as its own default. */
-static const struct word dpm_solvers[] = {
-    { "midpoint", SOLVER_MIDPOINT }, { "heun", SOLVER_HEUN }, { "logrho", SOLVER_MIDPOINT }, { "bh1", SOLVER_MIDPOINT },
-    { "bh2", SOLVER_MIDPOINT }, { 0 }
-};
-static const struct word unipc_solvers[] = {
-    { "bh2", SOLVER_BH2 }, { "bh1", SOLVER_BH1 }, { "midpoint", SOLVER_BH2 }, { "heun", SOLVER_BH2 },
-    { "logrho", SOLVER_BH2 }, { 0 }
-};
+static const struct word dpm_solvers[] = { { "midpoint", SOLVER_MIDPOINT }, { "heun", SOLVER_HEUN },
+                                           { "logrho", SOLVER_MIDPOINT },   { "bh1", SOLVER_MIDPOINT },
+                                           { "bh2", SOLVER_MIDPOINT },      { 0 } };
+static const struct word unipc_solvers[] = { { "bh2", SOLVER_BH2 },      { "bh1", SOLVER_BH1 },
+                                             { "midpoint", SOLVER_BH2 }, { "heun", SOLVER_BH2 },
+                                             { "logrho", SOLVER_BH2 },   { 0 } };
 static const struct word final_sigmas[] = { { "zero", false }, { "sigma_min", true }, { 0 } };
 static const struct word interpolations[] = { { "linear", false }, { "log_linear", true }, { 0 } };
 static const struct word timestep_types[] = { { "discrete", false }, { "continuous", true }, { 0 } };
@@ -87,13 +87,26 @@ static bool knows(const struct scheduler_config *c, unsigned classes_of_key)
 void scheduler_config_defaults(struct scheduler_config *c, enum scheduler_class class)
 {
     *c = (struct scheduler_config){
-        .class = class, .train_steps = 1000, .beta_start = 0.0001, .beta_end = 0.02, .beta_schedule = BETAS_LINEAR,
+        .class = class,
+        .train_steps = 1000,
+        .beta_start = 0.0001,
+        .beta_end = 0.02,
+        .beta_schedule = BETAS_LINEAR,
         .prediction = PREDICTION_EPSILON,
         .spacing = 1u << class & DDIM_PNDM ? SPACING_LEADING : SPACING_LINSPACE,
-        .set_alpha_to_one = class == SCHEDULER_DDIM, .clip_sample = class == SCHEDULER_DDIM, .clip_range = 1,
-        .threshold_ratio = 0.995, .threshold_max = 1, .sigma_min = -1, .sigma_max = -1, .solver_order = 2,
-        .solver = class == SCHEDULER_UNIPC ? SOLVER_BH2 : SOLVER_MIDPOINT, .lower_order_final = true,
-        .algorithm = DPM_PLUS, .lambda_min_clipped = -INFINITY, .predict_x0 = true,
+        .set_alpha_to_one = class == SCHEDULER_DDIM,
+        .clip_sample = class == SCHEDULER_DDIM,
+        .clip_range = 1,
+        .threshold_ratio = 0.995,
+        .threshold_max = 1,
+        .sigma_min = -1,
+        .sigma_max = -1,
+        .solver_order = 2,
+        .solver = class == SCHEDULER_UNIPC ? SOLVER_BH2 : SOLVER_MIDPOINT,
+        .lower_order_final = true,
+        .algorithm = DPM_PLUS,
+        .lambda_min_clipped = -INFINITY,
+        .predict_x0 = true,
     };
     if (class == SCHEDULER_HEUN) {
         c->beta_start = 0.00085;
@@ -108,8 +121,8 @@ void scheduler_config_release(struct scheduler_config *c)
 }
 
 /* Leaves *out as it is if the key is missing or null. */
-MUST_USE static bool get_word(const json_t *json, const char *where, const char *key, const struct word *words, int *out,
-                              struct err *e)
+MUST_USE static bool get_word(const json_t *json, const char *where, const char *key,
+                              const struct word *words, int *out, struct err *e)
 {
     const char *came = NULL;
     if (!json_get_string(json, where, key, &came, e))
@@ -130,17 +143,17 @@ MUST_USE static bool get_word(const json_t *json, const char *where, const char 
 }
 
 /* get_word into an enum or a bool, whose sizes are the compiler's choice. */
-#define GET_WORD(key, words, place)                                  \
-    do {                                                             \
-        int value_ = (int)(place);                                   \
-        if (!get_word(json, where, key, words, &value_, e))          \
-            return false;                                            \
-        (place) = value_;                                            \
+#define GET_WORD(key, words, place)                                                                          \
+    do {                                                                                                     \
+        int value_ = (int)(place);                                                                           \
+        if (!get_word(json, where, key, words, &value_, e))                                                  \
+            return false;                                                                                    \
+        (place) = value_;                                                                                    \
     } while (0)
-#define GET(call)          \
-    do {                   \
-        if (!(call))       \
-            return false;  \
+#define GET(call)                                                                                            \
+    do {                                                                                                     \
+        if (!(call))                                                                                         \
+            return false;                                                                                    \
     } while (0)
 
 /* Keys that ask for another process, or a model with another output, than we run. */
@@ -158,7 +171,8 @@ MUST_USE static bool refuse_other_processes(const json_t *json, const char *wher
         const json_t *v = json_object_get(json, objects[i]);
         if (v && !json_is_null(v) && !json_is_false(v)) {
             const char *text = json_is_string(v) ? json_string_value(v) : "set";
-            /* DDPM's words for a variance that is not learned; the multistep classes look only for "learned..." */
+            /* DDPM's words for a variance that is not learned; the multistep classes look only for
+             * "learned..." */
             if (!strncmp(text, "fixed", 5))
                 continue;
             return err_set(e, ERR_TYPE, "%s: %s is %s, which we do not run", where, objects[i], text);
@@ -167,7 +181,8 @@ MUST_USE static bool refuse_other_processes(const json_t *json, const char *wher
     return true;
 }
 
-MUST_USE static bool get_trained_betas(struct scheduler_config *c, const json_t *json, const char *where, struct err *e)
+MUST_USE static bool get_trained_betas(struct scheduler_config *c, const json_t *json, const char *where,
+                                       struct err *e)
 {
     const json_t *list = json_object_get(json, "trained_betas");
     if (!list || json_is_null(list))
@@ -189,12 +204,14 @@ MUST_USE static bool get_trained_betas(struct scheduler_config *c, const json_t 
     return true;
 }
 
-MUST_USE static bool get_sigma_spacing(struct scheduler_config *c, const json_t *json, const char *where, struct err *e)
+MUST_USE static bool get_sigma_spacing(struct scheduler_config *c, const json_t *json, const char *where,
+                                       struct err *e)
 {
     static const struct {
         const char *key;
         enum sigma_spacing spacing;
-    } flags[] = { { "use_karras_sigmas", SIGMAS_KARRAS }, { "use_exponential_sigmas", SIGMAS_EXPONENTIAL },
+    } flags[] = { { "use_karras_sigmas", SIGMAS_KARRAS },
+                  { "use_exponential_sigmas", SIGMAS_EXPONENTIAL },
                   { "use_beta_sigmas", SIGMAS_BETA } };
     int set = 0;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
@@ -206,12 +223,15 @@ MUST_USE static bool get_sigma_spacing(struct scheduler_config *c, const json_t 
         }
     }
     if (set > 1)
-        return err_set(e, ERR_FORMAT, "%s: of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas only one may "
-                       "be true, %d are", where, set);
+        return err_set(e, ERR_FORMAT,
+                       "%s: of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas only one may "
+                       "be true, %d are",
+                       where, set);
     return true;
 }
 
-MUST_USE static bool get_multistep(struct scheduler_config *c, const json_t *json, const char *where, struct err *e)
+MUST_USE static bool get_multistep(struct scheduler_config *c, const json_t *json, const char *where,
+                                   struct err *e)
 {
     bool dpm = c->class == SCHEDULER_DPM_MULTISTEP;
     int64_t order = c->solver_order;
@@ -230,8 +250,8 @@ MUST_USE static bool get_multistep(struct scheduler_config *c, const json_t *jso
         bool plus = c->algorithm == DPM_PLUS || c->algorithm == DPM_SDE_PLUS;
         const char *algorithm = word_of(algorithms, (int)c->algorithm);
         if (!plus && !c->final_sigma_min)
-            return err_set(e, ERR_FORMAT, "%s: algorithm_type %s needs final_sigmas_type sigma_min, it is %s", where,
-                           algorithm, last);
+            return err_set(e, ERR_FORMAT, "%s: algorithm_type %s needs final_sigmas_type sigma_min, it is %s",
+                           where, algorithm, last);
         if (c->algorithm == DPM_SDE_PLAIN && c->solver_order == 3)
             return err_set(e, ERR_FORMAT, "%s: algorithm_type %s has no solver_order 3", where, algorithm);
         return true;
@@ -243,13 +263,16 @@ MUST_USE static bool get_multistep(struct scheduler_config *c, const json_t *jso
     if (!list || json_is_null(list))
         room = 0;
     else
-        GET(json_get_ints(json, where, "disable_corrector", 0, SCHEDULER_MAX_TIMESTEPS, c->disable_corrector, &room, e));
+        GET(json_get_ints(json, where, "disable_corrector", 0, SCHEDULER_MAX_TIMESTEPS, c->disable_corrector,
+                          &room, e));
     c->disable_corrector_count = room;
     if (!c->final_sigma_min && !c->predict_x0)
         return err_set(e, ERR_FORMAT, "%s: predict_x0 false cannot end at final_sigmas_type zero", where);
     if (!c->lower_order_final && c->solver_order > 1 && (!c->final_sigma_min || c->sigmas != SIGMAS_PLAIN))
-        return err_set(e, ERR_FORMAT, "%s: lower_order_final false with solver_order %d divides by zero at the end of "
-                       "these sigmas (final_sigmas_type %s)", where, c->solver_order, last);
+        return err_set(e, ERR_FORMAT,
+                       "%s: lower_order_final false with solver_order %d divides by zero at the end of "
+                       "these sigmas (final_sigmas_type %s)",
+                       where, c->solver_order, last);
     return true;
 }
 
@@ -271,7 +294,8 @@ MUST_USE static bool fill(struct scheduler_config *c, const json_t *json, const 
         c->prediction = PREDICTION_SAMPLE;
     else
         GET_WORD("prediction_type", predictions, c->prediction);
-    if (c->prediction == PREDICTION_SAMPLE && (c->class == SCHEDULER_PNDM || c->class == SCHEDULER_EULER_ANCESTRAL))
+    if (c->prediction == PREDICTION_SAMPLE &&
+        (c->class == SCHEDULER_PNDM || c->class == SCHEDULER_EULER_ANCESTRAL))
         return err_set(e, ERR_FORMAT, "%s: prediction_type is \"sample\", which %s does not know", where,
                        scheduler_class_name(c->class));
     GET_WORD("timestep_spacing", spacings, c->spacing);
@@ -307,7 +331,8 @@ MUST_USE static bool fill(struct scheduler_config *c, const json_t *json, const 
     return true;
 }
 
-bool scheduler_config_from_json(struct scheduler_config *c, const json_t *json, const char *where, struct err *e)
+bool scheduler_config_from_json(struct scheduler_config *c, const json_t *json, const char *where,
+                                struct err *e)
 {
     if (!json_is_object(json))
         return err_set(e, ERR_FORMAT, "%s: no JSON object", where);
@@ -321,7 +346,7 @@ bool scheduler_config_from_json(struct scheduler_config *c, const json_t *json, 
         e->code = ERR_TYPE;
         return false;
     }
-    scheduler_config_defaults(c, (enum scheduler_class)class);
+    scheduler_config_defaults(c, (enum scheduler_class) class);
     if (!fill(c, json, where, e)) {
         scheduler_config_release(c);
         return false;
@@ -329,8 +354,8 @@ bool scheduler_config_from_json(struct scheduler_config *c, const json_t *json, 
     return true;
 }
 
-/* Python writes infinities as -Infinity and Infinity, which are no JSON: DPMSolverMultistep files have lambda_min_clipped so.
- * Outside of strings each becomes a number of the same length. */
+/* Python writes infinities as -Infinity and Infinity, which are no JSON: DPMSolverMultistep files have
+ * lambda_min_clipped so. Outside of strings each becomes a number of the same length. */
 static void replace_infinities(char *text, size_t bytes)
 {
     static const char minus[] = "-Infinity", plus[] = "Infinity";
@@ -365,12 +390,12 @@ bool scheduler_config_read(struct scheduler_config *c, const char *path, struct 
 
 json_t *scheduler_config_json(const struct scheduler_config *c)
 {
-    json_t *j = json_pack("{s:s, s:s, s:I, s:f, s:f, s:s, s:s, s:s, s:I}", "_class_name", scheduler_class_name(c->class),
-                          "_diffusers_version", "0.42.1", "num_train_timesteps", (json_int_t)c->train_steps, "beta_start",
-                          c->beta_start, "beta_end", c->beta_end, "beta_schedule",
-                          word_of(beta_schedules, (int)c->beta_schedule), "prediction_type",
-                          prediction_name(c->prediction), "timestep_spacing", word_of(spacings, (int)c->spacing),
-                          "steps_offset", (json_int_t)c->steps_offset);
+    json_t *j = json_pack(
+        "{s:s, s:s, s:I, s:f, s:f, s:s, s:s, s:s, s:I}", "_class_name", scheduler_class_name(c->class),
+        "_diffusers_version", "0.42.1", "num_train_timesteps", (json_int_t)c->train_steps, "beta_start",
+        c->beta_start, "beta_end", c->beta_end, "beta_schedule",
+        word_of(beta_schedules, (int)c->beta_schedule), "prediction_type", prediction_name(c->prediction),
+        "timestep_spacing", word_of(spacings, (int)c->spacing), "steps_offset", (json_int_t)c->steps_offset);
     if (!j)
         return NULL;
     int bad = 0;
@@ -398,17 +423,21 @@ json_t *scheduler_config_json(const struct scheduler_config *c)
     }
     if (knows(c, EULER_LIKE)) {
         bad |= json_object_set_new(j, "use_karras_sigmas", json_boolean(c->sigmas == SIGMAS_KARRAS));
-        bad |= json_object_set_new(j, "use_exponential_sigmas", json_boolean(c->sigmas == SIGMAS_EXPONENTIAL));
+        bad |=
+            json_object_set_new(j, "use_exponential_sigmas", json_boolean(c->sigmas == SIGMAS_EXPONENTIAL));
         bad |= json_object_set_new(j, "use_beta_sigmas", json_boolean(c->sigmas == SIGMAS_BETA));
         bad |= json_object_set_new(j, "sigma_min", c->sigma_min < 0 ? json_null() : json_real(c->sigma_min));
         bad |= json_object_set_new(j, "sigma_max", c->sigma_max < 0 ? json_null() : json_real(c->sigma_max));
     }
     if (c->class == SCHEDULER_EULER) {
-        bad |= json_object_set_new(j, "interpolation_type", json_string(word_of(interpolations, c->log_linear)));
-        bad |= json_object_set_new(j, "timestep_type", json_string(word_of(timestep_types, c->continuous_timesteps)));
+        bad |=
+            json_object_set_new(j, "interpolation_type", json_string(word_of(interpolations, c->log_linear)));
+        bad |= json_object_set_new(j, "timestep_type",
+                                   json_string(word_of(timestep_types, c->continuous_timesteps)));
     }
     if (knows(c, BIT(SCHEDULER_EULER) | MULTISTEP))
-        bad |= json_object_set_new(j, "final_sigmas_type", json_string(word_of(final_sigmas, c->final_sigma_min)));
+        bad |= json_object_set_new(j, "final_sigmas_type",
+                                   json_string(word_of(final_sigmas, c->final_sigma_min)));
     if (knows(c, MULTISTEP)) {
         bool dpm = c->class == SCHEDULER_DPM_MULTISTEP;
         bad |= json_object_set_new(j, "solver_order", json_integer(c->solver_order));
@@ -416,7 +445,8 @@ json_t *scheduler_config_json(const struct scheduler_config *c)
                                    json_string(word_of(dpm ? dpm_solvers : unipc_solvers, (int)c->solver)));
         bad |= json_object_set_new(j, "lower_order_final", json_boolean(c->lower_order_final));
         if (dpm) {
-            bad |= json_object_set_new(j, "algorithm_type", json_string(word_of(algorithms, (int)c->algorithm)));
+            bad |=
+                json_object_set_new(j, "algorithm_type", json_string(word_of(algorithms, (int)c->algorithm)));
             bad |= json_object_set_new(j, "euler_at_final", json_boolean(c->euler_at_final));
             bad |= json_object_set_new(j, "use_lu_lambdas", json_boolean(c->lu_lambdas));
             if (isfinite(c->lambda_min_clipped))

@@ -1,6 +1,7 @@
-/* A diffusers scheduler_config.json, read once and checked. Missing keys take the defaults of the class itself (they differ
- * between classes); a key that the class does not know is ignored, as diffusers ignores it, unless it asks for another process
- * (flow matching) than the diffusion we run: then it is an error. Source: diffusers 0.42.1, the classes' constructors. */
+/* A diffusers scheduler_config.json, read once and checked. Missing keys take the defaults of the class
+ * itself (they differ between classes); a key that the class does not know is ignored, as diffusers ignores
+ * it, unless it asks for another process (flow matching) than the diffusion we run: then it is an error.
+ * Source: diffusers 0.42.1, the classes' constructors. */
 #ifndef LIMN_SAMPLER_SCHEDULER_CONFIG_H
 #define LIMN_SAMPLER_SCHEDULER_CONFIG_H
 
@@ -20,7 +21,8 @@ enum scheduler_class {
     SCHEDULER_UNIPC,
 };
 
-/* What the denoiser's output means: the noise, v = sqrt(abar) noise - sqrt(1 - abar) x0 (Salimans and Ho 2022), or x0. */
+/* What the denoiser's output means: the noise, v = sqrt(abar) noise - sqrt(1 - abar) x0 (Salimans and Ho
+ * 2022), or x0. */
 enum prediction { PREDICTION_EPSILON, PREDICTION_V, PREDICTION_SAMPLE };
 
 enum beta_schedule { BETAS_LINEAR, BETAS_SCALED_LINEAR, BETAS_SQUAREDCOS, BETAS_EXP };
@@ -54,9 +56,11 @@ struct scheduler_config {
     /* Euler, Heun, DPM, LMS, UniPC */
     enum sigma_spacing sigmas;
     bool log_linear;           /* Euler: interpolation_type */
-    bool continuous_timesteps; /* Euler: timestep_type; changes what the model is told only with v_prediction */
-    double sigma_min, sigma_max; /* Euler, UniPC: ends of karras and exponential sigmas; negative: the schedule's own */
-    bool final_sigma_min;        /* Euler, DPM, UniPC: final_sigmas_type "sigma_min" */
+    bool continuous_timesteps; /* Euler: timestep_type; changes what the model is told only with v_prediction
+                                */
+    double sigma_min,
+        sigma_max; /* Euler, UniPC: ends of karras and exponential sigmas; negative: the schedule's own */
+    bool final_sigma_min; /* Euler, DPM, UniPC: final_sigmas_type "sigma_min" */
     /* DPM, UniPC */
     int solver_order;
     enum solver_type solver;
@@ -70,17 +74,19 @@ struct scheduler_config {
 };
 
 /* Reads the file at `path`. On success release with scheduler_config_release.
- * errors  ERR_IO; texts name file, key and value: ERR_FORMAT for a value of the wrong kind, a contradiction or an
- *         unknown word, ERR_MISSING if there is no _class_name, ERR_TYPE for a class or a process we do not run. */
+ * errors  ERR_IO; texts name file, key and value: ERR_FORMAT for a value of the wrong kind, a contradiction
+ * or an unknown word, ERR_MISSING if there is no _class_name, ERR_TYPE for a class or a process we do not
+ * run. */
 MUST_USE bool scheduler_config_read(struct scheduler_config *c, const char *path, struct err *e);
 /* The same from parsed JSON; `where` names it in errors. */
-MUST_USE bool scheduler_config_from_json(struct scheduler_config *c, const json_t *json, const char *where, struct err *e);
+MUST_USE bool scheduler_config_from_json(struct scheduler_config *c, const json_t *json, const char *where,
+                                         struct err *e);
 /* All defaults of the class (SD 1.x needs more: scaled_linear, 0.00085, 0.012). Nothing to release. */
 void scheduler_config_defaults(struct scheduler_config *c, enum scheduler_class class);
 void scheduler_config_release(struct scheduler_config *c);
 
-/* The JSON that diffusers reads back to the same scheduler: every key the class knows. NULL without memory. Free with
- * json_decref. */
+/* The JSON that diffusers reads back to the same scheduler: every key the class knows. NULL without memory.
+ * Free with json_decref. */
 MUST_USE json_t *scheduler_config_json(const struct scheduler_config *c);
 
 /* "DDIMScheduler" */

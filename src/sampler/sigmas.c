@@ -26,8 +26,8 @@ double sigma_beta(double first, double last, int64_t i, int64_t count)
     return last + beta_quantile(1 - linspace(0, 1, i, count), 0.6, 0.6) * (first - last);
 }
 
-/* Continued fraction of the incomplete beta function (Abramowitz and Stegun 26.5.8) by Lentz's method; converges fast for
- * x < (a + 1) / (a + b + 2). */
+/* Continued fraction of the incomplete beta function (Abramowitz and Stegun 26.5.8) by Lentz's method;
+ * converges fast for x < (a + 1) / (a + b + 2). */
 static double beta_fraction(double x, double a, double b)
 {
     const double tiny = 1e-300;
