@@ -36,6 +36,7 @@ static void begin_weight(const struct param *p, float *out, uint64_t seed, size_
         switch (p->init) {
         case INIT_FAN_IN: out[k] = (float)p->scale * (2 * random_uniform(&r) - 1); break;
         case INIT_NORMAL: out[k] = (float)p->scale * random_normal(&r); break;
+        case INIT_LOGVAR: out[k] = k < elements / 2 ? 0 : (float)p->scale; break;
         case INIT_ONES: out[k] = 1; break;
         case INIT_ZEROS: out[k] = 0; break;
         }

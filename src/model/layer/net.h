@@ -14,6 +14,7 @@ enum init {
     INIT_ZEROS,
     INIT_ONES,
     INIT_NORMAL, /* mean 0, standard deviation `scale` */
+    INIT_LOGVAR, /* first half 0, second half `scale`: the bias that makes mean and log variance of a VAE's latent */
 };
 
 /* A weight that a model asked for. */
