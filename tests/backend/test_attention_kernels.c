@@ -206,13 +206,13 @@ static void check_array(const float *came, const float *wanted, int64_t count, d
           (long long)s->d, s->causal, d.relative, d.max, (long long)d.worst);
 }
 
-static void check_shape(struct attention_shape s, float spread, double f32_tolerance)
+static void check_problem(struct problem *p, double f32_tolerance)
 {
-    struct problem p, got;
+    const struct attention_shape s = p->s;
+    struct problem got;
     struct kind all[6];
     size_t count = kinds(all);
-    problem_init(&p, s, 77, spread);
-    by_definition(&p);
+    by_definition(p);
     /* f32: sums of up to 700 products and exp2 within 1e-7. bf16: y, P and dS are rounded to 8 bits, 2^-9 each; the
      * sums average that out, the subtraction dP - delta brings it back. */
     double tolerance = s.bf16 ? 1.5e-2 : f32_tolerance;
@@ -220,18 +220,25 @@ static void check_shape(struct attention_shape s, float spread, double f32_toler
         if (!all[i].here || (!s.bf16 && !all[i].f32))
             continue;
         const char *name = all[i].kernels->name;
-        run(all[i].kernels, &p, 2, &got);
+        run(all[i].kernels, p, 2, &got);
         double lse_tolerance = all[i].f32 ? 2e-5 : 1e-4; /* the tiles' exp2 is right to 7.5e-5 */
-        for (int64_t j = 0; j < p.n_lse; j++)
-            if (p.lse[j] != got.lse[j]) /* both may be -infinity */
-                CHECK_NEAR(got.lse[j], p.lse[j], lse_tolerance * (1 + fabs((double)p.lse[j])), "%s lse %lld", name,
+        for (int64_t j = 0; j < p->n_lse; j++)
+            if (p->lse[j] != got.lse[j]) /* both may be -infinity */
+                CHECK_NEAR(got.lse[j], p->lse[j], lse_tolerance * (1 + fabs((double)p->lse[j])), "%s lse %lld", name,
                            (long long)j);
-        check_array(got.y, p.y, p.n_q, s.bf16 ? 5e-3 : tolerance, "y", name, &s);
-        check_array(got.dq, p.dq, p.n_q, tolerance, "dq", name, &s);
-        check_array(got.dk, p.dk, p.n_k, tolerance, "dk", name, &s);
-        check_array(got.dv, p.dv, p.n_k, tolerance, "dv", name, &s);
+        check_array(got.y, p->y, p->n_q, s.bf16 ? 5e-3 : tolerance, "y", name, &s);
+        check_array(got.dq, p->dq, p->n_q, tolerance, "dq", name, &s);
+        check_array(got.dk, p->dk, p->n_k, tolerance, "dk", name, &s);
+        check_array(got.dv, p->dv, p->n_k, tolerance, "dv", name, &s);
         problem_release(&got);
     }
+}
+
+static void check_shape(struct attention_shape s, float spread, double f32_tolerance)
+{
+    struct problem p;
+    problem_init(&p, s, 77, spread);
+    check_problem(&p, f32_tolerance);
     problem_release(&p);
 }
 
@@ -281,6 +288,23 @@ TEST(large_scores_do_not_overflow)
     /* Scores of 126 times a normal number: exp of them is far outside f32, and an f32 score of 500 is only right to 3e-5. */
     for (int64_t tk = 40; tk <= 700; tk += 660)
         check_shape((struct attention_shape){ .n = 1, .tq = 50, .tk = tk, .heads = 2, .d = 40, .scale = 4 }, 5, 1e-4);
+}
+
+TEST(keys_that_only_fill_a_tile_up_stay_out)
+{
+    /* A score of 0, as a padded key has, is e^200 times as likely as the others here: it must not even be inf * 0. */
+    for (int bf16 = 0; bf16 < 2; bf16++)
+        for (int causal = 0; causal < 2; causal++) {
+            struct problem p;
+            problem_init(&p, (struct attention_shape){ .n = 1, .tq = 37, .tk = 41, .heads = 1, .d = 24, .scale = 1,
+                                                       .causal = causal, .bf16 = bf16 }, 3, 0.25f);
+            for (int64_t i = 0; i < p.n_q; i += 24)
+                p.q[i] = 128;
+            for (int64_t i = 0; i < p.n_k; i += 24)
+                p.k[i] = -2;
+            check_problem(&p, 1e-4);
+            problem_release(&p);
+        }
 }
 
 TEST(results_do_not_depend_on_the_number_of_threads)

@@ -350,7 +350,7 @@ static void backward(const struct attention_shape *s, const void *q, const void 
     struct gradient g = { q, k, v, y, dy, lse, dq, dk, dv };
     int64_t heads = s->n * s->heads;
     int64_t parts = heads % threads == 0 || heads >= 4 * threads ? 1 : (4 * threads + heads - 1) / heads;
-    /* Shares are whole blocks, so that every sum is split at the same places whatever the number of threads. */
+    /* Whole blocks, as half a block costs nearly as much. Sums run across a share, so its borders do not change them. */
     int64_t k_share = round_up((s->tk + parts - 1) / parts, KEYS_BACK);
     int64_t q_share = round_up((s->tq + parts - 1) / parts, QUERIES_BACK);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)

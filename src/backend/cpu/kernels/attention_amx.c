@@ -9,7 +9,7 @@
 
 #include "backend/cpu/kernels/attention_tiles.h"
 
-enum { QUERIES = 32, KEYS = 256, QUERIES_BACK = 128, KEYS_BACK = 64 };
+enum { QUERIES = 32, KEYS = 256, QUERIES_BACK = 128, KEYS_BACK = 128 };
 
 static const float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
 
@@ -131,13 +131,8 @@ static void forward_block(const struct attention_shape *s, const struct forward_
                     _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), _mm512_set1_ps(rescale)));
                 }
         }
-        const uint16_t *v = values + k / 32 * p->columns16 * TILE_BF16;
-        if (k)
-            tile_product(2, p->columns16, tiles, sums, p->columns16, (uint16_t *)scores, KEYS / 16, v, p->columns16, 1,
-                         true);
-        else
-            tile_product(2, p->columns16, tiles, sums, p->columns16, (uint16_t *)scores, KEYS / 16, v, p->columns16, 1,
-                         false);
+        tile_product(2, p->columns16, tiles, sums, p->columns16, (uint16_t *)scores, KEYS / 16,
+                     values + k / 32 * p->columns16 * TILE_BF16, p->columns16, 1, k > 0);
     }
     float natural[QUERIES];
     for (int r = 0; r < QUERIES; r++) {
@@ -385,7 +380,7 @@ static void backward_head(const struct attention_shape *s, const struct backward
     }
     pack_sums(head_slice(s, g->y, s->tq, head, q_begin, rows), dy, g->lse + head * s->tq + q_begin, queries32,
               (float *)(mem + at->delta), (float *)(mem + at->lse));
-    if (want_q)
+    if (want_q && s->causal) /* some blocks may be left out; otherwise the first product of each sum starts it */
         memset(dq, 0, (size_t)(queries32 * 2 * c16 * 1024));
 
     enum { ROW = QUERIES_BACK / 32 };
@@ -396,7 +391,7 @@ static void backward_head(const struct attention_shape *s, const struct backward
         pack_rows((uint16_t *)(mem + at->values), head_slice(s, g->v, s->tk, head, k, count), 2 * keys32, at->steps);
         if (want_q)
             pack_columns((uint16_t *)(mem + at->keys_columns), keys, keys32, c16);
-        if (want_k) {
+        if (want_k && s->causal) {
             memset(dk, 0, (size_t)(2 * keys32 * c16 * 1024));
             memset(dv, 0, (size_t)(2 * keys32 * c16 * 1024));
         }
@@ -406,12 +401,14 @@ static void backward_head(const struct attention_shape *s, const struct backward
                 continue;
             probabilities(s, at, mem, q_begin + i, i, some32, k, count);
             if (want_k) {
-                tile_product(2 * keys32, c16, some32, dv, c16, p, ROW, dy_pairs + i / 32 * c16 * TILE_BF16, c16, 1, true);
-                tile_product(2 * keys32, c16, some32, dk, c16, ds, ROW, q_pairs + i / 32 * c16 * TILE_BF16, c16, 1, true);
+                tile_product(2 * keys32, c16, some32, dv, c16, p, ROW, dy_pairs + i / 32 * c16 * TILE_BF16, c16, 1,
+                             s->causal || i > 0);
+                tile_product(2 * keys32, c16, some32, dk, c16, ds, ROW, q_pairs + i / 32 * c16 * TILE_BF16, c16, 1,
+                             s->causal || i > 0);
             }
             if (want_q)
                 tile_product(c16, 2 * some32, keys32, dq + i / 16 * TILE_F32, 2 * queries32, keys_columns, keys32,
-                             ds_pairs, 2 * ROW, 1, true);
+                             ds_pairs, 2 * ROW, 1, s->causal || k > k_begin);
         }
         if (want_k) {
             store_tiles(head_slice(s, g->dk, s->tk, head, k, count), dk, c16, s->scale);
@@ -429,7 +426,7 @@ static void backward(const struct attention_shape *s, const void *q, const void 
     struct gradient g = { q, k, v, y, dy, lse, dq, dk, dv };
     int64_t heads = s->n * s->heads;
     int64_t parts = heads % threads == 0 || heads >= 4 * threads ? 1 : in_parts(4 * threads, heads);
-    /* Shares are whole blocks, so that every sum is split at the same places whatever the number of threads. */
+    /* Whole blocks, as half a block costs nearly as much. Sums run across a share, so its borders do not change them. */
     int64_t k_share = in_parts(in_parts(s->tk, parts), KEYS_BACK) * KEYS_BACK;
     int64_t q_share = in_parts(in_parts(s->tq, parts), QUERIES_BACK) * QUERIES_BACK;
 #pragma omp parallel num_threads(threads)
