@@ -121,25 +121,28 @@ static bool binary_prepare(const struct cpu *cpu, struct op_call *call, struct e
     return true;
 }
 
-/* b has a's shape; where it has another type it is converted on the way, a piece at a time. */
+/* b has a's shape; where it has another type both go through f32, a piece at a time. */
 static void binary_same(const struct cpu *cpu, const struct op_call *call)
 {
     enum { CHUNK = 1024 };
     const struct tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
+    const struct elementwise_kernels *k = cpu->kernels->elementwise;
     int64_t count = shape_count(a->shape);
-    void (*kernel)(void *, const void *, const void *, int64_t) =
-        cpu->kernels->elementwise->same[a->type == DTYPE_BF16][binary_of(call)];
+    int op = binary_of(call);
 #pragma omp parallel num_threads(cpu_team(cpu, count))
     {
         struct span part = cpu_my_part(count, GRAIN);
         if (b->type == a->type) {
-            kernel(cpu_at(y, part.begin), cpu_at(a, part.begin), cpu_at(b, part.begin), part.end - part.begin);
+            k->same[a->type == DTYPE_BF16][op](cpu_at(y, part.begin), cpu_at(a, part.begin), cpu_at(b, part.begin),
+                                               part.end - part.begin);
         } else {
-            float piece[CHUNK] __attribute__((aligned(64))); /* holds bf16 too */
+            float from[CHUNK] __attribute__((aligned(64))), with[CHUNK] __attribute__((aligned(64)));
             for (int64_t i = part.begin; i < part.end; i += CHUNK) {
                 int64_t n = cpu_least(CHUNK, part.end - i);
-                cpu_convert(cpu, piece, a->type, cpu_at(b, i), b->type, n);
-                kernel(cpu_at(y, i), cpu_at(a, i), piece, n);
+                cpu_convert(cpu, from, DTYPE_F32, cpu_at(a, i), a->type, n);
+                cpu_convert(cpu, with, DTYPE_F32, cpu_at(b, i), b->type, n);
+                k->same[0][op](from, from, with, n);
+                cpu_convert(cpu, cpu_at(y, i), y->type, from, DTYPE_F32, n);
             }
         }
     }

@@ -199,7 +199,7 @@ const struct cpu_op cpu_sum_squares = { .can = sum_squares_can, .prepare = sum_s
 
 static bool expand_can(const struct op_call *call)
 {
-    return cpu_is_readable(call->in[0].type) && cpu_is_float(call->out[0].type);
+    return cpu_is_activation(call->in[0].type) && cpu_is_float(call->out[0].type);
 }
 
 static bool expand_prepare(const struct cpu *cpu, struct op_call *call, struct err *e)

@@ -50,7 +50,7 @@ static bool same_types(const struct op_call *call)
     for (int i = 0; i < call->node->n_in; i++)
         if (call->in[i].type != call->out[0].type)
             return false;
-    return cpu_is_readable(call->in[0].type);
+    return cpu_is_activation(call->in[0].type);
 }
 
 /* As copy_runs, shared by the team; to be called by all its threads. */

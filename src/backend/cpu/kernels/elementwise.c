@@ -3,17 +3,18 @@
 #include "backend/cpu/kernels/vector.h"
 
 /* gelu's tanh form (Hendrycks and Gimpel 2016) is x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3). */
-ALWAYS_INLINE vf gelu_tanh_gate(vf x)
+ALWAYS_INLINE vf gelu_tanh_gate(vf x, vf *rest)
 {
-    return sigmoid(x * (1.59576912f + 0.0713548163f * x * x));
+    return sigmoid_and_rest(x * (1.59576912f + 0.0713548163f * x * x), rest);
 }
 
 ALWAYS_INLINE vf unary_value(enum unary fn, vf x)
 {
+    vf rest;
     switch (fn) {
     case UNARY_SILU: return x * sigmoid(x);
     case UNARY_GELU: return x * normal_distribution(x);
-    case UNARY_GELU_TANH: return x * gelu_tanh_gate(x);
+    case UNARY_GELU_TANH: return x * gelu_tanh_gate(x, &rest);
     case UNARY_QUICK_GELU: return x * sigmoid(1.702f * x);
     case UNARY_RELU: return pick(x <= 0, all(0), x);
     case UNARY_LEAKY_RELU: return pick(x <= 0, 0.2f * x, x);
@@ -59,16 +60,16 @@ ALWAYS_INLINE vf unary_value(enum unary fn, vf x)
 
 ALWAYS_INLINE vf unary_slope(enum unary fn, vf x)
 {
-    vf s;
+    vf s, rest;
     switch (fn) {
-    case UNARY_SILU: s = sigmoid(x); return s * (1 + x * (1 - s));
+    case UNARY_SILU: return silu_slope(x);
     case UNARY_GELU: return normal_distribution(x) + x * normal_density(x);
-    case UNARY_GELU_TANH: s = gelu_tanh_gate(x); return s + x * s * (1 - s) * (1.59576912f + 0.214064449f * x * x);
-    case UNARY_QUICK_GELU: s = sigmoid(1.702f * x); return s * (1 + 1.702f * x * (1 - s));
+    case UNARY_GELU_TANH: s = gelu_tanh_gate(x, &rest); return s + s * (x * rest) * (1.59576912f + 0.214064449f * x * x);
+    case UNARY_QUICK_GELU: return silu_slope(1.702f * x);
     case UNARY_RELU: return pick(x <= 0, all(0), all(1));
     case UNARY_LEAKY_RELU: return pick(x <= 0, all(0.2f), all(1));
-    case UNARY_SIGMOID: s = sigmoid(x); return s * (1 - s);
-    case UNARY_TANH: s = sigmoid(2 * absolute(x)); return 4 * s * (1 - s);
+    case UNARY_SIGMOID: s = sigmoid_and_rest(x, &rest); return s * rest;
+    case UNARY_TANH: s = sigmoid_and_rest(2 * absolute(x), &rest); return 4 * s * rest;
     case UNARY_EXP: return exponential(x);
     case UNARY_LOG: return 1 / x;
     case UNARY_SQRT: return 0.5f / square_root(x);

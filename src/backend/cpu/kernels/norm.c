@@ -70,8 +70,7 @@ FOR_BOTH_TYPES(void, apply, (void *y, const void *x, const float *a, const float
 /* The gradient before the activation. */
 ALWAYS_INLINE vf before_silu(vf dy, vf normalised, vf gamma, vf beta)
 {
-    vf z = gamma * normalised + beta, s = sigmoid(z);
-    return dy * (s * (1 + z * (1 - s)));
+    return dy * silu_slope(gamma * normalised + beta);
 }
 
 ALWAYS_INLINE void grad_sums_loop(bool bf16, bool silu, float *sum, float *dot, const void *x, const void *dy,

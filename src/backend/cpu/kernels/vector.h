@@ -153,9 +153,25 @@ ALWAYS_INLINE vf exponential(vf x)
 #endif
 }
 
+/* And 1 - sigmoid(x), which would cancel where x is large. */
+ALWAYS_INLINE vf sigmoid_and_rest(vf x, vf *rest)
+{
+    vf e = exponential_near(at_least(at_most(-x, 87), -87)), s = reciprocal(1 + e);
+    *rest = HOLD(e * s); /* e alone times anything may overflow */
+    return s;
+}
+
 ALWAYS_INLINE vf sigmoid(vf x)
 {
-    return reciprocal(1 + exponential_near(at_least(at_most(-x, 87), -87)));
+    vf rest;
+    return sigmoid_and_rest(x, &rest);
+}
+
+/* The slope of x sigmoid(x). */
+ALWAYS_INLINE vf silu_slope(vf x)
+{
+    vf rest, s = sigmoid_and_rest(x, &rest);
+    return s + s * x * rest;
 }
 
 /* 2 atanh(s) for 0 <= s <= 1/3. */
