@@ -95,7 +95,6 @@ MUST_USE static bool plan_sigmas(struct sampler *s, int64_t computed, struct err
     s->noise_scale = from_noise ? sqrt(1 + first * first) : first;
     s->noise_factor = s->noise_scale;
     s->latent_factor = 1;
-    torch_random_seed(&s->own_noise, s->seed + 1);
     return true;
 }
 

@@ -5,8 +5,7 @@
  *     sampler_new(&s, &spec, &config, e);
  *     sampler_begin(s, noise, NULL);                  standard normal noise -> start latents
  *     while (!sampler_done(s)) {
- *         double t = sampler_input(s, input);         what the model gets: f32, shape of the latents, and its
- * timestep
+ *         double t = sampler_input(s, input);         what the model gets, and its timestep
  *         ... output = model(input, t), guided ...
  *         sampler_take(s, output, e);                 a raw prediction: epsilon, v or x0, as the config says
  *     }
@@ -53,12 +52,12 @@ struct sampler_spec {
     const char *schedule; /* in schedule_names; NULL: "normal"; must be NULL where !uses_schedule */
     int64_t steps;        /* >= 1 */
     int64_t start_step;   /* steps left out at the beginning, in [0, steps): img2img */
-    double eta;    /* DDIM: 0 none .. 1 DDPM; euler_ancestral and dpmpp_2m_sde: 1 is theirs. Negative: the
-                      default */
+    /* DDIM: 0 none .. 1 DDPM; euler_ancestral and dpmpp_2m_sde: 1 is theirs. Negative: the default. */
+    double eta;
     uint64_t seed; /* ComfyUI's samplers that draw noise */
-    struct torch_random *
-        noise; /* borrowed; "model" samplers that draw noise need it (ERR_ARG without), others never use it */
-    struct shape shape; /* [n, c, h, w] or any rank >= 1 whose first dimension is the batch */
+    /* Borrowed. "model" samplers that draw noise need it (ERR_ARG without it), others never use it. */
+    struct torch_random *noise;
+    struct shape shape; /* [n, c, h, w], or any rank >= 1 whose first dimension is the batch */
 };
 
 struct sampler;
@@ -97,7 +96,8 @@ double sampler_input(struct sampler *s, float *input);
 MUST_USE bool sampler_take(struct sampler *s, const float *output, struct err *e);
 
 /* The latents now: after the last call the result. Borrowed; the caller may change them between steps
- * (inpainting). */
+ * (inpainting). Before the end they are x0 + sigma noise (ComfyUI's, and the Euler, Heun and LMS classes) or
+ * sqrt(abar) x0 + sqrt(1 - abar) noise (uni_pc and the other classes). */
 float *sampler_latents(struct sampler *s);
 /* x0 as the last call's output predicts it: for previews. Borrowed. */
 const float *sampler_denoised(const struct sampler *s);

@@ -3,7 +3,7 @@
 
 "model" cases run diffusers' own scheduler classes. The cases with ComfyUI's names run the published k-diffusion formulas,
 written out here in float64 (sigmas as f32, as ComfyUI holds them); the Brownian tree is torchsde's.
-Both use a denoiser that a C test computes in the same way. Needs diffusers 0.42.1, torch, numpy, scipy, torchsde.
+Both use a denoiser that a C test computes in the same way. Needs diffusers 0.42.1, torch, numpy, scipy, torchsde 0.2.6 (with trampoline).
 values.f32 holds the start noise, a latent, then for each case its final latents, each of COUNT numbers.
 """
 import inspect
@@ -139,6 +139,7 @@ for algorithm in ("dpmsolver++", "sde-dpmsolver++", "dpmsolver", "sde-dpmsolver"
     model("DPMSolverMultistepScheduler", (7,), algorithm_type=algorithm, prediction_type="sample",
           final_sigmas_type="sigma_min", **SD)
 for order in (2, 3):
+    model("DPMSolverMultistepScheduler", (14, 15), solver_order=order, final_sigmas_type="sigma_min", **SD)
     for settings in (dict(lower_order_final=False), dict(euler_at_final=True, lower_order_final=False),
                      dict(final_sigmas_type="sigma_min"), dict(final_sigmas_type="sigma_min", lower_order_final=False)):
         model("DPMSolverMultistepScheduler", (7, 20), solver_order=order, **settings, **SD)
