@@ -53,7 +53,9 @@ void grad_matmul(struct gradient_call *c)
         return;
     if (c->wanted[0]) {
         enum dtype t = gradient_type(c, 0);
-        struct value da = ta ? op_matmul(c->g, b, dy, tb, true, t) : op_matmul(c->g, dy, b, false, !tb, t);
+        /* the first factor says the type of the product: a weight comes to the activations' type, as forward */
+        struct value da = ta ? op_matmul(c->g, op_cast(c->g, b, graph_type(c->g, a)), dy, tb, true, t)
+                             : op_matmul(c->g, dy, b, false, !tb, t);
         c->din[0] = op_reshape(c->g, da, shape_in(c, 0));
     }
     if (c->wanted[1]) {
