@@ -39,6 +39,7 @@ src/backend/cpu/cpu.c model/layer/net.h
 src/backend/cpu/cpu.c backend/ref/ref.h
 src/generate/draw.c backend/cpu/cpu.h
 src/train/trainer.c generate/generate.h
+src/generate/draw.c evaluate/report.h
 src/train/trainer.c cli/options.h
 src/model/vae/vae.c graph/graph_internal.h
 src/cli/main.c sampler/sampler_internal.h
@@ -55,6 +56,7 @@ src/cli/main.c base/err.h
 src/backend/cpu/cpu.c graph/graph.h
 src/graph/plan.c graph/graph_internal.h
 src/train/trainer.c model/layer/net.h
+src/evaluate/report.c generate/generate.h
 END
 }
 
