@@ -12,10 +12,9 @@ static struct value linear(struct net *n, struct value x, const char *at, int64_
     int64_t in = shape_last(graph_shape(n->g, x));
     if (!x.id)
         return x;
-    double scale = 1 / sqrt((double)in);
     enum init init = zero ? INIT_ZEROS : INIT_FAN_IN;
-    struct value w = net_weight(n, at, "weight", SHAPE(out, in), init, scale, true);
-    struct value b = bias ? net_weight(n, at, "bias", SHAPE(out), init, scale, false) : VALUE_NONE;
+    struct value w = net_weight(n, at, "weight", SHAPE(out, in), init, sqrt(3.0 / (double)in), true);
+    struct value b = bias ? net_weight(n, at, "bias", SHAPE(out), INIT_ZEROS, 0, false) : VALUE_NONE;
     return op_linear(n->g, x, w, b);
 }
 
@@ -35,10 +34,9 @@ static struct value conv(struct net *n, struct value x, const char *at, int64_t 
     if (!x.id)
         return x;
     int64_t in = shape_last(graph_shape(n->g, x));
-    double scale = 1 / sqrt((double)(in * k * k));
     enum init init = zero ? INIT_ZEROS : INIT_FAN_IN;
-    struct value w = net_weight(n, at, "weight", SHAPE(out, in, k, k), init, scale, true);
-    struct value b = net_weight(n, at, "bias", SHAPE(out), init, scale, false);
+    struct value w = net_weight(n, at, "weight", SHAPE(out, in, k, k), init, sqrt(3.0 / (double)(in * k * k)), true);
+    struct value b = net_weight(n, at, "bias", SHAPE(out), INIT_ZEROS, 0, false);
     return op_conv2d(n->g, x, w, b, stride, pad);
 }
 
@@ -90,7 +88,7 @@ struct value layer_resnet(struct net *n, struct value x, struct value time, cons
         h = op_add(n->g, h, op_reshape(n->g, t, SHAPE(graph_shape(n->g, t).dim[0], 1, 1, out)));
     }
     h = layer_group_norm(n, h, path_of("%s.norm2", at).s, groups, eps, UNARY_SILU);
-    h = layer_conv(n, h, path_of("%s.conv2", at).s, out, 3, time.id != 0);
+    h = layer_conv(n, h, path_of("%s.conv2", at).s, out, 3, true);
     if (shape_last(graph_shape(n->g, x)) != out)
         x = layer_conv(n, x, path_of("%s.conv_shortcut", at).s, out, 1, false);
     return op_add(n->g, x, h);

@@ -10,7 +10,9 @@
 
 /* How a weight begins when a model is trained from nothing. */
 enum init {
-    INIT_FAN_IN, /* uniform in +-1/sqrt(fan in): PyTorch's default for linear and conv layers and their biases */
+    INIT_FAN_IN, /* uniform in +-scale; with scale sqrt(3 / fan in) what comes out has the variance of what goes in (LeCun et
+                  * al. 1998, section 4.6). PyTorch's default, a third of that with biases as large, lets a picture fade
+                  * against the biases on the way through a VAE: measured, it learns colours several times slower */
     INIT_ZEROS,
     INIT_ONES,
     INIT_NORMAL, /* mean 0, standard deviation `scale` */
@@ -22,7 +24,7 @@ struct param {
     const char *name;  /* "unet/conv_in.weight": part and the file's name; owned by the list */
     struct shape shape;
     enum init init;
-    double scale;      /* INIT_FAN_IN: 1/sqrt(fan in); INIT_NORMAL: the deviation */
+    double scale;      /* as INIT_... says */
     bool decay;        /* weight decay applies: matrices and kernels, not biases, norms and embeddings */
     const struct weight *stored; /* where it lies; borrowed from the file; NULL from nothing */
 };
