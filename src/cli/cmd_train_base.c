@@ -1,12 +1,15 @@
 #include "backend/cpu/cpu.h"
 #include "base/file.h"
+#include "base/mem.h"
 #include "cli/progress_bar.h"
 #include "cli/train_common.h"
+#include "generate/generate.h"
 #include "train/train_base.h"
 
 struct base_args {
     struct run_args run;
     const char *vae, *tokenizer;
+    struct option_texts prompts;
     int64_t pool, pool_seed;
     double caption_dropout, min_snr, min_weight;
     int export;
@@ -20,6 +23,8 @@ static const struct option base_options[] = {
     { "vae", 0, OPTION_TEXT, AT(vae), .value = "FOLDER", .help = "a trained VAE (config.json and weights)", .group = "Model" },
     { "tokenizer", 0, OPTION_TEXT, AT(tokenizer), .value = "FOLDER", .help = "the text encoder's tokenizer" },
     { "export", 0, OPTION_CHOICE, AT(export), "bf16", .choices = export_choice, .help = "type of the weights in model/" },
+    { "prompt", 0, OPTION_TEXTS, AT(prompts), .value = "TEXT",
+      .help = "words to draw in samples/, in place of some of the dataset's" },
     { "scenes", 0, OPTION_INT, AT(pool), "60000", .min = 1, .max = 1e7,
       .help = "scenes whose latents are made once and kept in latents.safetensors", .group = "Objective" },
     { "scenes-seed", 0, OPTION_INT, AT(pool_seed), "0", .min = 0, .max = 4294967295.0, .help = "of their choice" },
@@ -98,6 +103,57 @@ static void release_parts(struct parts *p)
     backend_cpu_free(p->backend);
 }
 
+enum { LOOK_PICTURES = 16, LOOK_COLUMNS = 8 };
+
+/* What every preview shows: the same words, the same noise. */
+struct look {
+    const struct backend *backend;
+    enum dtype type;
+    char *prompts[LOOK_PICTURES];
+    uint64_t seeds[LOOK_PICTURES];
+};
+
+/* The words given, or else canonical captions of pictures far apart in the list, English and Chinese in turn. */
+static bool choose_prompts(struct look *l, const struct option_texts *given, const struct dataset *d, struct err *e)
+{
+    size_t count;
+    const uint32_t *trained = dataset_split(d, false, -1, &count);
+    for (int i = 0; i < LOOK_PICTURES; i++) {
+        char caption[SCENE_CAPTION_BYTES] = "";
+        if (!given->count && count) {
+            struct scene_facts facts = scene_of(trained[count * (size_t)i / LOOK_PICTURES], (enum dataset_language)(i % 2));
+            scene_caption(d, &facts, caption);
+        }
+        l->seeds[i] = (uint64_t)i;
+        l->prompts[i] = mem_string(given->count ? given->items[i % given->count] : caption);
+        if (!l->prompts[i])
+            return err_nomem(e, "prompts");
+    }
+    return true;
+}
+
+static bool preview(void *self, const char *model, int64_t step, const char *png, json_t *metrics, struct err *e)
+{
+    const struct look *l = self;
+    struct pipeline *p = pipeline_open(model, l->backend, l->type, e);
+    struct drawing drawing = { 0 };
+    struct image sheet = { 0 };
+    bool good = p != NULL;
+    if (good) {
+        struct draw_request r = draw_request_defaults(p);
+        r.batch = LOOK_PICTURES;
+        r.prompts = (const char *const *)l->prompts;
+        r.seeds = l->seeds;
+        good = pipeline_draw(p, &r, NULL, &drawing, e);
+    }
+    good = good && image_grid(&sheet, drawing.images, LOOK_PICTURES, LOOK_COLUMNS, 2, 0xFFFFFF, e) &&
+           image_save_png(png, &sheet, NULL, 0, e);
+    image_release(&sheet);
+    drawing_release(&drawing);
+    pipeline_free(p);
+    return good;
+}
+
 static bool run(const void *args, struct err *e)
 {
     const struct base_args *a = args;
@@ -116,6 +172,7 @@ static bool run(const void *args, struct err *e)
     progress_bar_init(&bar, a->run.quiet);
     struct progress progress = progress_bar_steps(&bar);
     struct parts p = { 0 };
+    struct look look = { 0 };
     bool good = open_parts(&p, a, &o, &progress, e);
     if (good && a->run.plan) {
         struct train_memory m;
@@ -123,9 +180,15 @@ static bool run(const void *args, struct err *e)
         if (good)
             run_print_plan(&m);
     } else if (good) {
-        good = run_write_config(&command_train_base, a, a->run.output, e) && train_base(&o, p.backend, &progress, e);
+        look = (struct look){ .backend = p.backend, .type = o.type };
+        o.preview = preview;
+        o.preview_self = &look;
+        good = choose_prompts(&look, &a->prompts, p.dataset, e) &&
+               run_write_config(&command_train_base, a, a->run.output, e) && train_base(&o, p.backend, &progress, e);
     }
     progress_bar_end(&bar);
+    for (int i = 0; i < LOOK_PICTURES; i++)
+        mem_free(look.prompts[i]);
     scheduler_config_release(&o.scheduler);
     release_parts(&p);
     return good;
