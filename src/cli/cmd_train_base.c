@@ -12,17 +12,13 @@ struct base_args {
     struct option_texts prompts;
     int64_t pool, pool_seed;
     double caption_dropout, min_snr, min_weight;
-    int export;
 };
-
-OPTION_CHOICES(export_choice, "f32", "bf16", "f16")
 
 #define AT(member) offsetof(struct base_args, member)
 static const struct option base_options[] = {
     OPTION_ROWS_RUN(struct base_args, "128", "20000", "128", "1e-3", "500", "0.01", "0.9995"),
     { "vae", 0, OPTION_TEXT, AT(vae), .value = "FOLDER", .help = "a trained VAE (config.json and weights)", .group = "Model" },
     { "tokenizer", 0, OPTION_TEXT, AT(tokenizer), .value = "FOLDER", .help = "the text encoder's tokenizer" },
-    { "export", 0, OPTION_CHOICE, AT(export), "bf16", .choices = export_choice, .help = "type of the weights in model/" },
     { "prompt", 0, OPTION_TEXTS, AT(prompts), .value = "TEXT",
       .help = "words to draw in samples/, in place of some of the dataset's" },
     { "scenes", 0, OPTION_INT, AT(pool), "60000", .min = 1, .max = 1e7,
@@ -164,7 +160,7 @@ static bool run(const void *args, struct err *e)
     struct train_base_options o = {
         .scenes = run_scenes(&a->run), .pool_seed = (uint64_t)a->pool_seed, .vae_folder = a->vae,
         .tokenizer_folder = a->tokenizer,
-        .export_type = a->export == 0 ? DTYPE_F32 : a->export == 1 ? DTYPE_BF16 : DTYPE_F16,
+        .export_type = run_export_type(&a->run),
         .recompute = a->run.recompute, .seed = (uint64_t)a->run.seed, .caption_dropout = a->caption_dropout,
         .min_snr = a->min_snr, .min_weight = a->min_weight, .run = run_options(&a->run),
     };

@@ -39,7 +39,8 @@ static bool run(const void *args, struct err *e)
     if (!run_args_check(&a->run, e))
         return false;
     struct train_vae_options o = { .scenes = run_scenes(&a->run), .size = a->run.size, .recompute = a->run.recompute,
-                                   .seed = (uint64_t)a->run.seed, .loss = a->loss, .run = run_options(&a->run) };
+                                   .seed = (uint64_t)a->run.seed, .loss = a->loss, .export_type = run_export_type(&a->run),
+                                   .run = run_options(&a->run) };
     const struct backend *backend = backend_cpu_new((int)a->run.threads, NULL, e);
     struct weights *stored = NULL;
     struct dataset *dataset = NULL;

@@ -18,6 +18,19 @@ const char *train_precision_choice(int index)
     return precision_choice(index);
 }
 
+OPTION_CHOICES(export_choice, "bf16", "f32", "f16")
+
+const char *train_export_choice(int index)
+{
+    return export_choice(index);
+}
+
+enum dtype run_export_type(const struct run_args *a)
+{
+    static const enum dtype types[] = { DTYPE_BF16, DTYPE_F32, DTYPE_F16 };
+    return types[a->export];
+}
+
 bool run_args_check(const struct run_args *a, struct err *e)
 {
     const struct { const char *name, *value; } needed[] = {

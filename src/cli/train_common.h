@@ -10,12 +10,13 @@ struct run_args {
     const char *dataset, *output, *config;
     int64_t size, steps, batch, accumulate, warmup, seed, log_every, save_every, sample_every, threads, stop_at;
     double rate, decay, beta1, beta2, eps, clip, ema, final_rate, minutes, pair, placed, coloured;
-    int schedule, precision;
+    int schedule, precision, export;
     bool resume, recompute, plan, profile, quiet;
 };
 
 const char *rate_schedule_choice(int index);
 const char *train_precision_choice(int index);
+const char *train_export_choice(int index);
 
 /* Rows for the table of a command whose arguments hold `struct run_args run`. `rate_initial` and so on are the defaults. */
 #define RUN_AT(type, member) offsetof(type, run.member)
@@ -66,6 +67,8 @@ const char *train_precision_choice(int index);
       .help = "decay of the running mean of the weights, which is what is kept" },                                     \
     { "precision", 0, OPTION_CHOICE, RUN_AT(type, precision), "auto", .choices = train_precision_choice,               \
       .help = "of activations; weights and sums are f32" },                                                            \
+    { "export", 0, OPTION_CHOICE, RUN_AT(type, export), "bf16", .choices = train_export_choice,                        \
+      .help = "type of the weights in model/" },                                                                       \
     { "recompute", 0, OPTION_FLAG, RUN_AT(type, recompute),                                                            \
       .help = "compute inner activations twice instead of keeping them: less memory" }
 
@@ -84,6 +87,7 @@ struct train_options run_options(const struct run_args *a);
 struct scene_options run_scenes(const struct run_args *a);
 /* f32 or bf16 for "auto" by what the backend can do fast. */
 enum dtype run_type(const struct run_args *a, const struct backend *backend);
+enum dtype run_export_type(const struct run_args *a);
 /* Makes the run's folder and writes config.json into it: what was asked for, by option names. */
 MUST_USE bool run_write_config(const struct command *command, const void *args, const char *folder, struct err *e);
 /* The planned memory by kind, on stdout. */

@@ -171,7 +171,7 @@ static bool export(void *self, const struct train_state *state, const char *fold
     json_t *j = vae_config_json(&config);
     bool good = j ? json_write(j, json, e) : err_nomem(e, "a config");
     json_decref(j);
-    return good && state_export(state, STATE_EMA, "vae", weights, DTYPE_F32, e);
+    return good && state_export(state, STATE_EMA, "vae", weights, t->o->export_type, e);
 }
 
 static struct trainer *make_trainer(const struct train_vae_options *o, const struct backend *backend, struct err *e)

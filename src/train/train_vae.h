@@ -13,7 +13,7 @@ struct train_vae_options {
     struct vae_config config;
     const struct weights *stored;    /* begin with these; NULL: from nothing */
     int64_t size;                    /* pixels of a side, a multiple of the factor */
-    enum dtype type;                 /* of activations */
+    enum dtype type, export_type;    /* of activations; of the weights in model/ */
     bool recompute;
     uint64_t seed;
     struct vae_loss_weights loss;
