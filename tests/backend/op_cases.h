@@ -32,6 +32,7 @@ extern const size_t op_case_count;
 struct case_types {
     enum dtype activation, weight;
     bool mutable_; /* weights may not be packed */
+    bool copied;   /* the op gets a copy of input 0, which it may write over if its flag says so */
 };
 struct case_text {
     char s[200];

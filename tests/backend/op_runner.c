@@ -95,7 +95,7 @@ struct case_values case_build(const struct op_case *c, struct case_types types, 
     struct spec specs[OP_MAX_IN];
     struct case_values v = { .n_in = read_specs(c->in, specs, OP_MAX_IN), .n_out = op_desc(c->op)->outs };
     for (int i = 0; i < v.n_in; i++) {
-        char name[8], letter = v.letters[i] = specs[i].letter;
+        char name[16], letter = v.letters[i] = specs[i].letter;
         snprintf(name, sizeof name, "in%d", i);
         if (letter == '-')
             continue;
@@ -104,9 +104,13 @@ struct case_values case_build(const struct op_case *c, struct case_types types, 
         else
             v.in[i] = graph_input(g, name, type_of(letter, types), specs[i].shape);
     }
+    struct value in[OP_MAX_IN];
+    memcpy(in, v.in, sizeof in);
+    if (types.copied)
+        in[0] = op_scale(g, in[0], 1, 0);
     struct op_attr attr = c->attr;
     case_expected(c, 0, types, &attr.shape, &attr.type);
-    v.out[0] = c->with_forward ? with_forward(c, g, v.in, &attr) : graph_add(g, c->op, v.in, v.n_in, &attr);
+    v.out[0] = c->with_forward ? with_forward(c, g, in, &attr) : graph_add(g, c->op, in, v.n_in, &attr);
     for (int i = 1; i < v.n_out; i++)
         v.out[i] = graph_out(g, v.out[0], i);
     return v;
@@ -220,7 +224,7 @@ static bool fed_init(struct fed *f, const struct backend *b, struct graph *g, co
         return false;
     const struct graph *graph = program_graph(f->program);
     for (int i = 0; i <= OP_MAX_IN; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "in%d", i);
         if (i == OP_MAX_IN)
             strcpy(name, "factors");
@@ -351,7 +355,7 @@ struct case_loss *case_loss_new(const struct backend *b, const struct op_case *c
     }
     struct graph g;
     graph_init(&g);
-    struct case_values v = case_build(c, (struct case_types){ DTYPE_F64, DTYPE_F64, false }, &g);
+    struct case_values v = case_build(c, (struct case_types){ DTYPE_F64, DTYPE_F64, false, false }, &g);
     l->loss = add_loss(&g, v.out[0]);
     l->data = d;
     graph_output(&g, l->loss);

@@ -74,7 +74,7 @@ static int compare_values(const struct backend *b, const struct op_case *c, stru
 
 static int compare_gradients(const struct backend *b, const struct op_case *c, struct case_types types)
 {
-    static const struct case_types f64 = { DTYPE_F64, DTYPE_F64, false };
+    static const struct case_types f64 = { DTYPE_F64, DTYPE_F64, false, false };
     struct err e = { 0 };
     struct case_data d;
     struct case_result came, wanted;
@@ -111,7 +111,7 @@ static void over_all(int (*compare)(const struct backend *, const struct op_case
         for (size_t a = 0; a < 2; a++)
             for (size_t w = 0; w < 3; w++)
                 for (int mutable_ = 0; mutable_ < 2; mutable_++) {
-                    struct case_types types = { activations[a], weights[w], mutable_ };
+                    struct case_types types = { activations[a], weights[w], mutable_, false };
                     if (!(has_weight(c) && all_weights) && (types.weight != types.activation || mutable_))
                         continue;
                     failed += compare(b, c, types);
@@ -130,7 +130,7 @@ TEST(cpu_can_do_what_is_expected_and_nothing_else)
         for (size_t t = 0; t < 4; t++)
             for (size_t w = 0; w < 3; w++) {
                 const struct op_case *c = &op_cases[i];
-                struct case_types ct = { types[t], types[w], false };
+                struct case_types ct = { types[t], types[w], false, false };
                 /* only ref computes in f16 and f64; a view never runs */
                 if (op_desc(c->op)->view || (types[t] > DTYPE_BF16 && !strchr(c->in, 'T')))
                     continue;
@@ -177,7 +177,7 @@ TEST(the_same_run_has_the_same_bits)
 {
     const struct backend *b = new_backend(NULL);
     for (size_t i = 0; i < op_case_count; i++) {
-        struct case_types types = { DTYPE_BF16, DTYPE_F32, true };
+        struct case_types types = { DTYPE_BF16, DTYPE_F32, true, false };
         struct err e = { 0 };
         struct case_data d;
         struct case_result one, two;
@@ -191,5 +191,31 @@ TEST(the_same_run_has_the_same_bits)
         case_result_release(&two);
         case_data_release(&d);
     }
+    backend_cpu_free(b);
+}
+
+/* A case's inputs lie outside the arena, so nothing is written over them; a copy may be. */
+TEST(a_result_written_over_the_first_input_is_the_same)
+{
+    static const enum dtype types[] = { DTYPE_F32, DTYPE_BF16 };
+    const struct backend *b = new_backend(NULL);
+    for (size_t i = 0; i < op_case_count; i++)
+        for (size_t t = 0; t < 2; t++) {
+            const struct op_case *c = &op_cases[i];
+            struct case_types apart = { types[t], types[t], false, false }, over = { types[t], types[t], false, true };
+            struct err e = { 0 };
+            struct case_data d;
+            struct case_result one, two;
+            if (!op_desc(c->op)->reuse)
+                continue;
+            REQUIRE(case_data_init(&d, c, apart, SEED, &e));
+            REQUIRE(case_run(b, c, apart, &d, false, &one, &e));
+            REQUIRE(case_run(b, c, over, &d, false, &two, &e));
+            CHECK(!memcmp(one.v[0], two.v[0], (size_t)one.count[0] * sizeof *one.v[0]), "%s",
+                  case_text(c, over).s);
+            case_result_release(&one);
+            case_result_release(&two);
+            case_data_release(&d);
+        }
     backend_cpu_free(b);
 }

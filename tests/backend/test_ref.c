@@ -42,6 +42,8 @@ static const struct {
         .attr = { .heads = 2, .alpha = 0.5 } }, 1, { -5.54318332778177, -0.386417889243866 } },
     { { OP_ATTENTION, "attention, causal", "T[2,5,8] T[2,5,8] T[2,5,8]", "T[2,5,8] S[2,2,5]",
         .attr = { .heads = 2, .alpha = 0.5, .causal = true } }, 1, { 0.683070148494232, 0.370246075405554 } },
+    { { OP_ATTENTION, "attention, causal, more keys", "T[1,3,8] T[1,5,8] T[1,5,8]", "T[1,3,8] S[1,2,3]",
+        .attr = { .heads = 2, .alpha = 0.5, .causal = true } }, 1, { -0.711392153526257, 7.20247724873248 } },
     { { OP_UPSAMPLE, "upsample", "T[2,3,2,3]", "T[2,6,4,3]", .attr = { .factor = 2 } }, 1, { 2.6053234103109 } },
     { { OP_AVG_POOL, "avg_pool", "T[2,4,6,3]", "T[2,2,3,3]", .attr = { .factor = 2 } }, 1, { 0.280956088514472 } },
     { { OP_EMBEDDING, "embedding", "W[5,4] I[2,3]", "T[2,3,4]", .ids = 5 }, 1, { 3.05994698240993 } },
@@ -55,7 +57,7 @@ static const struct {
 
 TEST(ref_in_f64_gives_what_pytorch_gives)
 {
-    static const struct case_types f64 = { DTYPE_F64, DTYPE_F64, false };
+    static const struct case_types f64 = { DTYPE_F64, DTYPE_F64, false, false };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct op_case *c = &cases[i].c;
         struct err e = { 0 };

@@ -30,6 +30,15 @@ static void fill(struct tensor *t, const char *name)
                                                (moved_name && i == moved_at && !strcmp(moved_name, name) ? moved_by : 0));
 }
 
+static bool read_out(const struct graph *g, struct value v, const void *from, double **result, struct err *e)
+{
+    int64_t n = shape_count(graph_shape(g, v));
+    *result = mem_zeroed((size_t)n, sizeof **result);
+    for (int64_t k = 0; *result && k < n; k++)
+        (*result)[k] = dtype_load(from, graph_type(g, v), k);
+    return *result || err_nomem(e, "running a graph");
+}
+
 bool run_graph(struct graph *g, const struct value *outs, size_t count, double **results, size_t *memory_bytes,
                struct err *e)
 {
@@ -53,20 +62,54 @@ bool run_graph(struct graph *g, const struct value *outs, size_t count, double *
                                          : program_bind_weight(p, info->name, &data[v], &kept, e);
     }
     good = good && program_run(p, e);
-    for (size_t i = 0; good && i < count; i++) {
-        int64_t n = shape_count(graph_shape(graph, outs[i]));
-        results[i] = mem_zeroed((size_t)n, sizeof **results);
-        const void *from = program_output(p, outs[i]);
-        for (int64_t k = 0; results[i] && k < n; k++)
-            results[i][k] = dtype_load(from, graph_type(graph, outs[i]), k);
-        good = results[i] || err_nomem(e, "running a graph");
-    }
+    for (size_t i = 0; good && i < count; i++)
+        good = read_out(graph, outs[i], program_output(p, outs[i]), &results[i], e);
     if (memory_bytes)
         *memory_bytes = program_memory(p).arena;
     for (size_t v = 1; data && v < graph->n_values; v++)
         tensor_release(&data[v]);
     mem_free(data);
     program_free(p);
+    return good;
+}
+
+static bool run_op(const struct graph *g, const struct op_node *node, struct tensor *data, struct err *e)
+{
+    const struct backend *ref = backend_ref();
+    struct op_call call = { .graph = g, .node = node };
+    for (int i = 0; i < node->n_in; i++)
+        call.in[i] = data[node->in[i]];
+    for (int i = 0; i < node->n_out; i++)
+        call.out[i] = data[node->out[i]];
+    if (!ref->prepare(ref, &call, e))
+        return false;
+    call.scratch = mem_aligned(call.scratch_bytes);
+    bool good = call.scratch ? ref->run(ref, &call, e) : err_nomem(e, "running an op");
+    mem_free(call.scratch);
+    ref->release(ref, &call);
+    return good;
+}
+
+bool run_graph_plainly(struct graph *g, const struct value *outs, size_t count, double **results, struct err *e)
+{
+    for (size_t i = 0; i < count; i++)
+        results[i] = NULL;
+    struct tensor *data = mem_zeroed(g->n_values, sizeof *data);
+    bool good = data != NULL || err_nomem(e, "running a graph");
+    for (size_t v = 1; good && v < g->n_values; v++) {
+        good = tensor_init(&data[v], g->values[v].type, g->values[v].shape, e);
+        if (good && g->values[v].kind != VALUE_OP)
+            fill(&data[v], g->values[v].name);
+    }
+    for (size_t o = 0; good && o < g->n_ops; o++)
+        if (g->ops[o].op != OP_NONE)
+            good = run_op(g, &g->ops[o], data, e);
+    for (size_t i = 0; good && i < count; i++)
+        good = read_out(g, outs[i], data[outs[i].id].data, &results[i], e);
+    for (size_t v = 1; data && v < g->n_values; v++)
+        tensor_release(&data[v]);
+    mem_free(data);
+    graph_release(g);
     return good;
 }
 

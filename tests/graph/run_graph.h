@@ -9,8 +9,11 @@
 MUST_USE bool run_graph(struct graph *g, const struct value *outs, size_t count, double **results,
                         size_t *memory_bytes, struct err *e);
 
-/* Small whole numbers made of the name, for inputs and weights that must be moved by a test: added to the named array's
- * element `at` in the next runs; NULL turns it off. */
+/* The same by the plainest way: op by op, every value in memory of its own; no program and no plan. */
+MUST_USE bool run_graph_plainly(struct graph *g, const struct value *outs, size_t count, double **results,
+                                struct err *e);
+
+/* In the next runs `by` is added to element `at` of the input or weight with this name (borrowed); NULL turns it off. */
 void run_graph_move(const char *name, int64_t at, double by);
 
 /* How many ops of this kind (OP_NONE: of any) the graph still has. */

@@ -81,6 +81,16 @@ static struct value residual_then_act(struct graph *g) /* act(product + r) is no
     return op_unary(g, residual_after(g), UNARY_SILU);
 }
 
+static struct value two_activations(struct graph *g)
+{
+    return op_unary(g, linear_gelu(g), UNARY_SILU);
+}
+
+static struct value norm_two_activations(struct graph *g)
+{
+    return op_unary(g, norm_silu(g), UNARY_SILU);
+}
+
 static struct value added_to_itself(struct graph *g)
 {
     struct value y = linear(g);
@@ -135,6 +145,8 @@ static const struct {
     { "silu(conv) + x", act_then_residual, 3, 3, 1 },
     { "linear + r + s", two_residuals, 3, 2, 2 },
     { "silu(linear + r)", residual_then_act, 3, 2, 2 },
+    { "silu(gelu(linear))", two_activations, 3, 3, 2 },
+    { "norm, silu, silu", norm_two_activations, 3, 2, 2 },
     { "y + y", added_to_itself, 2, 2, 2 },
     { "read twice", read_twice, 4, 4, 4 },
     { "an output", an_output, 2, 2, 2 },

@@ -32,10 +32,11 @@ def nhwc(x):
 def attention(q, k, v, heads, scale, causal):
     split = lambda x: x.unflatten(2, (heads, -1)).transpose(1, 2)
     q, k, v = split(q), split(k), split(v)
-    y = F.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=scale)
-    scores = q @ k.transpose(2, 3) * scale
-    if causal:
-        scores = scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf)
+    seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool)
+    if causal:  # the last query goes with the last key
+        seen = seen.tril(k.shape[2] - q.shape[2])
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)
+    scores = (q @ k.transpose(2, 3) * scale).masked_fill(~seen, -math.inf)
     return y.transpose(1, 2).flatten(2), scores.logsumexp(3)
 
 
@@ -70,6 +71,8 @@ show("layer_norm", F.layer_norm(x, (6,), g, b, 1e-5), x.mean(1), 1 / torch.sqrt(
 show("softmax", torch.softmax(array(0, 3, 7), 1))
 show("attention", *attention(array(0, 2, 3, 8), array(1, 2, 5, 8), array(2, 2, 5, 8), 2, 0.5, False))
 show("attention, causal", *attention(array(0, 2, 5, 8), array(1, 2, 5, 8), array(2, 2, 5, 8), 2, 0.5, True))
+show("attention, causal, more keys",
+     *attention(array(0, 1, 3, 8), array(1, 1, 5, 8), array(2, 1, 5, 8), 2, 0.5, True))
 show("upsample", nhwc(F.interpolate(nchw(array(0, 2, 3, 2, 3)), scale_factor=2.0, mode="nearest")))
 show("avg_pool", nhwc(F.avg_pool2d(nchw(array(0, 2, 4, 6, 3)), 2)))
 show("embedding", F.embedding((7 * torch.arange(6) % 5).reshape(2, 3), array(0, 5, 4)))
