@@ -35,6 +35,9 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
         return err_set(e, ERR_ARG, "cfg %g: must be 0 or more", r->cfg);
     if (r->batch < 1 || r->batch > MOST_BATCH)
         return err_set(e, ERR_ARG, "batch %lld: must be 1 to %d", (long long)r->batch, MOST_BATCH);
+    if (!r->prompts != !r->seeds)
+        return err_set(e, ERR_ARG, "a drawing of several %s needs %s of each picture", r->prompts ? "prompts" : "seeds",
+                       r->prompts ? "the seed" : "the prompt");
     if (r->clip_skip < 0 || r->clip_skip >= s->text->layers)
         return err_set(e, ERR_ARG, "clip skip %lld: the text encoder has %lld layers", (long long)r->clip_skip,
                        (long long)s->text->layers);
@@ -66,8 +69,8 @@ static const char *words(const char *s)
 
 bool pipeline_knows(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s)
 {
-    return p->states && p->skip == r->clip_skip && !strcmp(p->prompt, words(r->prompt)) &&
-           (s->guided ? p->rows == 2 && !strcmp(p->negative, words(r->negative)) : true);
+    return p->states && p->prompt && !r->prompts && p->skip == r->clip_skip && !strcmp(p->prompt, words(r->prompt)) &&
+           (s->guided ? p->guided && !strcmp(p->negative, words(r->negative)) : true);
 }
 
 static void forget_words(struct pipeline *p)
@@ -78,34 +81,44 @@ static void forget_words(struct pipeline *p)
     p->prompt = p->negative = p->states = NULL;
 }
 
-static bool encode(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, struct err *e)
+/* One run of the text encoder: a prompt's states, and the negative ones unless `negative` is NULL. ids: of both. */
+static bool encode_one(struct pipeline *p, const char *prompt, int32_t *ids, void *states, void *negative, size_t bytes,
+                       struct err *e)
 {
     struct stage *stage = &p->stages[PART_TEXT];
-    size_t tokens = (size_t)s->tokens, count;
-    size_t each_bytes = tokens * (size_t)s->text_width * dtype_bytes(p->type);
+    size_t tokens = (size_t)pipeline_tokens(p), count;
+    if (!clip_tokenizer_encode(p->source.tokenizer, prompt, true, ids, tokens, &count, e))
+        return err_add(e, "in the prompt");
+    if (!program_set_input(stage->program, "ids", ids, e) ||
+        (stage->out[1].id && !program_set_input(stage->program, "negative", ids + tokens, e)) ||
+        !program_run(stage->program, e))
+        return false;
+    const char *out = program_output(stage->program, stage->out[0]);
+    memcpy(states, out, bytes);
+    if (negative)
+        memcpy(negative, stage->out[1].id ? program_output(stage->program, stage->out[1]) : out + bytes, bytes);
+    return true;
+}
+
+static bool encode(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, struct err *e)
+{
+    size_t tokens = (size_t)s->tokens, prompts = r->prompts ? (size_t)r->batch : 1, count;
+    size_t bytes = tokens * (size_t)s->text_width * dtype_bytes(p->type);
     int32_t *ids = mem_zeroed(2 * tokens, sizeof *ids);
     forget_words(p);
-    p->rows = s->guided ? 2 : 1;
+    p->prompt_count = (int64_t)prompts;
+    p->guided = s->guided;
     p->skip = r->clip_skip;
-    p->prompt = mem_string(words(r->prompt));
+    p->prompt = r->prompts ? NULL : mem_string(words(r->prompt));
     p->negative = mem_string(words(r->negative));
-    p->states = mem_aligned((size_t)p->rows * each_bytes);
-    bool good = (ids && p->prompt && p->negative && p->states) || err_nomem(e, "the text states");
-    good = good && (clip_tokenizer_encode(p->source.tokenizer, p->prompt, true, ids, tokens, &count, e) ||
-                    err_add(e, "in the prompt"));
-    good = good && (p->rows == 1 ||
+    p->states = mem_aligned((prompts + s->guided) * bytes);
+    bool good = (ids && (p->prompt || r->prompts) && p->negative && p->states) || err_nomem(e, "the text states");
+    good = good && (!s->guided ||
                     clip_tokenizer_encode(p->source.tokenizer, p->negative, true, ids + tokens, tokens, &count, e) ||
                     err_add(e, "in the negative prompt"));
-    good = good && program_set_input(stage->program, "ids", ids, e);
-    if (good && stage->out[1].id)
-        good = program_set_input(stage->program, "negative", ids + tokens, e);
-    good = good && program_run(stage->program, e);
-    if (good && stage->out[1].id) {
-        memcpy(p->states, program_output(stage->program, stage->out[0]), each_bytes);
-        memcpy((char *)p->states + each_bytes, program_output(stage->program, stage->out[1]), each_bytes);
-    } else if (good) {
-        memcpy(p->states, program_output(stage->program, stage->out[0]), (size_t)p->rows * each_bytes);
-    }
+    for (size_t i = 0; good && i < prompts; i++)
+        good = encode_one(p, words(r->prompts ? r->prompts[i] : r->prompt), ids, (char *)p->states + i * bytes,
+                          s->guided ? (char *)p->states + prompts * bytes : NULL, bytes, e);
     mem_free(ids);
     if (!good)
         forget_words(p);
@@ -154,17 +167,18 @@ static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct d
     if (!d->latent || !d->text || !d->timestep || !d->host)
         return err_nomem(e, "the denoiser's inputs");
     for (size_t i = 0; i < rows; i++) {
-        bool negative = s->guided && i < (size_t)r->batch;
-        memcpy((char *)d->text + i * each_bytes, (char *)p->states + (negative ? each_bytes : 0), each_bytes);
+        size_t prompts = (size_t)p->prompt_count, picture = i % (size_t)r->batch;
+        size_t row = s->guided && i < (size_t)r->batch ? prompts : prompts == 1 ? 0 : picture;
+        memcpy((char *)d->text + i * each_bytes, (char *)p->states + row * each_bytes, each_bytes);
     }
     struct program *program = p->stages[PART_UNET].program;
     return program_set_input(program, "latent", d->latent, e) && program_set_input(program, "text", d->text, e) &&
            program_set_input(program, "timestep", d->timestep, e);
 }
 
-static bool predict(void *self, const float *input, double timestep, float *output, struct err *e)
+/* input and output: [batch, c, h, w]; may be the same array. */
+static bool predict(struct denoiser *d, const float *input, double timestep, float *output, struct err *e)
 {
-    struct denoiser *d = self;
     const struct draw_sizes *s = d->sizes;
     struct stage *stage = &d->p->stages[PART_UNET];
     size_t count = latent_count(s, d->batch);
@@ -186,36 +200,76 @@ static bool predict(void *self, const float *input, double timestep, float *outp
     return true;
 }
 
+/* One noise stream and the pictures drawn from it. A drawing of several prompts has a chain for each picture, so that none
+ * knows of the others; any other has one. */
+struct chain {
+    struct sampler *sampler;
+    struct torch_random random;
+};
+
+/* sampler_run over several samplers, whose inputs share the denoiser's calls. work: [count * each]. */
+static bool run_chains(const struct chain *chains, int64_t count, size_t each, struct denoiser *d, float *work,
+                       const struct progress *progress, struct err *e)
+{
+    const struct sampler *first = chains[0].sampler;
+    long steps = (long)sampler_steps(first);
+    while (!sampler_done(first)) {
+        double timestep = 0;
+        progress_step(progress, "sampling", (long)sampler_steps_done(first), steps, NULL);
+        if (!stop_check(e))
+            return false;
+        for (int64_t i = 0; i < count; i++)
+            timestep = sampler_input(chains[i].sampler, work + (size_t)i * each);
+        if (!predict(d, work, timestep, work, e))
+            return false;
+        for (int64_t i = 0; i < count; i++)
+            if (!sampler_take(chains[i].sampler, work + (size_t)i * each, e))
+                return false;
+    }
+    progress_step(progress, "sampling", steps, steps, NULL);
+    return true;
+}
+
+static bool chain_begin(struct chain *chain, const struct pipeline *p, const struct draw_request *r, struct shape shape,
+                        uint64_t seed, const float *given, float *noise, struct err *e)
+{
+    struct sampler_spec spec = { .sampler = r->sampler, .schedule = r->schedule, .steps = r->steps, .eta = r->eta,
+                                 .seed = seed, .noise = &chain->random, .shape = shape };
+    if (!sampler_new(&chain->sampler, &spec, p->source.scheduler, e))
+        return false;
+    torch_random_seed(&chain->random, seed);
+    if (!given)
+        torch_random_normal(&chain->random, noise, (size_t)shape_count(shape));
+    sampler_begin(chain->sampler, given ? given : noise, NULL);
+    return true;
+}
+
 static bool sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
                    const struct progress *progress, struct drawing *out, struct err *e)
 {
-    size_t count = latent_count(s, r->batch);
-    struct torch_random *random = mem_zeroed(1, sizeof *random);
-    float *noise = mem_aligned(count * sizeof *noise);
-    struct sampler *sampler = NULL;
+    int64_t count = r->prompts ? r->batch : 1;
+    struct shape shape = SHAPE(r->batch / count, s->channels, s->h, s->w);
+    size_t each = (size_t)shape_count(shape);
+    struct chain *chains = mem_zeroed((size_t)count, sizeof *chains);
+    float *work = mem_aligned((size_t)count * each * sizeof *work);
     struct denoiser denoiser = { .begun = begun };
-    struct sampler_spec spec = { .sampler = r->sampler, .schedule = r->schedule, .steps = r->steps, .eta = r->eta,
-                                 .seed = r->seed, .noise = random, .shape = out->shape };
-    bool good = (random && noise) || err_nomem(e, "noise");
-    good = good && sampler_new(&sampler, &spec, p->source.scheduler, e) && denoiser_init(&denoiser, p, r, s, e);
+    bool good = (chains && work) || err_nomem(e, "noise");
+    good = good && denoiser_init(&denoiser, p, r, s, e);
+    for (int64_t i = 0; good && i < count; i++)
+        good = chain_begin(&chains[i], p, r, shape, r->seeds ? r->seeds[i] : r->seed,
+                           r->noise ? r->noise + (size_t)i * each : NULL, work, e);
+    good = good && run_chains(chains, count, each, &denoiser, work, progress, e);
+    for (int64_t i = 0; good && i < count; i++)
+        memcpy(out->latents + (size_t)i * each, sampler_latents(chains[i].sampler), each * sizeof *out->latents);
     if (good) {
-        torch_random_seed(random, r->seed);
-        if (r->noise)
-            memcpy(noise, r->noise, count * sizeof *noise);
-        else
-            torch_random_normal(random, noise, count);
-        sampler_begin(sampler, noise, NULL);
-        good = sampler_run(sampler, predict, &denoiser, progress, e);
-    }
-    if (good) {
-        memcpy(out->latents, sampler_latents(sampler), count * sizeof *out->latents);
-        out->calls = sampler_calls_done(sampler);
+        out->calls = sampler_calls_done(chains[0].sampler);
         out->first_call_seconds = denoiser.first_call_seconds;
     }
     denoiser_release(&denoiser);
-    sampler_free(sampler);
-    mem_free(noise);
-    mem_free(random);
+    for (int64_t i = 0; chains && i < count; i++)
+        sampler_free(chains[i].sampler);
+    mem_free(chains);
+    mem_free(work);
     return good;
 }
 

@@ -58,6 +58,10 @@ struct draw_request {
     int64_t clip_skip;             /* last layers of the text encoder left out for the prompt (never for the negative one) */
     int64_t batch;                 /* pictures drawn together from one noise stream */
     const float *noise;            /* [batch, c, h, w] standard normal start noise; NULL: drawn from the seed */
+    /* Several drawings in the same denoiser calls, which is faster: [batch] words and seeds in place of `prompt` and `seed`
+     * (both or neither). Picture i is that of a drawing of one with prompts[i] and seeds[i], up to the rounding of sums. */
+    const char *const *prompts;
+    const uint64_t *seeds;
 };
 /* steps and cfg of the folder, or 20 and 7.5; eta -1; batch 1; the rest 0. */
 struct draw_request draw_request_defaults(const struct pipeline *p);

@@ -24,9 +24,11 @@ struct pipeline {
     enum dtype type;
     bool keep;
     struct stage stages[PART_COUNT];
-    /* Text states of the last words, [rows, tokens, width] of `type`: the prompt's, then the negative ones. */
+    /* Text states of the last words, [prompt_count or one more, tokens, width] of `type`: the prompts', then, with guidance,
+     * the negative ones. prompt is NULL after a drawing of several prompts: those are not known again. */
     char *prompt, *negative;
-    int64_t skip, rows;
+    int64_t skip, prompt_count;
+    bool guided;
     void *states;
 };
 
