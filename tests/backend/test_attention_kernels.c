@@ -1,4 +1,5 @@
-/* The attention kernels of the CPU backend, every kind that this machine can run, against a plain loop in double. */
+/* The attention kernels of the CPU backend, every kind that this machine can run, against a plain loop in
+ * double. */
 #include "backend/cpu/kernels/attention.h"
 
 #include "backend/cpu/cpu.h"
@@ -9,8 +10,8 @@
 
 struct kind {
     const struct attention_kernels *kernels;
-    bool here;   /* this machine runs it */
-    bool f32;    /* works in f32 too */
+    bool here; /* this machine runs it */
+    bool f32;  /* works in f32 too */
 };
 
 static size_t kinds(struct kind out[6])
@@ -75,7 +76,8 @@ static void by_definition(struct problem *p)
 {
     const struct attention_shape *s = &p->s;
     int64_t row = s->heads * s->d, d = s->d;
-    double *prob = mem_zeroed((size_t)s->tk, sizeof(double)), *dprob = mem_zeroed((size_t)s->tk, sizeof(double));
+    double *prob = mem_zeroed((size_t)s->tk, sizeof(double)),
+           *dprob = mem_zeroed((size_t)s->tk, sizeof(double));
     double *dk = mem_zeroed((size_t)p->n_k, sizeof(double)), *dv = mem_zeroed((size_t)p->n_k, sizeof(double));
     assert_true(prob && dprob && dk && dv);
     for (int64_t n = 0; n < s->n; n++)
@@ -159,7 +161,8 @@ static void check_guard(const char *p, size_t bytes, const char *what, const cha
 }
 
 /* Runs a kernel on the problem; outputs as f32 in a second problem whose inputs are not set. */
-static void run(const struct attention_kernels *kernels, const struct problem *p, int threads, struct problem *out)
+static void run(const struct attention_kernels *kernels, const struct problem *p, int threads,
+                struct problem *out)
 {
     const struct attention_shape *s = &p->s;
     size_t each = s->bf16 ? 2 : 4, q_bytes = (size_t)p->n_q * each, k_bytes = (size_t)p->n_k * each;
@@ -196,14 +199,15 @@ static void run(const struct attention_kernels *kernels, const struct problem *p
     mem_free(dy);
 }
 
-static void check_array(const float *came, const float *wanted, int64_t count, double tolerance, const char *what,
-                        const char *kind, const struct attention_shape *s)
+static void check_array(const float *came, const float *wanted, int64_t count, double tolerance,
+                        const char *what, const char *kind, const struct attention_shape *s)
 {
     struct difference d = tensor_difference(came, wanted, count);
     CHECK(d.relative <= tolerance || d.max <= tolerance * 1e-3,
-          "%s of %s, %s, n %lld tq %lld tk %lld heads %lld d %lld causal %d: relative error %g (largest %g at %lld)", what,
-          kind, s->bf16 ? "bf16" : "f32", (long long)s->n, (long long)s->tq, (long long)s->tk, (long long)s->heads,
-          (long long)s->d, s->causal, d.relative, d.max, (long long)d.worst);
+          "%s of %s, %s, n %lld tq %lld tk %lld heads %lld d %lld causal %d: relative error %g (largest %g "
+          "at %lld)",
+          what, kind, s->bf16 ? "bf16" : "f32", (long long)s->n, (long long)s->tq, (long long)s->tk,
+          (long long)s->heads, (long long)s->d, s->causal, d.relative, d.max, (long long)d.worst);
 }
 
 static void check_problem(struct problem *p, double f32_tolerance)
@@ -213,8 +217,8 @@ static void check_problem(struct problem *p, double f32_tolerance)
     struct kind all[6];
     size_t count = kinds(all);
     by_definition(p);
-    /* f32: sums of up to 700 products and exp2 within 1e-7. bf16: y, P and dS are rounded to 8 bits, 2^-9 each; the
-     * sums average that out, the subtraction dP - delta brings it back. */
+    /* f32: sums of up to 700 products and exp2 within 1e-7. bf16: y, P and dS are rounded to 8 bits, 2^-9
+     * each; the sums average that out, the subtraction dP - delta brings it back. */
     double tolerance = s.bf16 ? 1.5e-2 : f32_tolerance;
     for (size_t i = 0; i < count; i++) {
         if (!all[i].here || (!s.bf16 && !all[i].f32))
@@ -224,8 +228,8 @@ static void check_problem(struct problem *p, double f32_tolerance)
         double lse_tolerance = all[i].f32 ? 2e-5 : 1e-4; /* the tiles' exp2 is right to 7.5e-5 */
         for (int64_t j = 0; j < p->n_lse; j++)
             if (p->lse[j] != got.lse[j]) /* both may be -infinity */
-                CHECK_NEAR(got.lse[j], p->lse[j], lse_tolerance * (1 + fabs((double)p->lse[j])), "%s lse %lld", name,
-                           (long long)j);
+                CHECK_NEAR(got.lse[j], p->lse[j], lse_tolerance * (1 + fabs((double)p->lse[j])),
+                           "%s lse %lld", name, (long long)j);
         check_array(got.y, p->y, p->n_q, s.bf16 ? 5e-3 : tolerance, "y", name, &s);
         check_array(got.dq, p->dq, p->n_q, tolerance, "dq", name, &s);
         check_array(got.dk, p->dk, p->n_k, tolerance, "dk", name, &s);
@@ -276,28 +280,47 @@ TEST(bf16_attention_and_its_gradient_are_those_of_the_definition)
 
 TEST(causal_attention_sees_only_keys_that_are_not_later)
 {
-    static const int64_t tokens[][2] = { { 1, 1 }, { 77, 77 }, { 64, 64 }, { 300, 300 }, { 20, 60 }, { 60, 20 }, { 5, 600 } };
+    static const int64_t tokens[][2] = { { 1, 1 },   { 77, 77 }, { 64, 64 }, { 300, 300 },
+                                         { 20, 60 }, { 60, 20 }, { 5, 600 } };
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++)
         for (int bf16 = 0; bf16 < 2; bf16++)
-            check_shape((struct attention_shape){ .n = 2, .tq = tokens[i][0], .tk = tokens[i][1], .heads = 2, .d = 24,
-                                                  .scale = 0.2f, .causal = true, .bf16 = bf16 }, 1, 2e-5);
+            check_shape((struct attention_shape){ .n = 2,
+                                                  .tq = tokens[i][0],
+                                                  .tk = tokens[i][1],
+                                                  .heads = 2,
+                                                  .d = 24,
+                                                  .scale = 0.2f,
+                                                  .causal = true,
+                                                  .bf16 = bf16 },
+                        1, 2e-5);
 }
 
 TEST(large_scores_do_not_overflow)
 {
-    /* Scores of 126 times a normal number: exp of them is far outside f32, and an f32 score of 500 is only right to 3e-5. */
+    /* Scores of 126 times a normal number: exp of them is far outside f32, and an f32 score of 500 is only
+     * right to 3e-5. */
     for (int64_t tk = 40; tk <= 700; tk += 660)
-        check_shape((struct attention_shape){ .n = 1, .tq = 50, .tk = tk, .heads = 2, .d = 40, .scale = 4 }, 5, 1e-4);
+        check_shape((struct attention_shape){ .n = 1, .tq = 50, .tk = tk, .heads = 2, .d = 40, .scale = 4 },
+                    5, 1e-4);
 }
 
 TEST(keys_that_only_fill_a_tile_up_stay_out)
 {
-    /* A score of 0, as a padded key has, is e^200 times as likely as the others here: it must not even be inf * 0. */
+    /* A score of 0, as a padded key has, is e^200 times as likely as the others here: it must not even be inf
+     * * 0. */
     for (int bf16 = 0; bf16 < 2; bf16++)
         for (int causal = 0; causal < 2; causal++) {
             struct problem p;
-            problem_init(&p, (struct attention_shape){ .n = 1, .tq = 37, .tk = 41, .heads = 1, .d = 24, .scale = 1,
-                                                       .causal = causal, .bf16 = bf16 }, 3, 0.25f);
+            problem_init(&p,
+                         (struct attention_shape){ .n = 1,
+                                                   .tq = 37,
+                                                   .tk = 41,
+                                                   .heads = 1,
+                                                   .d = 24,
+                                                   .scale = 1,
+                                                   .causal = causal,
+                                                   .bf16 = bf16 },
+                         3, 0.25f);
             for (int64_t i = 0; i < p.n_q; i += 24)
                 p.q[i] = 128;
             for (int64_t i = 0; i < p.n_k; i += 24)
@@ -313,8 +336,10 @@ TEST(results_do_not_depend_on_the_number_of_threads)
     size_t count = kinds(all);
     for (int bf16 = 0; bf16 < 2; bf16++) {
         struct problem p, one, more;
-        problem_init(&p, (struct attention_shape){ .n = 1, .tq = 450, .tk = 300, .heads = 3, .d = 40, .scale = 0.16f,
-                                                   .bf16 = bf16 }, 5, 1);
+        problem_init(&p,
+                     (struct attention_shape){
+                         .n = 1, .tq = 450, .tk = 300, .heads = 3, .d = 40, .scale = 0.16f, .bf16 = bf16 },
+                     5, 1);
         for (size_t i = 0; i < count; i++) {
             if (!all[i].here || (!bf16 && !all[i].f32))
                 continue;

@@ -1,14 +1,19 @@
 /* attention and attention_grad: which kernel, and the way from an op_call to it. */
-#include "backend/cpu/cpu_internal.h"
 #include "backend/cpu/kernels/attention.h"
+#include "backend/cpu/cpu_internal.h"
 
 static struct attention_shape shape_of_call(const struct op_call *call)
 {
     const struct shape *q = &call->in[0].shape, *k = &call->in[1].shape;
     int64_t heads = call->node->attr.heads;
     return (struct attention_shape){
-        .n = q->dim[0], .tq = q->dim[1], .tk = k->dim[1], .heads = heads, .d = q->dim[2] / heads,
-        .scale = (float)call->node->attr.alpha, .causal = call->node->attr.causal,
+        .n = q->dim[0],
+        .tq = q->dim[1],
+        .tk = k->dim[1],
+        .heads = heads,
+        .d = q->dim[2] / heads,
+        .scale = (float)call->node->attr.alpha,
+        .causal = call->node->attr.causal,
         .bf16 = call->in[0].type == DTYPE_BF16,
     };
 }
@@ -16,7 +21,7 @@ static struct attention_shape shape_of_call(const struct op_call *call)
 static const struct attention_kernels *kernels_for(const struct cpu *cpu, const struct attention_shape *s)
 {
     static const struct attention_kernels *const plain[ISA_COUNT] = {
-        [ISA_V2] = &attention_v2, [ISA_V3] = &attention_v3, [ISA_V4] = &attention_v4,
+        [ISA_V2] = &attention_v2,     [ISA_V3] = &attention_v3,   [ISA_V4] = &attention_v4,
         [ISA_BF16] = &attention_bf16, [ISA_AMX] = &attention_amx,
     };
     if (cpu->isa == ISA_AMX && s->bf16 && s->scale > 0)

@@ -1,13 +1,13 @@
-/* Attention in f32 arithmetic for every kind of processor. Scores are kept in powers of two: q is multiplied by
- * scale * log2(e) when it is copied, so that softmax needs exp2 only.
+/* Attention in f32 arithmetic for every kind of processor. Scores are kept in powers of two: q is multiplied
+ * by scale * log2(e) when it is copied, so that softmax needs exp2 only.
  *
- * forward   a thread takes some queries of a head; keys (transposed) and values lie in its scratch. For QUERIES queries
- *           and KEYS keys at a time: scores, their maximum so far, exp2, and the product with the values, whose sum so
- *           far is rescaled when the maximum rises.
- * backward  a thread takes a whole head. For KEYS_BACK keys and QUERIES_BACK queries at a time the probabilities P come
- *           from lse;  dV += P' dY;  dP = dY V';  dS = P (dP - rowsum(dY Y));  dQ += scale dS K;  dK += scale dS' Q.
- *           With fewer heads than threads, dK and dV are made by ranges of keys and then dQ by ranges of queries,
- *           computing P twice; each sum runs in the same order as before. */
+ * forward   a thread takes some queries of a head; keys (transposed) and values lie in its scratch. For
+ * QUERIES queries and KEYS keys at a time: scores, their maximum so far, exp2, and the product with the
+ * values, whose sum so far is rescaled when the maximum rises. backward  a thread takes a whole head. For
+ * KEYS_BACK keys and QUERIES_BACK queries at a time the probabilities P come from lse;  dV += P' dY;  dP = dY
+ * V';  dS = P (dP - rowsum(dY Y));  dQ += scale dS K;  dK += scale dS' Q. With fewer heads than threads, dK
+ * and dV are made by ranges of keys and then dQ by ranges of queries, computing P twice; each sum runs in the
+ * same order as before. */
 #include "backend/cpu/kernels/attention.h"
 
 #include <math.h>
@@ -34,8 +34,8 @@ static int64_t at_most(int64_t x, int64_t limit)
 }
 
 /* Rows of head slices -> f32 rows of `width` numbers, multiplied by `factor`, zeros behind the d of them. */
-static void load_rows(const struct attention_shape *s, const void *src, int64_t first, int64_t rows, float factor,
-                      float *dst, int64_t width)
+static void load_rows(const struct attention_shape *s, const void *src, int64_t first, int64_t rows,
+                      float factor, float *dst, int64_t width)
 {
     int64_t stride = s->heads * s->d, d = s->d;
     for (int64_t r = 0; r < rows; r++, dst += width) {
@@ -54,8 +54,8 @@ static void load_rows(const struct attention_shape *s, const void *src, int64_t 
 }
 
 /* The way back; row r is multiplied by factors[r] if factors are given, by `factor` in any case. */
-static void store_rows(const struct attention_shape *s, void *dst, int64_t first, int64_t rows, const float *factors,
-                       float factor, const float *src, int64_t width)
+static void store_rows(const struct attention_shape *s, void *dst, int64_t first, int64_t rows,
+                       const float *factors, float factor, const float *src, int64_t width)
 {
     int64_t stride = s->heads * s->d, d = s->d;
     for (int64_t r = 0; r < rows; r++, src += width) {
@@ -75,8 +75,8 @@ static void store_rows(const struct attention_shape *s, void *dst, int64_t first
 #define FOUR float __attribute__((vector_size(16)))
 #define FOUR_IN_MEMORY float __attribute__((vector_size(16), may_alias, aligned(4)))
 
-/* src [rows, width] -> panels of NR rows, each [depth][NR]: the b of  c = a src'.  Rows up to the next multiple of W
- * become zeros. width >= depth rounded up to 4. */
+/* src [rows, width] -> panels of NR rows, each [depth][NR]: the b of  c = a src'.  Rows up to the next
+ * multiple of W become zeros. width >= depth rounded up to 4. */
 static void transpose_to_panels(const float *src, int64_t rows, int64_t width, int64_t depth, float *dst)
 {
     for (int64_t j = 0; j < round_up(rows, W); j += 4) {
@@ -93,8 +93,10 @@ static void transpose_to_panels(const float *src, int64_t rows, int64_t width, i
             FOUR lo23 = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5);
             FOUR hi23 = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
             FOUR column[4] = {
-                __builtin_shufflevector(lo01, lo23, 0, 1, 4, 5), __builtin_shufflevector(lo01, lo23, 2, 3, 6, 7),
-                __builtin_shufflevector(hi01, hi23, 0, 1, 4, 5), __builtin_shufflevector(hi01, hi23, 2, 3, 6, 7),
+                __builtin_shufflevector(lo01, lo23, 0, 1, 4, 5),
+                __builtin_shufflevector(lo01, lo23, 2, 3, 6, 7),
+                __builtin_shufflevector(hi01, hi23, 0, 1, 4, 5),
+                __builtin_shufflevector(hi01, hi23, 2, 3, 6, 7),
             };
             for (int64_t i = 0; i < 4 && p + i < depth; i++)
                 *(FOUR_IN_MEMORY *)(panel + (p + i) * NR) = column[i];
@@ -111,8 +113,8 @@ static int64_t keys_seen(const struct attention_shape *s, int64_t i, int64_t fir
     return seen < 0 ? 0 : at_most(seen, count);
 }
 
-/* Scores -> exp2(score - max) in place for `seen` of them, zeros up to `width`. max and sum go on from earlier keys;
- * returns what the earlier sums must be multiplied by. */
+/* Scores -> exp2(score - max) in place for `seen` of them, zeros up to `width`. max and sum go on from
+ * earlier keys; returns what the earlier sums must be multiplied by. */
 static float softmax_row(float *row, int64_t seen, int64_t width, float *max, float *sum)
 {
     int64_t whole = round_up(seen, W);
@@ -162,8 +164,8 @@ static size_t forward_scratch(const struct attention_shape *s, int threads)
 }
 
 /* Queries begin .. begin + rows - 1 of a head whose keys and values are in `mem`. */
-static void forward_block(const struct attention_shape *s, const struct forward_parts *p, float *mem, const void *q,
-                          int64_t first, int64_t begin, int64_t rows, void *y, float *lse)
+static void forward_block(const struct attention_shape *s, const struct forward_parts *p, float *mem,
+                          const void *q, int64_t first, int64_t begin, int64_t rows, void *y, float *lse)
 {
     float max[QUERIES], sum[QUERIES];
     float *queries = mem + p->queries, *scores = mem + p->scores, *sums = mem + p->sums;
@@ -180,7 +182,8 @@ static void forward_block(const struct attention_shape *s, const struct forward_
         multiply(false, rows, width, s->d, queries, p->width,
                  (struct panels){ mem + p->keys + k * s->d, NR, NR * s->d }, scores, KEYS, false);
         for (int64_t r = 0; r < rows; r++) {
-            float rescale = softmax_row(scores + r * KEYS, keys_seen(s, begin + r, k, count), width, &max[r], &sum[r]);
+            float rescale =
+                softmax_row(scores + r * KEYS, keys_seen(s, begin + r, k, count), width, &max[r], &sum[r]);
             if (k && rescale != 1)
                 for (int64_t j = 0; j < p->width; j += W)
                     store(sums + r * p->width + j, load(sums + r * p->width + j) * rescale);
@@ -195,20 +198,23 @@ static void forward_block(const struct attention_shape *s, const struct forward_
     store_rows(s, y, first, rows, sum, 1, sums, p->width);
 }
 
-static void forward(const struct attention_shape *s, const void *q, const void *k, const void *v, void *y, float *lse,
-                    void *scratch, int threads)
+static void forward(const struct attention_shape *s, const void *q, const void *k, const void *v, void *y,
+                    float *lse, void *scratch, int threads)
 {
     struct forward_parts p = forward_parts(s);
     int64_t heads = s->n * s->heads, blocks = (s->tq + QUERIES - 1) / QUERIES;
-    /* Many heads: a thread takes whole ones and packs their keys once. Few: it takes a share of the queries. */
-    int64_t shares = heads % threads == 0 || heads >= 8 * threads ? 1 : at_most((8 * threads + heads - 1) / heads, blocks);
+    /* Many heads: a thread takes whole ones and packs their keys once. Few: it takes a share of the queries.
+     */
+    int64_t shares =
+        heads % threads == 0 || heads >= 8 * threads ? 1 : at_most((8 * threads + heads - 1) / heads, blocks);
 #pragma omp parallel num_threads(threads)
     {
         float *mem = (float *)scratch + omp_get_thread_num() * p.end;
         int64_t packed = -1;
 #pragma omp for schedule(dynamic)
         for (int64_t unit = 0; unit < heads * shares; unit++) {
-            int64_t head = unit / shares, share = unit % shares, n = head / s->heads, column = head % s->heads * s->d;
+            int64_t head = unit / shares, share = unit % shares, n = head / s->heads,
+                    column = head % s->heads * s->d;
             int64_t from_key = n * s->tk * s->heads * s->d + column, stride = s->heads * s->d;
             if (head != packed)
                 for (int64_t b = 0; b < s->tk; b += KEYS) {
@@ -222,8 +228,8 @@ static void forward(const struct attention_shape *s, const void *q, const void *
             packed = head;
             int64_t end = at_most((share + 1) * blocks / shares * QUERIES, s->tq);
             for (int64_t i = share * blocks / shares * QUERIES; i < end; i += QUERIES)
-                forward_block(s, &p, mem, q, (n * s->tq + i) * stride + column, i, at_most(end - i, QUERIES), y,
-                              lse + head * s->tq + i);
+                forward_block(s, &p, mem, q, (n * s->tq + i) * stride + column, i, at_most(end - i, QUERIES),
+                              y, lse + head * s->tq + i);
         }
     }
 }
@@ -263,7 +269,8 @@ struct gradient {
     void *dq, *dk, *dv;
 };
 
-/* P and dS for some queries (from query i on) and keys (from key k on); scores and dP come in their places. */
+/* P and dS for some queries (from query i on) and keys (from key k on); scores and dP come in their places.
+ */
 static void probabilities(const struct attention_shape *s, int64_t i, int64_t rows, int64_t k, int64_t count,
                           const float *lse, const float *delta, float *p, float *ds)
 {
@@ -279,16 +286,18 @@ static void probabilities(const struct attention_shape *s, int64_t i, int64_t ro
     }
 }
 
-/* One head: dq of queries q_begin .. q_end - 1 and, if wanted, dk and dv of keys k_begin .. k_end - 1; these ranges
- * are also what the sums run over, so one of the two is everything. */
+/* One head: dq of queries q_begin .. q_end - 1 and, if wanted, dk and dv of keys k_begin .. k_end - 1; these
+ * ranges are also what the sums run over, so one of the two is everything. */
 static void backward_head(const struct attention_shape *s, const struct backward_parts *at, float *mem,
-                          const struct gradient *g, int64_t head, int64_t q_begin, int64_t q_end, int64_t k_begin,
-                          int64_t k_end, bool want_q, bool want_k)
+                          const struct gradient *g, int64_t head, int64_t q_begin, int64_t q_end,
+                          int64_t k_begin, int64_t k_end, bool want_q, bool want_k)
 {
     int64_t n = head / s->heads, column = head % s->heads * s->d, stride = s->heads * s->d, width = at->width;
     int64_t from_query = n * s->tq * stride + column, from_key = n * s->tk * stride + column;
-    float *q = mem + at->q, *dy = mem + at->dy, *dq = mem + at->dq, *delta = mem + at->delta, *lse = mem + at->lse;
-    float *keys = mem + at->keys, *keys_across = mem + at->keys_across, *values_across = mem + at->values_across;
+    float *q = mem + at->q, *dy = mem + at->dy, *dq = mem + at->dq, *delta = mem + at->delta,
+          *lse = mem + at->lse;
+    float *keys = mem + at->keys, *keys_across = mem + at->keys_across,
+          *values_across = mem + at->values_across;
     float *dk = mem + at->dk, *dv = mem + at->dv, *p = mem + at->p, *ds = mem + at->ds;
     int64_t rows = q_end - q_begin;
 
@@ -319,20 +328,20 @@ static void backward_head(const struct attention_shape *s, const struct backward
             int64_t some = at_most(rows - i, QUERIES_BACK);
             if (!keys_seen(s, q_begin + i + some - 1, k, count))
                 continue;
-            multiply(false, some, wide, s->d, q + i * width, width, (struct panels){ keys_across, NR, NR * s->d }, p,
-                     KEYS_BACK, false);
-            multiply(false, some, wide, s->d, dy + i * width, width, (struct panels){ values_across, NR, NR * s->d },
-                     ds, KEYS_BACK, false);
+            multiply(false, some, wide, s->d, q + i * width, width,
+                     (struct panels){ keys_across, NR, NR * s->d }, p, KEYS_BACK, false);
+            multiply(false, some, wide, s->d, dy + i * width, width,
+                     (struct panels){ values_across, NR, NR * s->d }, ds, KEYS_BACK, false);
             probabilities(s, q_begin + i, some, k, count, lse + i, delta + i, p, ds);
             if (want_k) {
-                multiply(true, count, width, some, p, KEYS_BACK, (struct panels){ dy + i * width, width, NR }, dv,
-                         width, true);
-                multiply(true, count, width, some, ds, KEYS_BACK, (struct panels){ q + i * width, width, NR }, dk,
-                         width, true);
+                multiply(true, count, width, some, p, KEYS_BACK, (struct panels){ dy + i * width, width, NR },
+                         dv, width, true);
+                multiply(true, count, width, some, ds, KEYS_BACK, (struct panels){ q + i * width, width, NR },
+                         dk, width, true);
             }
             if (want_q)
-                multiply(false, some, width, count, ds, KEYS_BACK, (struct panels){ keys, width, NR }, dq + i * width,
-                         width, true);
+                multiply(false, some, width, count, ds, KEYS_BACK, (struct panels){ keys, width, NR },
+                         dq + i * width, width, true);
         }
         if (want_k) { /* q had scale log2(e) in it */
             store_rows(s, g->dk, from_key + k * stride, count, NULL, LN_2, dk, width);
@@ -343,14 +352,16 @@ static void backward_head(const struct attention_shape *s, const struct backward
         store_rows(s, g->dq, from_query + q_begin * stride, rows, NULL, s->scale, dq, width);
 }
 
-static void backward(const struct attention_shape *s, const void *q, const void *k, const void *v, const void *y,
-                     const float *lse, const void *dy, void *dq, void *dk, void *dv, void *scratch, int threads)
+static void backward(const struct attention_shape *s, const void *q, const void *k, const void *v,
+                     const void *y, const float *lse, const void *dy, void *dq, void *dk, void *dv,
+                     void *scratch, int threads)
 {
     struct backward_parts p = backward_parts(s);
     struct gradient g = { q, k, v, y, dy, lse, dq, dk, dv };
     int64_t heads = s->n * s->heads;
     int64_t parts = heads % threads == 0 || heads >= 4 * threads ? 1 : (4 * threads + heads - 1) / heads;
-    /* Whole blocks, as half a block costs nearly as much. Sums run across a share, so its borders do not change them. */
+    /* Whole blocks, as half a block costs nearly as much. Sums run across a share, so its borders do not
+     * change them. */
     int64_t k_share = round_up((s->tk + parts - 1) / parts, KEYS_BACK);
     int64_t q_share = round_up((s->tq + parts - 1) / parts, QUERIES_BACK);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
@@ -361,12 +372,13 @@ static void backward(const struct attention_shape *s, const void *q, const void 
         } else if (unit < heads * parts) {
             int64_t begin = unit % parts * k_share;
             if (begin < s->tk)
-                backward_head(s, &p, mem, &g, unit / parts, 0, s->tq, begin, at_most(begin + k_share, s->tk), false, true);
+                backward_head(s, &p, mem, &g, unit / parts, 0, s->tq, begin, at_most(begin + k_share, s->tk),
+                              false, true);
         } else {
             int64_t begin = unit % parts * q_share;
             if (begin < s->tq)
-                backward_head(s, &p, mem, &g, unit / parts - heads, begin, at_most(begin + q_share, s->tq), 0, s->tk,
-                              true, false);
+                backward_head(s, &p, mem, &g, unit / parts - heads, begin, at_most(begin + q_share, s->tq), 0,
+                              s->tk, true, false);
         }
     }
 }
@@ -374,6 +386,9 @@ static void backward(const struct attention_shape *s, const void *q, const void 
 #define NAME_(isa) #isa
 #define NAME(isa) NAME_(isa)
 const struct attention_kernels GLUE(attention, ISA) = {
-    .name = NAME(ISA), .forward_scratch = forward_scratch, .forward = forward,
-    .backward_scratch = backward_scratch, .backward = backward,
+    .name = NAME(ISA),
+    .forward_scratch = forward_scratch,
+    .forward = forward,
+    .backward_scratch = backward_scratch,
+    .backward = backward,
 };

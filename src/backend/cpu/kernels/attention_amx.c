@@ -1,7 +1,8 @@
-/* Attention in bf16 on Intel's tile unit (AMX): as attention.c, with the products on tiles (attention_tiles.h).
+/* Attention in bf16 on Intel's tile unit (AMX): as attention.c, with the products on tiles
+ * (attention_tiles.h).
  *
- * The gradient works on transposed scores, S' = K Q' with a row per key: P' and dS' then come out as the left operand of
- * dV += P' dY and dK += dS' Q, and dQ' += K' dS' takes dS' as the right one. */
+ * The gradient works on transposed scores, S' = K Q' with a row per key: P' and dS' then come out as the left
+ * operand of dV += P' dY and dK += dS' Q, and dQ' += K' dS' takes dS' as the right one. */
 #include "backend/cpu/kernels/attention.h"
 
 #include <math.h>
@@ -37,13 +38,16 @@ static struct slice head_slice(const struct attention_shape *s, const void *x, i
                                int64_t first, int64_t rows)
 {
     int64_t stride = s->heads * s->d;
-    return (struct slice){ (const uint16_t *)x + (head / s->heads * tokens + first) * stride + head % s->heads * s->d,
+    return (struct slice){ (const uint16_t *)x + (head / s->heads * tokens + first) * stride +
+                               head % s->heads * s->d,
                            stride, rows, s->d };
 }
 
-/* Line r of the tiles at `scores` (KEYS wide): P = exp2(factor (score - max)), written as the left operand of a product
- * over the tiles that were read already. `seen` keys count, the rest up to width (a multiple of 32) become 0. */
-INLINE float softmax_line(float *scores, int64_t r, int64_t seen, int64_t width, float factor, float *max, float *sum)
+/* Line r of the tiles at `scores` (KEYS wide): P = exp2(factor (score - max)), written as the left operand of
+ * a product over the tiles that were read already. `seen` keys count, the rest up to width (a multiple of 32)
+ * become 0. */
+INLINE float softmax_line(float *scores, int64_t r, int64_t seen, int64_t width, float factor, float *max,
+                          float *sum)
 {
     float *line = scores + 16 * r;
     uint16_t *p = (uint16_t *)scores + 32 * r;
@@ -88,7 +92,9 @@ struct forward_parts {
 
 static struct forward_parts forward_parts(const struct attention_shape *s)
 {
-    struct forward_parts p = { in_parts(s->d, 32), in_parts(s->d, 16), in_parts(s->tk, 32), 0, 0, 0, 0, 0, 0 };
+    struct forward_parts p = {
+        in_parts(s->d, 32), in_parts(s->d, 16), in_parts(s->tk, 32), 0, 0, 0, 0, 0, 0
+    };
     p.values = p.keys32 * 2 * p.steps * 1024;
     p.queries = p.values + p.keys32 * p.columns16 * 1024;
     p.scores = p.queries + 2 * p.steps * 1024;
@@ -102,8 +108,8 @@ static size_t forward_scratch(const struct attention_shape *s, int threads)
     return (size_t)forward_parts(s).end * (size_t)threads;
 }
 
-static void forward_block(const struct attention_shape *s, const struct forward_parts *p, char *mem, const void *q,
-                          int64_t head, int64_t begin, int64_t rows, void *y, float *lse)
+static void forward_block(const struct attention_shape *s, const struct forward_parts *p, char *mem,
+                          const void *q, int64_t head, int64_t begin, int64_t rows, void *y, float *lse)
 {
     float max[QUERIES], sum[QUERIES], factor = s->scale * LOG2_E;
     uint16_t *queries = (uint16_t *)(mem + p->queries);
@@ -123,8 +129,8 @@ static void forward_block(const struct attention_shape *s, const struct forward_
                      keys + k / 16 * p->steps * TILE_BF16, 1, p->steps, false);
         for (int64_t r = 0; r < QUERIES; r++) {
             int64_t seen = r < rows ? keys_seen(s, begin + r, k, count) : 0;
-            float rescale = softmax_line(scores + r / 16 * (KEYS / 16) * TILE_F32, r % 16, seen, 32 * tiles, factor,
-                                         &max[r], &sum[r]);
+            float rescale = softmax_line(scores + r / 16 * (KEYS / 16) * TILE_F32, r % 16, seen, 32 * tiles,
+                                         factor, &max[r], &sum[r]);
             if (k && rescale != 1)
                 for (int64_t j = 0; j < p->columns16; j++) {
                     float *at = sums + (r / 16 * p->columns16 + j) * TILE_F32 + r % 16 * 16;
@@ -145,18 +151,20 @@ static void forward_block(const struct attention_shape *s, const struct forward_
         for (int64_t j = 0; j < p->columns16; j++) {
             __m512 line = _mm512_load_ps(sums + (r / 16 * p->columns16 + j) * TILE_F32 + r % 16 * 16);
             line = _mm512_mul_ps(line, _mm512_set1_ps(sum[r]));
-            _mm256_mask_storeu_epi16((uint16_t *)out.data + r * out.stride + 16 * j, first_of_16(s->d - 16 * j),
-                                     (__m256i)_mm512_cvtneps_pbh(line));
+            _mm256_mask_storeu_epi16((uint16_t *)out.data + r * out.stride + 16 * j,
+                                     first_of_16(s->d - 16 * j), (__m256i)_mm512_cvtneps_pbh(line));
         }
 }
 
-static void forward(const struct attention_shape *s, const void *q, const void *k, const void *v, void *y, float *lse,
-                    void *scratch, int threads)
+static void forward(const struct attention_shape *s, const void *q, const void *k, const void *v, void *y,
+                    float *lse, void *scratch, int threads)
 {
     struct forward_parts p = forward_parts(s);
     int64_t heads = s->n * s->heads, blocks = in_parts(s->tq, QUERIES);
-    /* Many heads: a thread takes whole ones and packs their keys once. Few: it takes a share of the queries. */
-    int64_t shares = heads % threads == 0 || heads >= 8 * threads ? 1 : at_most(in_parts(8 * threads, heads), blocks);
+    /* Many heads: a thread takes whole ones and packs their keys once. Few: it takes a share of the queries.
+     */
+    int64_t shares =
+        heads % threads == 0 || heads >= 8 * threads ? 1 : at_most(in_parts(8 * threads, heads), blocks);
 #pragma omp parallel num_threads(threads)
     {
         struct tile_settings before;
@@ -167,8 +175,10 @@ static void forward(const struct attention_shape *s, const void *q, const void *
         for (int64_t unit = 0; unit < heads * shares; unit++) {
             int64_t head = unit / shares, share = unit % shares;
             if (head != packed) {
-                pack_across((uint16_t *)(mem + p.keys), head_slice(s, k, s->tk, head, 0, s->tk), 2 * p.keys32, p.steps);
-                pack_pairs((uint16_t *)(mem + p.values), head_slice(s, v, s->tk, head, 0, s->tk), p.keys32, p.columns16);
+                pack_across((uint16_t *)(mem + p.keys), head_slice(s, k, s->tk, head, 0, s->tk), 2 * p.keys32,
+                            p.steps);
+                pack_pairs((uint16_t *)(mem + p.values), head_slice(s, v, s->tk, head, 0, s->tk), p.keys32,
+                           p.columns16);
             }
             packed = head;
             int64_t end = at_most((share + 1) * blocks / shares * QUERIES, s->tq);
@@ -181,13 +191,14 @@ static void forward(const struct attention_shape *s, const void *q, const void *
 
 struct backward_parts {
     int64_t steps, columns16, queries32; /* d in 32s and in 16s, queries in 32s */
-    int64_t q_across, q_pairs, dy_across, dy_pairs, dq, delta, lse, keys, keys_columns, values, dk, dv, p, ds, ds_pairs,
-        squares, end;
+    int64_t q_across, q_pairs, dy_across, dy_pairs, dq, delta, lse, keys, keys_columns, values, dk, dv, p, ds,
+        ds_pairs, squares, end;
 };
 
 static struct backward_parts backward_parts(const struct attention_shape *s)
 {
-    struct backward_parts p = { .steps = in_parts(s->d, 32), .columns16 = in_parts(s->d, 16),
+    struct backward_parts p = { .steps = in_parts(s->d, 32),
+                                .columns16 = in_parts(s->d, 16),
                                 .queries32 = in_parts(s->tq, 32) };
     int64_t across = p.queries32 * 2 * p.steps * 1024, pairs = p.queries32 * p.columns16 * 1024;
     enum { BLOCK = QUERIES_BACK * KEYS_BACK * 2 };
@@ -222,12 +233,12 @@ struct gradient {
     void *dq, *dk, *dv;
 };
 
-/* From S' and dP' of 32 keys x 32 queries (four tiles each): P' and dS' as left operands (tiles `row` apart), and dS'
- * as right operand in two tiles. In those, queries come in another order: word c of the first tile is query
- * 8 (c / 4) + c % 4, of the second 4 more (order_of_queries). */
-INLINE void square_gradient(const float *s, const float *dp, float factor, const float *lse, const float *delta,
-                            const bool masked, const __mmask16 (*seen)[2], uint16_t *p, uint16_t *ds, int64_t row,
-                            uint16_t *ds_pairs)
+/* From S' and dP' of 32 keys x 32 queries (four tiles each): P' and dS' as left operands (tiles `row` apart),
+ * and dS' as right operand in two tiles. In those, queries come in another order: word c of the first tile is
+ * query 8 (c / 4) + c % 4, of the second 4 more (order_of_queries). */
+INLINE void square_gradient(const float *s, const float *dp, float factor, const float *lse,
+                            const float *delta, const bool masked, const __mmask16 (*seen)[2], uint16_t *p,
+                            uint16_t *ds, int64_t row, uint16_t *ds_pairs)
 {
     __m512 by = _mm512_set1_ps(factor);
     __m512 lse0 = _mm512_load_ps(lse), lse1 = _mm512_load_ps(lse + 16);
@@ -262,8 +273,8 @@ static int64_t order_of_queries(int64_t word)
 }
 
 /* P', dS' for `rows` queries from query i (relative to q_begin: from_i) and `count` keys from k. */
-static void probabilities(const struct attention_shape *s, const struct backward_parts *at, char *mem, int64_t i,
-                          int64_t from_i, int64_t queries32, int64_t k, int64_t count)
+static void probabilities(const struct attention_shape *s, const struct backward_parts *at, char *mem,
+                          int64_t i, int64_t from_i, int64_t queries32, int64_t k, int64_t count)
 {
     const uint16_t *keys = (uint16_t *)(mem + at->keys), *values = (uint16_t *)(mem + at->values);
     const uint16_t *q = (uint16_t *)(mem + at->q_across) + from_i / 16 * at->steps * TILE_BF16;
@@ -281,8 +292,9 @@ static void probabilities(const struct attention_shape *s, const struct backward
             float *square = (float *)(mem + at->squares) + n % 2 * 8 * TILE_F32;
             tile_square(true, true, at->steps, square, 2, keys + 2 * kk * at->steps * TILE_BF16, at->steps,
                         q + 2 * ii * at->steps * TILE_BF16, 1, at->steps, false);
-            tile_square(true, true, at->steps, square + 4 * TILE_F32, 2, values + 2 * kk * at->steps * TILE_BF16,
-                        at->steps, dy + 2 * ii * at->steps * TILE_BF16, 1, at->steps, false);
+            tile_square(true, true, at->steps, square + 4 * TILE_F32, 2,
+                        values + 2 * kk * at->steps * TILE_BF16, at->steps,
+                        dy + 2 * ii * at->steps * TILE_BF16, 1, at->steps, false);
         }
         if (!n)
             continue;
@@ -290,16 +302,18 @@ static void probabilities(const struct attention_shape *s, const struct backward
         const float *square = (float *)(mem + at->squares) + (n - 1) % 2 * 8 * TILE_F32;
         uint16_t *to_p = p + (2 * kk * ROW + ii) * TILE_BF16, *to_ds = ds + (2 * kk * ROW + ii) * TILE_BF16;
         uint16_t *to_pairs = ds_pairs + (kk * 2 * ROW + 2 * ii) * TILE_BF16;
-        int64_t first = i + 32 * ii + s->tk - s->tq; /* the last key that the square's first query sees, if causal */
+        int64_t first =
+            i + 32 * ii + s->tk - s->tq; /* the last key that the square's first query sees, if causal */
         if (count - 32 * kk >= 32 && (!s->causal || first >= k + 32 * kk + 31)) {
-            square_gradient(square, square + 4 * TILE_F32, factor, lse + 32 * ii, delta + 32 * ii, false, NULL, to_p,
-                            to_ds, ROW, to_pairs);
+            square_gradient(square, square + 4 * TILE_F32, factor, lse + 32 * ii, delta + 32 * ii, false,
+                            NULL, to_p, to_ds, ROW, to_pairs);
             continue;
         }
         __mmask16 seen[32][2];
         for (int64_t r = 0; r < 32; r++)
             for (int64_t half = 0; half < 2; half++) {
-                int64_t late = s->causal ? k + 32 * kk + r - first - 16 * half : 0; /* queries that come too early */
+                int64_t late =
+                    s->causal ? k + 32 * kk + r - first - 16 * half : 0; /* queries that come too early */
                 seen[r][half] = 32 * kk + r < count ? (__mmask16)~first_of_16(late) : 0;
             }
         square_gradient(square, square + 4 * TILE_F32, factor, lse + 32 * ii, delta + 32 * ii, true,
@@ -314,14 +328,16 @@ static void store_tiles(struct slice out, const float *tiles, int64_t columns16,
         __mmask16 columns = first_of_16(out.d - 16 * j);
         for (int64_t r = 0; r < out.rows; r++) {
             __m512 line = _mm512_load_ps(tiles + (r / 16 * columns16 + j) * TILE_F32 + r % 16 * 16);
-            _mm256_mask_storeu_epi16((uint16_t *)out.data + r * out.stride + 16 * j, columns,
-                                     (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(line, _mm512_set1_ps(factor))));
+            _mm256_mask_storeu_epi16(
+                (uint16_t *)out.data + r * out.stride + 16 * j, columns,
+                (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps(line, _mm512_set1_ps(factor))));
         }
     }
 }
 
 /* dQ' [columns16][queries16] in the order of square_gradient -> rows of dq. */
-static void store_queries(struct slice out, const float *tiles, int64_t columns16, int64_t queries16, float factor)
+static void store_queries(struct slice out, const float *tiles, int64_t columns16, int64_t queries16,
+                          float factor)
 {
     for (int64_t i = 0; i < queries16; i++)
         for (int64_t j = 0; j < columns16; j++) {
@@ -336,15 +352,17 @@ static void store_queries(struct slice out, const float *tiles, int64_t columns1
             for (int r = 0; r < 16; r++) {
                 int64_t row = i / 2 * 32 + i % 2 * 4 + order_of_queries(r);
                 if (row < out.rows)
-                    _mm256_mask_storeu_epi16((uint16_t *)out.data + row * out.stride + 16 * j, columns,
-                                             (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps((__m512)t[r], _mm512_set1_ps(factor))));
+                    _mm256_mask_storeu_epi16(
+                        (uint16_t *)out.data + row * out.stride + 16 * j, columns,
+                        (__m256i)_mm512_cvtneps_pbh(_mm512_mul_ps((__m512)t[r], _mm512_set1_ps(factor))));
             }
         }
 }
 
-/* delta = rowsum(dy y) and lse in powers of two; a query that does not exist or sees nothing gets lse = infinity, and
- * with it P = 0. */
-static void pack_sums(struct slice y, struct slice dy, const float *lse, int64_t queries32, float *to_delta, float *to_lse)
+/* delta = rowsum(dy y) and lse in powers of two; a query that does not exist or sees nothing gets lse =
+ * infinity, and with it P = 0. */
+static void pack_sums(struct slice y, struct slice dy, const float *lse, int64_t queries32, float *to_delta,
+                      float *to_lse)
 {
     for (int64_t r = 0; r < queries32 * 32; r++) {
         __m512 sum = _mm512_setzero_ps();
@@ -359,18 +377,20 @@ static void pack_sums(struct slice y, struct slice dy, const float *lse, int64_t
     }
 }
 
-/* One head: dq of queries q_begin .. q_end - 1 and, if wanted, dk and dv of keys k_begin .. k_end - 1; these ranges
- * are also what the sums run over, so one of the two is everything. */
+/* One head: dq of queries q_begin .. q_end - 1 and, if wanted, dk and dv of keys k_begin .. k_end - 1; these
+ * ranges are also what the sums run over, so one of the two is everything. */
 static void backward_head(const struct attention_shape *s, const struct backward_parts *at, char *mem,
-                          const struct gradient *g, int64_t head, int64_t q_begin, int64_t q_end, int64_t k_begin,
-                          int64_t k_end, bool want_q, bool want_k)
+                          const struct gradient *g, int64_t head, int64_t q_begin, int64_t q_end,
+                          int64_t k_begin, int64_t k_end, bool want_q, bool want_k)
 {
     uint16_t *q_pairs = (uint16_t *)(mem + at->q_pairs), *dy_pairs = (uint16_t *)(mem + at->dy_pairs);
     float *dq = (float *)(mem + at->dq), *dk = (float *)(mem + at->dk), *dv = (float *)(mem + at->dv);
     const uint16_t *p = (uint16_t *)(mem + at->p), *ds = (uint16_t *)(mem + at->ds);
-    const uint16_t *ds_pairs = (uint16_t *)(mem + at->ds_pairs), *keys_columns = (uint16_t *)(mem + at->keys_columns);
+    const uint16_t *ds_pairs = (uint16_t *)(mem + at->ds_pairs),
+                   *keys_columns = (uint16_t *)(mem + at->keys_columns);
     int64_t rows = q_end - q_begin, queries32 = in_parts(rows, 32), c16 = at->columns16;
-    struct slice q = head_slice(s, g->q, s->tq, head, q_begin, rows), dy = head_slice(s, g->dy, s->tq, head, q_begin, rows);
+    struct slice q = head_slice(s, g->q, s->tq, head, q_begin, rows),
+                 dy = head_slice(s, g->dy, s->tq, head, q_begin, rows);
 
     pack_across((uint16_t *)(mem + at->q_across), q, 2 * queries32, at->steps);
     pack_across((uint16_t *)(mem + at->dy_across), dy, 2 * queries32, at->steps);
@@ -380,7 +400,8 @@ static void backward_head(const struct attention_shape *s, const struct backward
     }
     pack_sums(head_slice(s, g->y, s->tq, head, q_begin, rows), dy, g->lse + head * s->tq + q_begin, queries32,
               (float *)(mem + at->delta), (float *)(mem + at->lse));
-    if (want_q && s->causal) /* some blocks may be left out; otherwise the first product of each sum starts it */
+    if (want_q &&
+        s->causal) /* some blocks may be left out; otherwise the first product of each sum starts it */
         memset(dq, 0, (size_t)(queries32 * 2 * c16 * 1024));
 
     enum { ROW = QUERIES_BACK / 32 };
@@ -388,7 +409,8 @@ static void backward_head(const struct attention_shape *s, const struct backward
         int64_t count = at_most(k_end - k, KEYS_BACK), keys32 = in_parts(count, 32);
         struct slice keys = head_slice(s, g->k, s->tk, head, k, count);
         pack_rows((uint16_t *)(mem + at->keys), keys, 2 * keys32, at->steps);
-        pack_rows((uint16_t *)(mem + at->values), head_slice(s, g->v, s->tk, head, k, count), 2 * keys32, at->steps);
+        pack_rows((uint16_t *)(mem + at->values), head_slice(s, g->v, s->tk, head, k, count), 2 * keys32,
+                  at->steps);
         if (want_q)
             pack_columns((uint16_t *)(mem + at->keys_columns), keys, keys32, c16);
         if (want_k && s->causal) {
@@ -401,14 +423,14 @@ static void backward_head(const struct attention_shape *s, const struct backward
                 continue;
             probabilities(s, at, mem, q_begin + i, i, some32, k, count);
             if (want_k) {
-                tile_product(2 * keys32, c16, some32, dv, c16, p, ROW, dy_pairs + i / 32 * c16 * TILE_BF16, c16, 1,
-                             s->causal || i > 0);
-                tile_product(2 * keys32, c16, some32, dk, c16, ds, ROW, q_pairs + i / 32 * c16 * TILE_BF16, c16, 1,
-                             s->causal || i > 0);
+                tile_product(2 * keys32, c16, some32, dv, c16, p, ROW, dy_pairs + i / 32 * c16 * TILE_BF16,
+                             c16, 1, s->causal || i > 0);
+                tile_product(2 * keys32, c16, some32, dk, c16, ds, ROW, q_pairs + i / 32 * c16 * TILE_BF16,
+                             c16, 1, s->causal || i > 0);
             }
             if (want_q)
-                tile_product(c16, 2 * some32, keys32, dq + i / 16 * TILE_F32, 2 * queries32, keys_columns, keys32,
-                             ds_pairs, 2 * ROW, 1, s->causal || k > k_begin);
+                tile_product(c16, 2 * some32, keys32, dq + i / 16 * TILE_F32, 2 * queries32, keys_columns,
+                             keys32, ds_pairs, 2 * ROW, 1, s->causal || k > k_begin);
         }
         if (want_k) {
             store_tiles(head_slice(s, g->dk, s->tk, head, k, count), dk, c16, s->scale);
@@ -419,14 +441,16 @@ static void backward_head(const struct attention_shape *s, const struct backward
         store_queries(head_slice(s, g->dq, s->tq, head, q_begin, rows), dq, c16, 2 * queries32, s->scale);
 }
 
-static void backward(const struct attention_shape *s, const void *q, const void *k, const void *v, const void *y,
-                     const float *lse, const void *dy, void *dq, void *dk, void *dv, void *scratch, int threads)
+static void backward(const struct attention_shape *s, const void *q, const void *k, const void *v,
+                     const void *y, const float *lse, const void *dy, void *dq, void *dk, void *dv,
+                     void *scratch, int threads)
 {
     struct backward_parts p = backward_parts(s);
     struct gradient g = { q, k, v, y, dy, lse, dq, dk, dv };
     int64_t heads = s->n * s->heads;
     int64_t parts = heads % threads == 0 || heads >= 4 * threads ? 1 : in_parts(4 * threads, heads);
-    /* Whole blocks, as half a block costs nearly as much. Sums run across a share, so its borders do not change them. */
+    /* Whole blocks, as half a block costs nearly as much. Sums run across a share, so its borders do not
+     * change them. */
     int64_t k_share = in_parts(in_parts(s->tk, parts), KEYS_BACK) * KEYS_BACK;
     int64_t q_share = in_parts(in_parts(s->tq, parts), QUERIES_BACK) * QUERIES_BACK;
 #pragma omp parallel num_threads(threads)
@@ -441,13 +465,13 @@ static void backward(const struct attention_shape *s, const void *q, const void 
             } else if (unit < heads * parts) {
                 int64_t begin = unit % parts * k_share;
                 if (begin < s->tk)
-                    backward_head(s, &p, mem, &g, unit / parts, 0, s->tq, begin, at_most(begin + k_share, s->tk), false,
-                                  true);
+                    backward_head(s, &p, mem, &g, unit / parts, 0, s->tq, begin,
+                                  at_most(begin + k_share, s->tk), false, true);
             } else {
                 int64_t begin = unit % parts * q_share;
                 if (begin < s->tq)
-                    backward_head(s, &p, mem, &g, unit / parts - heads, begin, at_most(begin + q_share, s->tq), 0,
-                                  s->tk, true, false);
+                    backward_head(s, &p, mem, &g, unit / parts - heads, begin,
+                                  at_most(begin + q_share, s->tq), 0, s->tk, true, false);
             }
         }
         tiles_end(&before);
@@ -455,6 +479,9 @@ static void backward(const struct attention_shape *s, const void *q, const void 
 }
 
 const struct attention_kernels attention_tiles = {
-    .name = "tiles", .forward_scratch = forward_scratch, .forward = forward, .backward_scratch = backward_scratch,
+    .name = "tiles",
+    .forward_scratch = forward_scratch,
+    .forward = forward,
+    .backward_scratch = backward_scratch,
     .backward = backward,
 };

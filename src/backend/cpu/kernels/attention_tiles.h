@@ -1,8 +1,7 @@
-/* The tile unit (AMX) for attention_amx.c: matrices are kept as tiles of 16 lines of 64 bytes, one after the other, so
- * that every tile is loaded from 1024 consecutive bytes. In words of a product  c (+)= a b:
- *   a   bf16, a tile is 16 rows of 32 columns
- *   b   bf16, a tile is 32 rows of 16 columns, line p holding rows 2p and 2p + 1 in turns (column by column)
- *   c   f32, a tile is 16 rows of 16 columns */
+/* The tile unit (AMX) for attention_amx.c: matrices are kept as tiles of 16 lines of 64 bytes, one after the
+ * other, so that every tile is loaded from 1024 consecutive bytes. In words of a product  c (+)= a b: a bf16,
+ * a tile is 16 rows of 32 columns b   bf16, a tile is 32 rows of 16 columns, line p holding rows 2p and 2p +
+ * 1 in turns (column by column) c   f32, a tile is 16 rows of 16 columns */
 #ifndef LIMN_BACKEND_CPU_KERNELS_ATTENTION_TILES_H
 #define LIMN_BACKEND_CPU_KERNELS_ATTENTION_TILES_H
 
@@ -15,7 +14,8 @@
 
 enum { TILE_BF16 = 512, TILE_F32 = 256 }; /* elements of a tile */
 
-/* All eight tiles are 16 x 64 bytes. The settings of whoever used tiles in this thread before are put back afterwards. */
+/* All eight tiles are 16 x 64 bytes. The settings of whoever used tiles in this thread before are put back
+ * afterwards. */
 struct tile_settings {
     uint8_t palette, start_row, reserved[14];
     uint16_t line_bytes[16];
@@ -49,8 +49,8 @@ static inline void tiles_end(const struct tile_settings *before)
         _tile_release();
 }
 
-/* Up to 2 x 2 tiles of c: element tiles (i, j) at c + (i c_row + j), of a (i, s) at a + i a_row + s, of b (s, j) at
- * b + s b_row + j b_col; all distances in tiles. */
+/* Up to 2 x 2 tiles of c: element tiles (i, j) at c + (i c_row + j), of a (i, s) at a + i a_row + s, of b (s,
+ * j) at b + s b_row + j b_col; all distances in tiles. */
 INLINE void tile_square(const bool two_rows, const bool two_columns, int64_t depth, float *c, int64_t c_row,
                         const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t b_row, int64_t b_col,
                         const bool add)
@@ -101,8 +101,9 @@ INLINE void tile_square(const bool two_rows, const bool two_columns, int64_t dep
 }
 
 /* The whole product of rows x columns tiles. */
-INLINE void tile_product(int64_t rows, int64_t columns, int64_t depth, float *c, int64_t c_row, const uint16_t *a,
-                         int64_t a_row, const uint16_t *b, int64_t b_row, int64_t b_col, const bool add)
+INLINE void tile_product(int64_t rows, int64_t columns, int64_t depth, float *c, int64_t c_row,
+                         const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t b_row, int64_t b_col,
+                         const bool add)
 {
     for (int64_t j = 0; j < columns; j += 2) {
         const uint16_t *bj = b + j * b_col * TILE_BF16;
@@ -164,7 +165,8 @@ INLINE void transpose_words(__m512i x[16])
     }
 }
 
-/* What is packed: `rows` rows of d bf16, `stride` elements apart; beyond them and beyond d zeros are packed. */
+/* What is packed: `rows` rows of d bf16, `stride` elements apart; beyond them and beyond d zeros are packed.
+ */
 struct slice {
     const uint16_t *data;
     int64_t stride, rows, d;
@@ -172,7 +174,8 @@ struct slice {
 
 INLINE __m512i slice_words(const struct slice *x, int64_t row, int64_t column, __mmask32 columns)
 {
-    return row < x->rows ? _mm512_maskz_loadu_epi16(columns, x->data + row * x->stride + column) : _mm512_setzero_si512();
+    return row < x->rows ? _mm512_maskz_loadu_epi16(columns, x->data + row * x->stride + column)
+                         : _mm512_setzero_si512();
 }
 
 /* As a of a product: tile (i, s) holds rows 16 i.. and columns 32 s..; [rows16][steps]. */
@@ -227,8 +230,8 @@ static inline void pack_pairs(uint16_t *dst, struct slice x, int64_t rows32, int
  * [columns16][rows32]. */
 static inline void pack_columns(uint16_t *dst, struct slice x, int64_t rows32, int64_t columns16)
 {
-    __m512i even = _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28, 26, 24, 22,
-                                    20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    __m512i even = _mm512_set_epi16(62, 60, 58, 56, 54, 52, 50, 48, 46, 44, 42, 40, 38, 36, 34, 32, 30, 28,
+                                    26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     __m512i odd = _mm512_add_epi16(even, _mm512_set1_epi16(1));
     for (int64_t i = 0; i < rows32; i++)
         for (int64_t j = 0; j < columns16; j += 2) {

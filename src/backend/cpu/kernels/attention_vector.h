@@ -1,5 +1,6 @@
-/* What attention.c needs of a processor: a vector of W floats in GCC's vector extension, exp2, and a small matrix
- * product whose sums stay in registers. Compiled once per kind of processor, so everything here is static. */
+/* What attention.c needs of a processor: a vector of W floats in GCC's vector extension, exp2, and a small
+ * matrix product whose sums stay in registers. Compiled once per kind of processor, so everything here is
+ * static. */
 #ifndef LIMN_BACKEND_CPU_KERNELS_ATTENTION_VECTOR_H
 #define LIMN_BACKEND_CPU_KERNELS_ATTENTION_VECTOR_H
 
@@ -11,8 +12,8 @@
 #include <immintrin.h>
 #endif
 
-/* W floats a register; MR rows of two registers are summed at once: 2 MR sums, 2 of b and 1 of a fit the registers,
- * and 2 MR multiply-adds in flight hide their latency. */
+/* W floats a register; MR rows of two registers are summed at once: 2 MR sums, 2 of b and 1 of a fit the
+ * registers, and 2 MR multiply-adds in flight hide their latency. */
 #if defined __AVX512F__
 enum { W = 16, MR = 8 };
 #elif defined __AVX__
@@ -72,8 +73,8 @@ INLINE float total(VECTOR v)
     return t;
 }
 
-/* 2^x for x up to a rounding error above 0; below -126 it stays at 2^-126. Relative error 1e-7: the polynomial is the
- * best of degree 5 on [-1/2, 1/2] (7.5e-8). */
+/* 2^x for x up to a rounding error above 0; below -126 it stays at 2^-126. Relative error 1e-7: the
+ * polynomial is the best of degree 5 on [-1/2, 1/2] (7.5e-8). */
 INLINE VECTOR exp2_of(VECTOR x)
 {
     x = larger(all(-126.0f), x);
@@ -87,16 +88,17 @@ INLINE VECTOR exp2_of(VECTOR x)
     return p * (VECTOR)((n + 127) << 23);
 }
 
-/* A matrix whose columns come in panels of NR: element (p, j) is data[j / NR * panel + p * row + j % NR]. An ordinary
- * row-major matrix has panel = NR. */
+/* A matrix whose columns come in panels of NR: element (p, j) is data[j / NR * panel + p * row + j % NR]. An
+ * ordinary row-major matrix has panel = NR. */
 struct panels {
     const float *data;
     int64_t row, panel;
 };
 
-/* c[mr][nv * W] (+)= a b for one panel. Element (r, p) of a is a[r * a_row + p], or a[p * a_row + r] if transposed. */
-INLINE void tile(const int mr, const int nv, const bool transposed, int64_t depth, const float *a, int64_t a_row,
-                 const float *b, int64_t b_row, float *c, int64_t c_row, bool add)
+/* c[mr][nv * W] (+)= a b for one panel. Element (r, p) of a is a[r * a_row + p], or a[p * a_row + r] if
+ * transposed. */
+INLINE void tile(const int mr, const int nv, const bool transposed, int64_t depth, const float *a,
+                 int64_t a_row, const float *b, int64_t b_row, float *c, int64_t c_row, bool add)
 {
     VECTOR sum[MR][2];
 #pragma GCC unroll 8
@@ -143,8 +145,8 @@ INLINE void column_of_tiles(const int nv, const bool transposed, int64_t rows, i
 }
 
 /* c [rows, columns] (+)= a b, with columns rounded up to W (c and b have room). */
-INLINE void multiply(const bool transposed, int64_t rows, int64_t columns, int64_t depth, const float *a, int64_t a_row,
-                     struct panels b, float *c, int64_t c_row, bool add)
+INLINE void multiply(const bool transposed, int64_t rows, int64_t columns, int64_t depth, const float *a,
+                     int64_t a_row, struct panels b, float *c, int64_t c_row, bool add)
 {
     for (int64_t j = 0; j < columns; j += NR) {
         const float *panel = b.data + j / NR * b.panel;
