@@ -8,6 +8,7 @@ const struct command *const commands[] = {
     &command_train_tokenizer,
     &command_train_vae,
     &command_train_base,
+    &command_evaluate_report,
     &command_help,
     &command_version,
     &command_completion,

@@ -15,6 +15,7 @@ extern const struct command command_bench;
 extern const struct command command_train_tokenizer;
 extern const struct command command_train_vae;
 extern const struct command command_train_base;
+extern const struct command command_evaluate_report;
 extern const struct command command_help;
 extern const struct command command_version;
 extern const struct command command_completion;
