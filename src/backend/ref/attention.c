@@ -39,7 +39,7 @@ static double dot(const double *a, const double *b, int64_t count)
 bool ref_attention(const struct ref_args *a, struct err *e)
 {
     struct heads s = heads_of(a);
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (a->large)
     for (int64_t n = 0; n < s.n; n++)
         for (int64_t h = 0; h < s.heads; h++)
             for (int64_t i = 0; i < s.tq; i++) {
@@ -71,7 +71,7 @@ bool ref_attention_grad(const struct ref_args *a, struct err *e)
     struct heads s = heads_of(a);
     for (int i = 0; i < 3; i++)
         memset(a->out[i], 0, (size_t)shape_count(ref_out_shape(a, i)) * sizeof(double));
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (a->large)
     for (int64_t n = 0; n < s.n; n++)
         for (int64_t h = 0; h < s.heads; h++)
             for (int64_t i = 0; i < s.tq; i++) {

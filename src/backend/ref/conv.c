@@ -42,7 +42,7 @@ bool ref_conv2d(const struct ref_args *a, struct err *e)
     double *f = filter_by_tap(&s, a->in[1], a->call->in[0].type);
     if (!f)
         return err_nomem(e, "a reference conv2d");
-#pragma omp parallel for collapse(3)
+#pragma omp parallel for collapse(3) if (a->large)
     for (int64_t n = 0; n < s.n; n++)
         for (int64_t i = 0; i < s.ho; i++)
             for (int64_t j = 0; j < s.wo; j++) {
@@ -75,7 +75,7 @@ bool ref_conv2d_grad_x(const struct ref_args *a, struct err *e)
     if (!f)
         return err_nomem(e, "a reference conv2d gradient");
     memset(dx, 0, (size_t)shape_count(ref_out_shape(a, 0)) * sizeof *dx);
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t n = 0; n < s.n; n++)
         for (int64_t i = 0; i < s.ho; i++)
             for (int64_t j = 0; j < s.wo; j++)
@@ -100,7 +100,7 @@ bool ref_conv2d_grad_w(const struct ref_args *a, struct err *e)
     struct conv s = conv_of(a->attr, ref_in_shape(a, 1), ref_out_shape(a, 0), ref_in_shape(a, 0));
     const double *dy = a->in[0], *x = a->in[1];
     double *dw = a->out[0];
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (a->large)
     for (int64_t o = 0; o < s.o; o++)
         for (int64_t c = 0; c < s.c; c++)
             for (int64_t p = 0; p < s.kh; p++)

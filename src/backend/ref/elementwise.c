@@ -89,7 +89,7 @@ bool ref_binary(const struct ref_args *a, struct err *e)
     struct shape sa = ref_in_shape(a, 0), sb = ref_in_shape(a, 1);
     enum op op = a->call->node->op;
     int64_t count = shape_count(sa);
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < count; i++) {
         double x = a->in[0][i], y = a->in[1][ref_broadcast_index(sa, sb, i)];
         a->out[0][i] = op == OP_ADD ? x + y : op == OP_SUB ? x - y : op == OP_MUL ? x * y : x / y;
@@ -108,7 +108,7 @@ bool ref_scale(const struct ref_args *a, struct err *e)
 bool ref_unary(const struct ref_args *a, struct err *e)
 {
     int64_t count = shape_count(ref_in_shape(a, 0));
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < count; i++)
         a->out[0][i] = ref_unary_value(a->attr->fn, a->in[0][i]);
     return true;
@@ -117,7 +117,7 @@ bool ref_unary(const struct ref_args *a, struct err *e)
 bool ref_unary_grad(const struct ref_args *a, struct err *e)
 {
     int64_t count = shape_count(ref_in_shape(a, 0));
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < count; i++)
         a->out[0][i] = a->in[1][i] * ref_unary_slope(a->attr->fn, a->in[0][i]);
     return true;
@@ -126,7 +126,7 @@ bool ref_unary_grad(const struct ref_args *a, struct err *e)
 bool ref_geglu(const struct ref_args *a, struct err *e)
 {
     int64_t c = shape_last(ref_out_shape(a, 0)), rows = shape_rows(ref_out_shape(a, 0));
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < c; j++) {
             const double *x = a->in[0] + i * 2 * c;
@@ -138,7 +138,7 @@ bool ref_geglu(const struct ref_args *a, struct err *e)
 bool ref_geglu_grad(const struct ref_args *a, struct err *e)
 {
     int64_t c = shape_last(ref_in_shape(a, 0)) / 2, rows = shape_rows(ref_in_shape(a, 0));
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < c; j++) {
             const double *x = a->in[0] + i * 2 * c;

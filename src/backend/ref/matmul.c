@@ -15,11 +15,11 @@ bool ref_matmul(const struct ref_args *a, struct err *e)
     double *right = mem_aligned((size_t)(k * n) * sizeof *right); /* [k, n], as the activations' type has it */
     if (!right)
         return err_nomem(e, "a reference matmul");
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < k; i++)
         for (int64_t j = 0; j < n; j++)
             right[i * n + j] = ref_round(attr->trans_b ? a->in[1][j * k + i] : a->in[1][i * n + j], activation);
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < m; i++) {
         double *y = a->out[0] + i * n;
         memset(y, 0, (size_t)n * sizeof *y);

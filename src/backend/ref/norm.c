@@ -28,7 +28,7 @@ static bool norm_forward(const struct ref_args *a, enum unary act)
     struct norm s = norm_of(a);
     const double *x = a->in[0], *gamma = a->in[1], *beta = a->in[2];
     double count = (double)(s.pixels * s.width);
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (a->large)
     for (int64_t n = 0; n < s.n; n++)
         for (int64_t g = 0; g < s.groups; g++) {
             double mean = 0, variance = 0;
@@ -62,7 +62,7 @@ static bool norm_backward(const struct ref_args *a, enum unary act)
     double count = (double)(s.pixels * s.width);
     memset(dgamma, 0, (size_t)(s.groups * s.width) * sizeof *dgamma);
     memset(dbeta, 0, (size_t)(s.groups * s.width) * sizeof *dbeta);
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t g = 0; g < s.groups; g++)
         for (int64_t n = 0; n < s.n; n++) {
             double mean = a->in[3][n * s.groups + g], rstd = a->in[4][n * s.groups + g];
@@ -110,7 +110,7 @@ bool ref_layer_norm_grad(const struct ref_args *a, struct err *e)
 bool ref_softmax(const struct ref_args *a, struct err *e)
 {
     int64_t rows = shape_rows(ref_in_shape(a, 0)), width = shape_last(ref_in_shape(a, 0));
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < rows; i++) {
         const double *x = a->in[0] + i * width;
         double *y = a->out[0] + i * width, largest = x[0], sum = 0;
@@ -127,7 +127,7 @@ bool ref_softmax(const struct ref_args *a, struct err *e)
 bool ref_softmax_grad(const struct ref_args *a, struct err *e)
 {
     int64_t rows = shape_rows(ref_in_shape(a, 0)), width = shape_last(ref_in_shape(a, 0));
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < rows; i++) {
         const double *y = a->in[0] + i * width, *dy = a->in[1] + i * width;
         double sum = 0;

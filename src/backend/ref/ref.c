@@ -42,6 +42,8 @@ static ref_function *const functions[OP_COUNT] = {
     [OP_EMA] = ref_ema,
 };
 
+enum { LARGE_BYTES = 1 << 20, LARGE_FLOPS = 30000000 };
+
 static bool is_floating(enum dtype t)
 {
     return t == DTYPE_F32 || t == DTYPE_F64 || t == DTYPE_BF16 || t == DTYPE_F16;
@@ -102,13 +104,14 @@ static bool ref_run(const struct backend *b, struct op_call *call, struct err *e
 {
     const struct op_node *node = call->node;
     struct ref_args args = { .attr = &node->attr, .call = call };
+    args.large = call->scratch_bytes > LARGE_BYTES || op_flops(call->graph, node) > LARGE_FLOPS;
     double *at = call->scratch;
     for (int i = 0; i < node->n_in; i++) {
         const struct tensor *t = &call->in[i];
         if (!node->in[i] || !t->data)
             continue;
         int64_t count = shape_count(t->shape);
-#pragma omp parallel for if (count > 1 << 14)
+#pragma omp parallel for if (args.large)
         for (int64_t k = 0; k < count; k++)
             at[k] = dtype_load(t->data, t->type, k);
         args.in[i] = at;
@@ -125,7 +128,7 @@ static bool ref_run(const struct backend *b, struct op_call *call, struct err *e
         int64_t count = shape_count(t->shape);
         if (!t->data) /* an output that nobody reads may have no memory */
             continue;
-#pragma omp parallel for if (count > 1 << 14)
+#pragma omp parallel for if (args.large)
         for (int64_t k = 0; k < count; k++)
             dtype_store(t->data, t->type, k, args.out[i][k]);
     }

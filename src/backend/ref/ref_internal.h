@@ -11,6 +11,7 @@ struct ref_args {
     const struct op_call *call; /* for shapes and types; not for data */
     const double *in[OP_MAX_IN];
     double *out[OP_MAX_OUT];
+    bool large; /* worth several threads: waking them takes longer than most ops of a test */
 };
 
 typedef bool ref_function(const struct ref_args *a, struct err *e);

@@ -4,7 +4,7 @@ bool ref_upsample(const struct ref_args *a, struct err *e)
 {
     struct shape s = ref_out_shape(a, 0);
     int64_t h = s.dim[1], w = s.dim[2], c = s.dim[3], factor = a->attr->factor;
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (a->large)
     for (int64_t n = 0; n < s.dim[0]; n++)
         for (int64_t i = 0; i < h; i++)
             for (int64_t j = 0; j < w; j++)
@@ -18,7 +18,7 @@ bool ref_avg_pool(const struct ref_args *a, struct err *e)
 {
     struct shape s = ref_out_shape(a, 0);
     int64_t h = s.dim[1], w = s.dim[2], c = s.dim[3], factor = a->attr->factor;
-#pragma omp parallel for collapse(2)
+#pragma omp parallel for collapse(2) if (a->large)
     for (int64_t n = 0; n < s.dim[0]; n++)
         for (int64_t i = 0; i < h; i++)
             for (int64_t j = 0; j < w; j++)

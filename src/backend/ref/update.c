@@ -16,7 +16,7 @@ bool ref_adamw(const struct ref_args *a, struct err *e)
     double rate = step[STEP_RATE], beta1 = step[STEP_BETA1], beta2 = step[STEP_BETA2];
     double decay = step[STEP_DECAY] * a->attr->alpha;
     int64_t count = shape_count(ref_in_shape(a, 0));
-#pragma omp parallel for
+#pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < count; i++) {
         double g = step[STEP_GRAD_SCALE] * a->in[3][i];
         double m_new = beta1 * m[i] + (1 - beta1) * g, v_new = beta2 * v[i] + (1 - beta2) * g * g;
