@@ -1,13 +1,17 @@
 /* Attention in f32 arithmetic for every kind of processor. Scores are kept in powers of two: q is multiplied
  * by scale * log2(e) when it is copied, so that softmax needs exp2 only.
  *
- * forward   a thread takes some queries of a head; keys (transposed) and values lie in its scratch. For
+ * Forward: a thread takes some queries of a head; keys (transposed) and values lie in its scratch. For
  * QUERIES queries and KEYS keys at a time: scores, their maximum so far, exp2, and the product with the
- * values, whose sum so far is rescaled when the maximum rises. backward  a thread takes a whole head. For
- * KEYS_BACK keys and QUERIES_BACK queries at a time the probabilities P come from lse;  dV += P' dY;  dP = dY
- * V';  dS = P (dP - rowsum(dY Y));  dQ += scale dS K;  dK += scale dS' Q. With fewer heads than threads, dK
- * and dV are made by ranges of keys and then dQ by ranges of queries, computing P twice; each sum runs in the
- * same order as before. */
+ * values, whose sum so far is rescaled when the maximum rises.
+ *
+ * Backward: a thread takes a whole head. For KEYS_BACK keys and QUERIES_BACK queries at a time the
+ * probabilities P come from lse. Then
+ *
+ *     dV += P' dY,  dP = dY V',  dS = P (dP - rowsum(dY Y)),  dQ += scale dS K,  dK += scale dS' Q.
+ *
+ * With fewer heads than threads, dK and dV are made by ranges of keys and then dQ by ranges of queries,
+ * computing P twice; each sum runs in the same order as before. */
 #include "backend/cpu/kernels/attention.h"
 
 #include <math.h>

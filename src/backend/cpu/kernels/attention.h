@@ -5,9 +5,11 @@
  * one thread in an order that depends on the shape alone, so results do not change with the number of
  * threads.
  *
- * shapes  q, y, dy, dq [n, tq, heads*d]; k, v, dk, dv [n, tk, heads*d]; lse [n, heads, tq] f32. All without
- * gaps. types   bf16 ? uint16_t bits : float. A query that sees no key (causal with tq > tk) gets y = 0, lse
- * = -infinity and no gradient. */
+ * shapes  q, y, dy, dq [n, tq, heads*d]; k, v, dk, dv [n, tk, heads*d]; lse [n, heads, tq]. All without gaps.
+ *
+ * types   lse f32; the others bf16 as uint16_t bits if attention_shape.bf16, else float.
+ *
+ * A query that sees no key (causal with tq > tk) gets y = 0, lse = -infinity and no gradient. */
 #ifndef LIMN_BACKEND_CPU_KERNELS_ATTENTION_H
 #define LIMN_BACKEND_CPU_KERNELS_ATTENTION_H
 

@@ -1,7 +1,9 @@
 /* The tile unit (AMX) for attention_amx.c: matrices are kept as tiles of 16 lines of 64 bytes, one after the
- * other, so that every tile is loaded from 1024 consecutive bytes. In words of a product  c (+)= a b: a bf16,
- * a tile is 16 rows of 32 columns b   bf16, a tile is 32 rows of 16 columns, line p holding rows 2p and 2p +
- * 1 in turns (column by column) c   f32, a tile is 16 rows of 16 columns */
+ * other, so that every tile is loaded from 1024 consecutive bytes. In a product  c (+)= a b:
+ *
+ * - a is bf16, a tile of it 16 rows of 32 columns
+ * - b is bf16, a tile of it 32 rows of 16 columns; line p holds rows 2p and 2p + 1 in turns, column by column
+ * - c is f32, a tile of it 16 rows of 16 columns */
 #ifndef LIMN_BACKEND_CPU_KERNELS_ATTENTION_TILES_H
 #define LIMN_BACKEND_CPU_KERNELS_ATTENTION_TILES_H
 
