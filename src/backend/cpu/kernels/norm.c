@@ -202,12 +202,6 @@ FOR_BOTH_TYPES(void, layer_grad,
                (false, dx, dgamma, dbeta, x, dy, gamma, c, mean, rstd),
                (true, dx, dgamma, dbeta, x, dy, gamma, c, mean, rstd))
 
-/* The larger of each lane; NaN wins. */
-ALWAYS_INLINE vf larger(vf a, vf b)
-{
-    return pick((a > b) | (a != a), a, b);
-}
-
 ALWAYS_INLINE void softmax(bool bf16, void *y, const void *x, float *work, int64_t c)
 {
     vf top = all(-__builtin_inff());
@@ -220,9 +214,7 @@ ALWAYS_INLINE void softmax(bool bf16, void *y, const void *x, float *work, int64
             rest[i] = -__builtin_inff();
         top = larger(top, rest);
     }
-    float largest = top[0];
-    for (int i = 1; i < LANES; i++)
-        largest = largest > top[i] || largest != largest ? largest : top[i];
+    float largest = largest_lane(top);
     vf sum = { 0 };
     for (j = 0; j < c; j += LANES) {
         vf p = exponential(get(bf16, x, j, c) - largest);

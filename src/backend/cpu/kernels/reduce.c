@@ -26,20 +26,19 @@ FOR_BOTH_TYPES(double, sum, (const void *x, int64_t n), (false, x, n), (true, x,
 
 ALWAYS_INLINE double sum_squares(bool bf16, const void *x, int64_t n)
 {
-    vd s0 = { 0 }, s1 = { 0 };
+    vd s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 };
     int64_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        vd a = __builtin_convertvector(get(bf16, x, i, n), vd), b = __builtin_convertvector(get(bf16, x, i + LANES, n), vd);
-        s0 += a * a;
-        s1 += b * b;
+    for (; i + 4 * LANES <= n; i += 4 * LANES) {
+        s0 += squares_in_double(get(bf16, x, i, n));
+        s1 += squares_in_double(get(bf16, x, i + LANES, n));
+        s2 += squares_in_double(get(bf16, x, i + 2 * LANES, n));
+        s3 += squares_in_double(get(bf16, x, i + 3 * LANES, n));
     }
-    for (; i < n; i += LANES) {
-        vd a = __builtin_convertvector(get(bf16, x, i, n), vd);
-        s0 += a * a;
-    }
-    s0 += s1;
+    for (; i < n; i += LANES)
+        s0 += squares_in_double(get(bf16, x, i, n));
+    s0 += s1 + (s2 + s3);
     double total = 0;
-    for (int j = 0; j < LANES; j++)
+    for (int j = 0; j < LANES / 2; j++)
         total += s0[j];
     return total;
 }

@@ -2,7 +2,7 @@
  * loops are vector code by construction; intrinsics only where the language has no word for the instruction.
  *
  * -ffast-math is on in this folder, -ffinite-math-only off: NaN and infinity go through, sums may be reordered by the
- * compiler unless a HOLD stands around them. */
+ * compiler unless a hold() stands around them. */
 #ifndef LIMN_BACKEND_CPU_KERNELS_VECTOR_H
 #define LIMN_BACKEND_CPU_KERNELS_VECTOR_H
 
@@ -29,15 +29,31 @@ enum { LANES = 4 };
 typedef VECTOR(float) vf;
 typedef VECTOR(int32_t) vi;
 typedef VECTOR(uint32_t) vu;
-typedef VECTOR(uint16_t) vh;
-typedef VECTOR(double) vd; /* LANES doubles: two registers */
+typedef double vd __attribute__((vector_size(sizeof(vf)))); /* half as many lanes */
+
+#if defined(__AVX512F__)
+#define LANE_NUMBERS { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 }
+#elif defined(__AVX2__)
+#define LANE_NUMBERS { 0, 1, 2, 3, 4, 5, 6, 7 }
+#else
+#define LANE_NUMBERS { 0, 1, 2, 3 }
+#endif
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
-#if defined(__GNUC__) && !defined(__clang__)
-#define HOLD(x) __builtin_assoc_barrier(x)
+
+/* The value as it was computed, so that -ffast-math does not mix it with what comes next. (gcc 12 takes
+ * __builtin_assoc_barrier of a vector apart into its lanes: a third of the speed of exp.) */
+ALWAYS_INLINE vf hold(vf x)
+{
+#if defined(__AVX512F__)
+    __asm__("" : "+v"(x));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(x));
 #else
-#define HOLD(x) (x)
+    __asm__("" : "+w"(x));
 #endif
+    return x;
+}
 
 ALWAYS_INLINE vf all(float x)
 {
@@ -107,10 +123,10 @@ ALWAYS_INLINE vf reciprocal(vf x)
 {
 #if defined(__AVX512F__)
     vf r = (vf)_mm512_rcp14_ps((__m512)x);
-    return r + r * HOLD(1 - x * r);
+    return r + r * hold(1 - x * r);
 #elif defined(__AVX2__)
     vf r = (vf)_mm256_rcp_ps((__m256)x);
-    return r + r * HOLD(1 - x * r);
+    return r + r * hold(1 - x * r);
 #else
     return 1 / x;
 #endif
@@ -120,7 +136,7 @@ ALWAYS_INLINE vf reciprocal(vf x)
  * parts (Cody and Waite 1980). */
 ALWAYS_INLINE vf exp_polynomial(vf x, vf k)
 {
-    vf r = HOLD(x - k * 0.693359375f) + k * 2.12194440e-4f;
+    vf r = hold(x - k * 0.693359375f) + k * 2.12194440e-4f;
     vf p = 0.00138368419f * r + 0.00837481578f;
     p = p * r + 0.0416682256f;
     p = p * r + 0.166664202f;
@@ -148,7 +164,7 @@ ALWAYS_INLINE vf exponential(vf x)
     return exponential_near(x);
 #else
     vi n = __builtin_convertvector(x * 1.44269504f + 200.5f, vi) - 200, half = n >> 1;
-    return HOLD(exp_polynomial(x, __builtin_convertvector(n, vf)) * (vf)((half + 127) << 23)) *
+    return hold(exp_polynomial(x, __builtin_convertvector(n, vf)) * (vf)((half + 127) << 23)) *
            (vf)((n - half + 127) << 23); /* in two steps: 2^n itself may not be a float */
 #endif
 }
@@ -157,7 +173,7 @@ ALWAYS_INLINE vf exponential(vf x)
 ALWAYS_INLINE vf sigmoid_and_rest(vf x, vf *rest)
 {
     vf e = exponential_near(at_least(at_most(-x, 87), -87)), s = reciprocal(1 + e);
-    *rest = HOLD(e * s); /* e alone times anything may overflow */
+    *rest = hold(e * s); /* e alone times anything may overflow */
     return s;
 }
 
@@ -209,21 +225,74 @@ ALWAYS_INLINE vf normal_density(vf x)
     return 0.398942280f * exponential(-0.5f * x * x);
 }
 
+/* Each lane's partner `width` away: lane i gets lane i ^ width. */
+ALWAYS_INLINE vf partners(vf x, int width)
+{
+#ifdef __clang__
+    vf y;
+    for (int i = 0; i < LANES; i++)
+        y[i] = x[i ^ width];
+    return y;
+#else
+    return __builtin_shuffle(x, (vi)LANE_NUMBERS ^ width);
+#endif
+}
+
 ALWAYS_INLINE float add_lanes(vf x)
 {
-    float sum[LANES];
-    memcpy(sum, &x, sizeof sum);
     for (int width = LANES / 2; width; width /= 2)
-        for (int i = 0; i < width; i++)
-            sum[i] += sum[i + width];
-    return sum[0];
+        x += partners(x, width);
+    return x[0];
+}
+
+/* The larger of each lane; NaN wins. */
+ALWAYS_INLINE vf larger(vf a, vf b)
+{
+    return pick((a > b) | (a != a), a, b);
+}
+
+ALWAYS_INLINE float largest_lane(vf x)
+{
+    for (int width = LANES / 2; width; width /= 2)
+        x = larger(x, partners(x, width));
+    return x[0];
+}
+
+/* The squares of all lanes, added two by two: the sum of the result's lanes is theirs. */
+ALWAYS_INLINE vd squares_in_double(vf x)
+{
+#if defined(__AVX512F__)
+    vd a = (vd)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)x));
+    vd b = (vd)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)x, 1));
+#elif defined(__AVX2__)
+    vd a = (vd)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)x));
+    vd b = (vd)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)x, 1));
+#elif defined(__SSE2__)
+    vd a = (vd)_mm_cvtps_pd((__m128)x), b = (vd)_mm_cvtps_pd(_mm_movehl_ps((__m128)x, (__m128)x));
+#else
+    vd a, b;
+    for (int i = 0; i < LANES / 2; i++) {
+        a[i] = x[i];
+        b[i] = x[i + LANES / 2];
+    }
+#endif
+    return a * a + b * b;
 }
 
 ALWAYS_INLINE vf load_bf16(const uint16_t *p)
 {
-    vh h;
-    memcpy(&h, p, sizeof h);
-    return (vf)(__builtin_convertvector(h, vu) << 16);
+#if defined(__AVX512F__)
+    vu wide = (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__AVX2__)
+    vu wide = (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+#elif defined(__SSE4_1__)
+    vu wide = (vu)_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i *)p));
+#else
+    vu wide;
+    for (int i = 0; i < LANES; i++)
+        wide[i] = p[i];
+#endif
+    return (vf)(wide << 16);
 }
 
 /* To nearest even; NaN stays NaN. */
@@ -234,9 +303,18 @@ ALWAYS_INLINE void store_bf16(uint16_t *p, vf x)
     memcpy(p, &h, sizeof h);
 #else
     vu u = (vu)x, rounded = u + 0x7FFF + (u >> 16 & 1);
-    vu nan = (vu)(x != x);
-    vh h = __builtin_convertvector(((nan & (u | 0x400000)) | (~nan & rounded)) >> 16, vh);
-    memcpy(p, &h, sizeof h);
+    vu nan = (vu)(x != x), high = ((nan & (u | 0x400000)) | (~nan & rounded)) >> 16;
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16((__m512i)high));
+#elif defined(__AVX2__)
+    __m256i pairs = _mm256_packus_epi32((__m256i)high, (__m256i)high);
+    _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(_mm256_permute4x64_epi64(pairs, 8)));
+#elif defined(__SSE4_1__)
+    _mm_storel_epi64((__m128i *)p, _mm_packus_epi32((__m128i)high, (__m128i)high));
+#else
+    for (int i = 0; i < LANES; i++)
+        p[i] = (uint16_t)high[i];
+#endif
 #endif
 }
 
