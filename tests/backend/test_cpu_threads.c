@@ -115,8 +115,12 @@ static int compare(const struct backend *b, const struct op_case *c, struct case
 
 static void compare_all(int threads, const char *isa)
 {
-    static const struct case_types types[] = { { DTYPE_F32, DTYPE_F32, true }, { DTYPE_BF16, DTYPE_F32, true },
-                                               { DTYPE_BF16, DTYPE_BF16, false }, { DTYPE_F32, DTYPE_F16, true } };
+    static const struct case_types types[] = {
+        { .activation = DTYPE_F32, .weight = DTYPE_F32, .mutable_ = true },
+        { .activation = DTYPE_BF16, .weight = DTYPE_F32, .mutable_ = true },
+        { .activation = DTYPE_BF16, .weight = DTYPE_BF16 },
+        { .activation = DTYPE_F32, .weight = DTYPE_F16, .mutable_ = true },
+    };
     struct err e = { 0 };
     if (isa && !backend_cpu_supports(isa))
         return;
@@ -145,4 +149,26 @@ TEST(three_threads_give_what_ref_gives)
 {
     compare_all(3, "v4");
     compare_all(3, "bf16");
+}
+
+TEST(two_runs_on_three_threads_have_the_same_bits)
+{
+    static const struct case_types types = { .activation = DTYPE_F32, .weight = DTYPE_F32, .mutable_ = true };
+    struct err e = { 0 };
+    const struct backend *b = backend_cpu_new(3, NULL, &e);
+    REQUIRE(b);
+    for (int i = 0; i < CASES; i++) {
+        struct case_data d;
+        struct case_result one, two;
+        REQUIRE(case_data_init(&d, &cases[i], types, SEED, &e));
+        REQUIRE(case_run(b, &cases[i], types, &d, false, &one, &e));
+        REQUIRE(case_run(b, &cases[i], types, &d, false, &two, &e));
+        for (int k = 0; k < OP_MAX_OUT; k++)
+            CHECK(!one.v[k] || !memcmp(one.v[k], two.v[k], (size_t)one.count[k] * sizeof *one.v[k]), "%s: output %d",
+                  case_text(&cases[i], types).s, k);
+        case_result_release(&one);
+        case_result_release(&two);
+        case_data_release(&d);
+    }
+    backend_cpu_free(b);
 }
