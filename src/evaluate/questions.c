@@ -65,14 +65,13 @@ static struct ranked *rank_pictures(const struct dataset *d, bool held_out, cons
     return out;
 }
 
-/* The next picture in the order that may stand beside the first one. False if there is none. */
+/* The next picture of its style in the order, and so of another concept. False if there is none. */
 static bool find_partner(const struct dataset *d, const struct ranked *order, size_t count, size_t first, uint32_t *out)
 {
     const struct dataset_picture *p = dataset_picture(d, order[first].picture);
     for (size_t k = 1; k < count; k++) {
         uint32_t other = order[(first + k) % count].picture;
-        const struct dataset_picture *q = dataset_picture(d, other);
-        if (q->style_index == p->style_index && q->concept_index != p->concept_index) {
+        if (dataset_picture(d, other)->style_index == p->style_index) {
             *out = other;
             return true;
         }

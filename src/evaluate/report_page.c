@@ -118,12 +118,19 @@ struct page {
     char stem[256];              /* "model-report" */
 };
 
+/* Sheets but the last one are shown at three quarters: a repository keeps every version of them. */
 static bool save_sheet(struct page *p, const char *name, const char *words, const struct image *sheet, struct err *e)
 {
     char file[512], path[PATH_MAX_BYTES];
+    struct image small = { 0 };
+    bool whole = !strcmp(name, "g");
+    if (!whole && !image_resize(&small, sheet, (sheet->width * 3 + 3) / 4, (sheet->height * 3 + 3) / 4, IMAGE_LANCZOS, e))
+        return false;
     snprintf(file, sizeof file, "%s-%s.png", p->stem, name);
     text_addf(&p->text, "\n![%s](pictures/%s)\n", words, file);
-    return path_join(path, p->folder, file, e) && image_save_png(path, sheet, NULL, 0, e);
+    bool good = path_join(path, p->folder, file, e) && image_save_png(path, whole ? sheet : &small, NULL, 0, e);
+    image_release(&small);
+    return good;
 }
 
 /* The picture that was asked for, or (pairs) the scene. */
