@@ -1,5 +1,5 @@
 /* Text encoder, UNet and VAE against what transformers and diffusers compute with the same weights in f32. Reference and
- * f64 differ by about 3e-6, so the limits leave room for another order of sums and for nothing else. */
+ * f64 differ by about 3e-6; the worst seen here is a third of the limits. A norm with eps 1e-5 for 1e-6 costs five times them. */
 #include "base/mem.h"
 #include "judge.h"
 #include "model/denoiser/unet.h"
@@ -31,7 +31,7 @@ static void text_case(const char *model, const struct judge_way *way, int64_t sk
     struct value out = clip_text(&n, &c, graph_input(&g, "ids", DTYPE_I32, s), skip);
     float *came = judge_run(way, &g, &params, stored, out, "ids", ids, NULL);
     float *wanted = judge_floats(expected, skip ? "text.skip1" : "text.last", false, &s);
-    judge_near(came, wanted, shape_count(s), 2e-5, 2e-6, "%s, %s, text skip %d", model, way->name, (int)skip);
+    judge_near(came, wanted, shape_count(s), 1e-5, 1e-6, "%s, %s, text skip %d", model, way->name, (int)skip);
     mem_free(came);
     mem_free(wanted);
     mem_free(ids);
@@ -66,7 +66,7 @@ static void unet_case(const char *model, const struct judge_way *way)
                             graph_input(&g, "timestep", DTYPE_F32, time), graph_input(&g, "text", DTYPE_F32, text));
     float *came = judge_run(way, &g, &params, stored, out, "latent", x, "timestep", t, "text", states, NULL);
     float *wanted = judge_floats(expected, "unet.out", true, &latent);
-    judge_near(came, wanted, shape_count(latent), 2e-5, 5e-6, "%s, %s, unet", model, way->name);
+    judge_near(came, wanted, shape_count(latent), 4e-6, 1e-6, "%s, %s, unet", model, way->name);
     mem_free(came);
     mem_free(wanted);
     mem_free(x);
@@ -100,7 +100,7 @@ static void vae_case(const char *model, const struct judge_way *way, bool decode
     struct value out = decode ? vae_decode(&n, &c, in) : vae_encode(&n, &c, in);
     float *came = judge_run(way, &g, &params, stored, out, "x", x, NULL);
     float *wanted = judge_floats(expected, decode ? "vae.decoded" : "vae.moments", true, &s);
-    judge_near(came, wanted, shape_count(s), 5e-5, 5e-6, "%s, %s, vae %s", model, way->name, decode ? "decode" : "encode");
+    judge_near(came, wanted, shape_count(s), 2e-5, 1e-6, "%s, %s, vae %s", model, way->name, decode ? "decode" : "encode");
     mem_free(came);
     mem_free(wanted);
     mem_free(x);
