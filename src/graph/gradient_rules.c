@@ -133,6 +133,11 @@ static void from_input(struct gradient_call *c, enum op op, struct value x)
     c->din[0] = graph_add(c->g, op, (struct value[]){ x, c->dout[0] }, 2, attr_of(c));
 }
 
+void grad_clamp(struct gradient_call *c)
+{
+    from_input(c, OP_CLAMP_GRAD, c->in[0]);
+}
+
 void grad_unary(struct gradient_call *c)
 {
     from_input(c, OP_UNARY_GRAD, c->in[0]);

@@ -69,7 +69,7 @@ struct op_attr {
     bool causal;                /* attention */
     bool cosine_first;          /* timestep_embedding (diffusers: flip_sin_to_cos) */
     double eps;                 /* norms */
-    double alpha, beta;         /* scale: alpha x + beta; attention: alpha scales q k'; timestep_embedding: frequency
+    double alpha, beta;         /* scale: alpha x + beta; clamp: least, most; attention: alpha scales q k'; timestep_embedding: frequency
                                    shift and largest period */
 };
 

@@ -59,6 +59,11 @@ struct value op_scale(struct graph *g, struct value x, double alpha, double beta
     return one(g, OP_SCALE, x, &(struct op_attr){ .alpha = alpha, .beta = beta });
 }
 
+struct value op_clamp(struct graph *g, struct value x, double least, double most)
+{
+    return one(g, OP_CLAMP, x, &(struct op_attr){ .alpha = least, .beta = most });
+}
+
 struct value op_unary(struct graph *g, struct value x, enum unary fn)
 {
     return fn == UNARY_NONE ? x : one(g, OP_UNARY, x, &(struct op_attr){ .fn = fn });

@@ -30,6 +30,9 @@ struct value op_mul(struct graph *g, struct value a, struct value b);
 struct value op_div(struct graph *g, struct value a, struct value b);
 /* alpha x + beta */
 struct value op_scale(struct graph *g, struct value x, double alpha, double beta);
+/* x, but least where x is less and most where it is more; NaN stays NaN. ERR_ARG unless least <= most.
+ * clamp_grad(x, dy) is dy where least <= x <= most, also at the ends (as PyTorch), and 0 elsewhere. */
+struct value op_clamp(struct graph *g, struct value x, double least, double most);
 struct value op_unary(struct graph *g, struct value x, enum unary fn);
 /* unary_grad(x, dy) = dy f'(x) */
 

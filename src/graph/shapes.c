@@ -115,6 +115,14 @@ bool shape_same_as_input(struct shape_call *c, struct err *e)
     return want_floating(c, e) && set_out(c, 0, c->in[0]->shape, c->in[0]->type);
 }
 
+bool shape_clamp(struct shape_call *c, struct err *e)
+{
+    const struct op_attr *at = attr_of(c);
+    if (!(at->alpha <= at->beta))
+        return err_set(e, ERR_ARG, "nothing lies between %g and %g", at->alpha, at->beta);
+    return shape_same_as_input(c, e);
+}
+
 bool shape_geglu(struct shape_call *c, struct err *e)
 {
     struct shape y = c->in[0]->shape;

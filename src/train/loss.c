@@ -20,7 +20,8 @@ struct value loss_vae_sample(struct graph *g, struct value moments, struct value
     int64_t channels = shape_last(graph_shape(g, moments)) / 2;
     struct value wide = op_cast(g, moments, sums(g, moments));
     *mean = op_slice(g, wide, -1, 0, channels);
-    *logvar = op_slice(g, wide, -1, channels, channels);
+    /* as diffusers: a variance of e^20 is beyond any picture's, and exp of much more is infinite */
+    *logvar = op_clamp(g, op_slice(g, wide, -1, channels, channels), -30, 20);
     struct value deviation = op_unary(g, op_scale(g, *logvar, 0.5, 0), UNARY_EXP);
     return op_cast(g, op_add(g, op_mul(g, deviation, noise), *mean), graph_type(g, moments));
 }

@@ -1,11 +1,17 @@
 #include "backend/op_cases.h"
 
+#include <math.h>
+
 #define CASE(op_, name_, in_, out_, ...) { .op = op_, .name = name_, .in = in_, .out = out_, __VA_ARGS__ }
 
 #define UNARY_CASES(fn_, name_, fill_)                                                                        \
     CASE(OP_UNARY, name_, "T[2,3,5,7]", "T[2,3,5,7]", .attr = { .fn = fn_ }, .fill = fill_),                  \
     CASE(OP_UNARY, name_ ", one", "T[1]", "T[1]", .attr = { .fn = fn_ }, .fill = fill_),                      \
     CASE(OP_UNARY_GRAD, name_, "T[5,67] T[5,67]", "T[5,67]", .attr = { .fn = fn_ }, .fill = fill_)
+
+#define CLAMP_CASES(name_, x_, least_, most_)                                                                 \
+    CASE(OP_CLAMP, name_, "T" x_, "T" x_, .attr = { .alpha = least_, .beta = most_ }),                        \
+    CASE(OP_CLAMP_GRAD, name_, "T" x_ " T" x_, "T" x_, .attr = { .alpha = least_, .beta = most_ })
 
 #define BINARY_CASES(op_, fill_)                                                                              \
     CASE(op_, "same shape", "T[2,3,5,7] T[2,3,5,7]", "T[2,3,5,7]", .fill = fill_),                            \
@@ -121,6 +127,12 @@ const struct op_case op_cases[] = {
     CASE(OP_SCALE, "factor", "T[2,3,5]", "T[2,3,5]", .attr = { .alpha = 0.18215 }),
     CASE(OP_SCALE, "factor and term", "T[1001]", "T[1001]", .attr = { .alpha = -2, .beta = 0.5 }),
     CASE(OP_SCALE, "constant", "T[3,3]", "T[3,3]", .attr = { .beta = 4 }),
+
+    /* Limits that no type holds exactly, so that no number lies on one, where there is no slope to measure. */
+    CLAMP_CASES("both ends", "[2,3,5,7]", -0.7, 0.61),
+    CLAMP_CASES("one number", "[1]", -0.7, 0.61),
+    CLAMP_CASES("from below", "[67]", 0.1, INFINITY),
+    CLAMP_CASES("wide enough", "[4,33]", -30, 20),
 
     UNARY_CASES(UNARY_SILU, "silu", FILL_NORMAL),
     UNARY_CASES(UNARY_GELU, "gelu", FILL_NORMAL),

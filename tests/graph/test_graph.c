@@ -27,6 +27,8 @@ static void heads(struct graph *g) { op_attention(g, X(1, 4, 8), Y(1, 5, 8), Z(1
 static void keys_values(struct graph *g) { op_attention(g, X(1, 4, 8), Y(1, 5, 8), Z(1, 6, 8), 2, 1, false); }
 static void pool_rest(struct graph *g) { op_avg_pool(g, X(1, 5, 4, 1), 2); }
 static void upsample_zero(struct graph *g) { op_upsample(g, X(1, 5, 4, 1), 0); }
+static void clamp_empty(struct graph *g) { op_clamp(g, X(2, 3), 1, -1); }
+static void clamp_nan(struct graph *g) { op_clamp(g, X(2, 3), 0, NAN); }
 static void concat_other(struct graph *g) { op_concat(g, X(2, 3), Y(3, 3), 1); }
 static void slice_beyond(struct graph *g) { op_slice(g, X(2, 3), 1, 2, 2); }
 static void slice_huge(struct graph *g) { op_slice(g, X(2, 3), 1, 1, INT64_MAX); }
@@ -72,6 +74,8 @@ TEST(a_wrong_use_of_an_op_is_an_error_that_names_it)
         { keys_values, ERR_SHAPE, "input 2 must be [1, 5, 8]" },
         { pool_rest, ERR_SHAPE, "multiples of 2" },
         { upsample_zero, ERR_ARG, "factor 0" },
+        { clamp_empty, ERR_ARG, "nothing lies between 1 and -1" },
+        { clamp_nan, ERR_ARG, "nothing lies between 0 and nan" },
         { concat_other, ERR_SHAPE, "dimension 1" },
         { slice_beyond, ERR_SHAPE, "no 2 entries from 2" },
         { slice_huge, ERR_SHAPE, "entries from 1" },

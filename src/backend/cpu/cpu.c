@@ -9,7 +9,7 @@
 #include "base/mem.h"
 
 extern const struct cpu_op cpu_matmul, cpu_conv2d, cpu_conv2d_grad_x, cpu_conv2d_grad_w, cpu_attention, cpu_attention_grad;
-extern const struct cpu_op cpu_binary, cpu_scale, cpu_unary, cpu_unary_grad, cpu_geglu, cpu_geglu_grad;
+extern const struct cpu_op cpu_binary, cpu_scale, cpu_clamp, cpu_clamp_grad, cpu_unary, cpu_unary_grad, cpu_geglu, cpu_geglu_grad;
 extern const struct cpu_op cpu_group_norm, cpu_group_norm_grad, cpu_layer_norm, cpu_layer_norm_grad, cpu_softmax, cpu_softmax_grad;
 extern const struct cpu_op cpu_upsample, cpu_avg_pool, cpu_concat, cpu_slice, cpu_place, cpu_cast, cpu_sum_to, cpu_expand;
 extern const struct cpu_op cpu_sum_squares, cpu_embedding, cpu_embedding_grad, cpu_timestep_embedding;
@@ -25,6 +25,8 @@ static const struct cpu_op *const ops[OP_COUNT] = {
     [OP_MUL] = &cpu_binary,
     [OP_DIV] = &cpu_binary,
     [OP_SCALE] = &cpu_scale,
+    [OP_CLAMP] = &cpu_clamp,
+    [OP_CLAMP_GRAD] = &cpu_clamp_grad,
     [OP_UNARY] = &cpu_unary,
     [OP_UNARY_GRAD] = &cpu_unary_grad,
     [OP_GEGLU] = &cpu_geglu,

@@ -3,7 +3,7 @@
 
 enum { GRAIN = 64 }; /* elements: whole cache lines, so that no two threads write to one */
 
-/* ---- unary, unary_grad, scale ---- */
+/* ---- unary, unary_grad, scale, clamp ---- */
 
 static bool same_activations(const struct op_call *call)
 {
@@ -55,6 +55,37 @@ static bool scale_run(const struct cpu *cpu, struct op_call *call, struct err *e
     return true;
 }
 
+static bool clamp_run(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    const struct tensor *x = &call->in[0], *y = &call->out[0];
+    const struct op_attr *at = &call->node->attr;
+    int64_t count = shape_count(x->shape);
+#pragma omp parallel num_threads(cpu_team(cpu, count))
+    {
+        struct span part = cpu_my_part(count, GRAIN);
+        cpu->kernels->elementwise->clamp[x->type == DTYPE_BF16](cpu_at(y, part.begin), cpu_at(x, part.begin),
+                                                                part.end - part.begin, (float)at->alpha, (float)at->beta);
+    }
+    return true;
+}
+
+static bool clamp_grad_run(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    const struct tensor *x = &call->in[0], *dy = &call->in[1], *dx = &call->out[0];
+    const struct op_attr *at = &call->node->attr;
+    int64_t count = shape_count(x->shape);
+#pragma omp parallel num_threads(cpu_team(cpu, count))
+    {
+        struct span part = cpu_my_part(count, GRAIN);
+        cpu->kernels->elementwise->clamp_grad[x->type == DTYPE_BF16](
+            cpu_at(dx, part.begin), cpu_at(x, part.begin), cpu_at(dy, part.begin), part.end - part.begin,
+            (float)at->alpha, (float)at->beta);
+    }
+    return true;
+}
+
+const struct cpu_op cpu_clamp = { .can = same_activations, .run = clamp_run };
+const struct cpu_op cpu_clamp_grad = { .can = same_activations, .run = clamp_grad_run };
 const struct cpu_op cpu_unary = { .can = same_activations, .run = unary_run };
 const struct cpu_op cpu_unary_grad = { .can = same_activations, .run = unary_grad_run };
 const struct cpu_op cpu_scale = { .can = same_activations, .run = scale_run };

@@ -105,6 +105,26 @@ bool ref_scale(const struct ref_args *a, struct err *e)
     return true;
 }
 
+bool ref_clamp(const struct ref_args *a, struct err *e)
+{
+    int64_t count = shape_count(ref_in_shape(a, 0));
+    for (int64_t i = 0; i < count; i++) {
+        double x = a->in[0][i];
+        a->out[0][i] = x < a->attr->alpha ? a->attr->alpha : x > a->attr->beta ? a->attr->beta : x;
+    }
+    return true;
+}
+
+bool ref_clamp_grad(const struct ref_args *a, struct err *e)
+{
+    int64_t count = shape_count(ref_in_shape(a, 0));
+    for (int64_t i = 0; i < count; i++) {
+        double x = a->in[0][i];
+        a->out[0][i] = x < a->attr->alpha || x > a->attr->beta ? 0 : a->in[1][i];
+    }
+    return true;
+}
+
 bool ref_unary(const struct ref_args *a, struct err *e)
 {
     int64_t count = shape_count(ref_in_shape(a, 0));

@@ -120,6 +120,26 @@ ALWAYS_INLINE void scale(bool bf16, void *y, const void *x, int64_t n, float alp
 FOR_BOTH_TYPES(void, scale, (void *y, const void *x, int64_t n, float alpha, float beta),
                (false, y, x, n, alpha, beta), (true, y, x, n, alpha, beta))
 
+ALWAYS_INLINE void clamp(bool bf16, void *y, const void *x, int64_t n, float least, float most)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf v = get(bf16, x, i, n);
+        put(bf16, y, i, n, pick(v < least, all(least), pick(v > most, all(most), v)));
+    }
+}
+FOR_BOTH_TYPES(void, clamp, (void *y, const void *x, int64_t n, float least, float most),
+               (false, y, x, n, least, most), (true, y, x, n, least, most))
+
+ALWAYS_INLINE void clamp_grad(bool bf16, void *dx, const void *x, const void *dy, int64_t n, float least, float most)
+{
+    for (int64_t i = 0; i < n; i += LANES) {
+        vf v = get(bf16, x, i, n);
+        put(bf16, dx, i, n, pick((v < least) | (v > most), all(0), get(bf16, dy, i, n)));
+    }
+}
+FOR_BOTH_TYPES(void, clamp_grad, (void *dx, const void *x, const void *dy, int64_t n, float least, float most),
+               (false, dx, x, dy, n, least, most), (true, dx, x, dy, n, least, most))
+
 ALWAYS_INLINE vf binary(int op, vf a, vf b)
 {
     return op == KERNEL_ADD ? a + b : op == KERNEL_SUB ? a - b : op == KERNEL_MUL ? a * b : a / b;
@@ -221,6 +241,8 @@ const struct elementwise_kernels KERNEL(elementwise) = {
     .unary_grad[1] = { UNARY_TABLE(X) },
 #undef X
     .scale = BOTH(scale),
+    .clamp = BOTH(clamp),
+    .clamp_grad = BOTH(clamp_grad),
     .same = { OPS(same, f32), OPS(same, bf16) },
     .row = { OPS(row, f32), OPS(row, bf16) },
     .column = { OPS(column, f32), OPS(column, bf16) },

@@ -23,6 +23,8 @@ struct elementwise_kernels {
     void (*unary[2][UNARY_COUNT])(void *y, const void *x, int64_t n);
     void (*unary_grad[2][UNARY_COUNT])(void *dx, const void *x, const void *dy, int64_t n);
     void (*scale[2])(void *y, const void *x, int64_t n, float alpha, float beta);
+    void (*clamp[2])(void *y, const void *x, int64_t n, float least, float most);
+    void (*clamp_grad[2])(void *dx, const void *x, const void *dy, int64_t n, float least, float most);
     void (*same[2][KERNEL_BINARY_COUNT])(void *y, const void *a, const void *b, int64_t n); /* b of type T too */
     /* a [rows, c] with b [c] f32, the same for each row. */
     void (*row[2][KERNEL_BINARY_COUNT])(void *y, const void *a, const float *b, int64_t rows, int64_t c);
