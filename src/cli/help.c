@@ -143,6 +143,7 @@ void help_command(struct text *out, const struct command *c)
         add_row(out, left, width ? width : LEFT_MAX, text_string(&right));
     }
     out->failed = out->failed || right.failed;
+    out->failed |= right.failed;
     text_release(&right);
 }
 
@@ -225,6 +226,7 @@ static void man_option(struct text *out, const struct option *o)
     add_roff(out, o->help);
     add_roff(out, text_string(&facts));
     text_add(out, "\n");
+    out->failed |= facts.failed;
     text_release(&facts);
 }
 
@@ -241,6 +243,7 @@ void help_man(struct text *out, const struct command *const *table)
         for (const char *s = text_string(&usage); *s;
              s++) /* a quote would end nothing here, but \(dq is always itself */
             text_add(out, *s == '"' ? "\\(dq" : (char[]){ *s, 0 });
+        out->failed |= usage.failed;
         text_release(&usage);
         text_add(out, "\n");
         add_roff(out, (*c)->help);
