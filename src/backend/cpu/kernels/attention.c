@@ -77,7 +77,6 @@ static void store_rows(const struct attention_shape *s, void *dst, int64_t first
 }
 
 #define FOUR float __attribute__((vector_size(16)))
-#define FOUR_IN_MEMORY float __attribute__((vector_size(16), may_alias, aligned(4)))
 
 /* src [rows, width] -> panels of NR rows, each [depth][NR]: the b of  c = a src'.  Rows up to the next
  * multiple of W become zeros. width >= depth rounded up to 4. */
@@ -89,7 +88,7 @@ static void transpose_to_panels(const float *src, int64_t rows, int64_t width, i
             FOUR a[4];
             for (int i = 0; i < 4; i++)
                 if (j + i < rows)
-                    a[i] = *(const FOUR_IN_MEMORY *)(src + (j + i) * width + p);
+                    memcpy(&a[i], src + (j + i) * width + p, sizeof *a);
                 else
                     a[i] = (FOUR){ 0 };
             FOUR lo01 = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5);
@@ -103,7 +102,7 @@ static void transpose_to_panels(const float *src, int64_t rows, int64_t width, i
                 __builtin_shufflevector(hi01, hi23, 2, 3, 6, 7),
             };
             for (int64_t i = 0; i < 4 && p + i < depth; i++)
-                *(FOUR_IN_MEMORY *)(panel + (p + i) * NR) = column[i];
+                memcpy(panel + (p + i) * NR, &column[i], sizeof *column);
         }
     }
 }

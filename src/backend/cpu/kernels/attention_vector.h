@@ -24,18 +24,19 @@ enum { W = 4, MR = 6 };
 enum { NR = 2 * W };
 
 #define VECTOR float __attribute__((vector_size(4 * W)))
-#define VECTOR_IN_MEMORY float __attribute__((vector_size(4 * W), may_alias, aligned(4)))
 #define INTS int32_t __attribute__((vector_size(4 * W)))
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE VECTOR load(const float *p)
 {
-    return *(const VECTOR_IN_MEMORY *)p;
+    VECTOR v;
+    memcpy(&v, p, sizeof v); /* p need not be aligned; one instruction */
+    return v;
 }
 
 INLINE void store(float *p, VECTOR v)
 {
-    *(VECTOR_IN_MEMORY *)p = v;
+    memcpy(p, &v, sizeof v);
 }
 
 INLINE VECTOR all(float x)
