@@ -54,4 +54,21 @@ int64_t pipeline_tokens(const struct pipeline *p);
 /* Whether the states that are kept are those of these words. */
 bool pipeline_knows(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s);
 
+void pipeline_forget_words(struct pipeline *p);
+
+/* Numbers in the latents of so many pictures. */
+static inline size_t latent_count(const struct draw_sizes *s, int64_t pictures)
+{
+    return (size_t)(pictures * s->channels * s->h * s->w);
+}
+
+/* The three parts of a drawing, each with its stage bound. encode.c: words -> p->states. */
+MUST_USE bool pipeline_encode(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, struct err *e);
+/* denoise.c: noise -> out->latents. begun: clock_seconds of the drawing's beginning. */
+MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
+                              const struct progress *progress, struct drawing *out, struct err *e);
+/* decode.c: out->latents -> out->images. */
+MUST_USE bool pipeline_decode(struct pipeline *p, const struct draw_sizes *s, const struct progress *progress,
+                              struct drawing *out, struct err *e);
+
 #endif
