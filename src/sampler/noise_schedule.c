@@ -208,3 +208,9 @@ double noise_schedule_min_snr_weight(const struct noise_schedule *s, int64_t t, 
     }
     return least;
 }
+
+int64_t noise_schedule_draw(const struct noise_schedule *s, double shift, double uniform)
+{
+    int64_t t = (int64_t)(shift * uniform / (1 + (shift - 1) * uniform) * (double)s->count);
+    return t < s->count ? t : s->count - 1;
+}

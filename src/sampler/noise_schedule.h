@@ -39,4 +39,9 @@ void noise_schedule_target(const struct noise_schedule *s, int64_t t, const floa
  * (epsilon), by snr + 1 (v), or as it is (sample). With epsilon and snr = 0 it is 1, the limit. */
 double noise_schedule_min_snr_weight(const struct noise_schedule *s, int64_t t, double gamma);
 
+/* The timestep in [0, count) to train on, from a uniform number in [0, 1): u' count, u' = shift u / (1 + (shift - 1) u)
+ * (Esser et al. 2024, "Scaling Rectified Flow Transformers for High-Resolution Image Synthesis", eq. 23). shift 1: all alike;
+ * above 1: noisier ones more often, below 1 cleaner ones. shift > 0. */
+int64_t noise_schedule_draw(const struct noise_schedule *s, double shift, double uniform);
+
 #endif

@@ -40,7 +40,7 @@ static bool fill_one(struct task *t, int64_t i, uint64_t index, struct err *e)
     size_t count, most = (size_t)tokens(o);
     if (!clip_tokenizer_encode(o->tokenizer, caption, true, t->ids + i * (int64_t)most, most, &count, e))
         return err_add(e, "in the caption \"%.80s\"", caption);
-    int64_t step = (int64_t)random_below(&r, (uint64_t)t->noise.count);
+    int64_t step = noise_schedule_draw(&t->noise, o->timestep_shift, (double)random_uniform(&r));
     float *x = t->latent + i * each, *y = t->target + i * each;
     float *noise = mem_aligned((size_t)each * sizeof *noise);
     if (!noise)

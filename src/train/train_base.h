@@ -27,6 +27,7 @@ struct train_base_options {
     double min_snr;                       /* gamma of min-SNR weighting (Hang et al. 2023); 0: every timestep counts alike */
     double min_weight;                    /* and no timestep less than this: with zero terminal SNR the last has weight 0, but
                                              sampling begins there */
+    double timestep_shift;                /* noise_schedule_draw's: 1 all timesteps alike, above 1 noisy ones more often */
     struct train_options run;
     /* Draws the preview from an exported model folder; NULL: none. */
     bool (*preview)(void *self, const char *model, int64_t step, const char *png, json_t *metrics, struct err *e);

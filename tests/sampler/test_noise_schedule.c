@@ -131,6 +131,27 @@ static bool read_text(struct scheduler_config *c, const char *text, struct err *
     return scheduler_config_read(c, path, e);
 }
 
+/* Eq. 23 solved for u: timesteps below t count as often as u = t / (shift - (shift - 1) t) is uniform. */
+TEST(timesteps_are_drawn_as_often_as_the_shift_says)
+{
+    enum { DRAWS = 1 << 16, COUNT = 1000 };
+    const struct noise_schedule schedule = { .count = COUNT };
+    static const double shifts[] = { 1, 3, 0.5 };
+    for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) {
+        double s = shifts[i], below = 0;
+        int64_t least = COUNT, most = 0;
+        for (int64_t k = 0; k < DRAWS; k++) {
+            int64_t t = noise_schedule_draw(&schedule, s, ((double)k + 0.5) / DRAWS);
+            below += t < 800;
+            least = t < least ? t : least;
+            most = t > most ? t : most;
+        }
+        CHECK_NEAR(below / DRAWS, 0.8 / (s - (s - 1) * 0.8), 1e-4, "shift %g", s);
+        CHECK(least == 0 && most == COUNT - 1, "shift %g: %d to %d", s, (int)least, (int)most);
+    }
+    CHECK(noise_schedule_draw(&schedule, 3, 1 - 1e-17) == COUNT - 1, "%s", "rounding does not leave the table");
+}
+
 TEST(a_wrong_scheduler_config_names_file_key_and_value)
 {
     struct scheduler_config c;

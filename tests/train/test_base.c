@@ -87,7 +87,8 @@ static struct train_base_options base_options(const struct fixture *f, const cha
     return (struct train_base_options){
         .dataset = f->dataset, .latents = &f->latents, .scenes = scene_defaults, .pool_seed = 5, .tokenizer = f->tokenizer,
         .text = text, .unet = denoiser, .scheduler = f->scheduler, .vae_folder = f->vae_folder,
-        .tokenizer_folder = f->tokenizer_folder, .caption_dropout = 0.1, .min_snr = 5, .min_weight = 0.25, .seed = 9,
+        .tokenizer_folder = f->tokenizer_folder, .caption_dropout = 0.1, .min_snr = 5, .min_weight = 0.25, .timestep_shift = 2,
+        .seed = 9,
         .run = run_options(folder, steps),
     };
 }
