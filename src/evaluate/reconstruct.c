@@ -69,7 +69,7 @@ bool reconstruction_run(struct reconstruction *r, const uint8_t *rgb, int64_t co
     for (size_t i = 0; i < used; i++)
         r->input[i] = (float)rgb[i] * (2.0f / 255) - 1;
     dtype_convert(r->typed, r->type, r->input, DTYPE_F32, all);
-    if (!program_run(r->program, e))
+    if (!program_run_stoppable(r->program, e))
         return false;
     dtype_convert(r->decoded, DTYPE_F32, program_output(r->program, r->output), r->type, all);
     for (size_t i = 0; i < used; i++) {

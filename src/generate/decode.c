@@ -21,7 +21,7 @@ bool pipeline_decode(struct pipeline *p, const struct draw_sizes *s, const struc
             scaled[k] = out->latents[(size_t)i * count + k] / factor;
         tensor_nchw_to_nhwc(turned, scaled, 1, s->channels, s->h, s->w);
         dtype_convert(latent, p->type, turned, DTYPE_F32, count);
-        good = stop_check(e) && program_run(stage->program, e);
+        good = program_run_stoppable(stage->program, e);
         if (!good)
             break;
         dtype_convert(picture, DTYPE_F32, program_output(stage->program, stage->out[0]), p->type, pixels);

@@ -61,7 +61,7 @@ static bool predict(struct denoiser *d, const float *input, double timestep, flo
     dtype_convert(d->latent, d->p->type, d->host, DTYPE_F32, latent_count(s, s->rows));
     for (int64_t i = 0; i < s->rows; i++)
         d->timestep[i] = (float)timestep;
-    if (!program_run(stage->program, e))
+    if (!program_run_stoppable(stage->program, e))
         return false;
     dtype_convert(d->host, DTYPE_F32, program_output(stage->program, stage->out[0]), d->p->type, latent_count(s, s->rows));
     if (s->guided)

@@ -31,7 +31,7 @@ static bool encode_one(struct pipeline *p, const char *prompt, int32_t *ids, voi
         return err_add(e, "in the prompt");
     if (!program_set_input(stage->program, "ids", ids, e) ||
         (stage->out[1].id && !program_set_input(stage->program, "negative", ids + tokens, e)) ||
-        !program_run(stage->program, e))
+        !program_run_stoppable(stage->program, e))
         return false;
     const char *out = program_output(stage->program, stage->out[0]);
     memcpy(states, out, bytes);

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "graph/graph_internal.h"
 #include "graph/plan.h"
 
@@ -219,7 +220,7 @@ static bool resolve(struct program *p, struct err *e)
     return true;
 }
 
-bool program_run(struct program *p, struct err *e)
+static bool run(struct program *p, bool stoppable, struct err *e)
 {
     if (!p->resolved && !resolve(p, e))
         return false;
@@ -227,6 +228,8 @@ bool program_run(struct program *p, struct err *e)
         const struct op_node *node = &p->graph.ops[o];
         if (!runs(node))
             continue;
+        if (stoppable && !stop_check(e))
+            return false;
         double start = clock_seconds();
         if (!p->backend->run(p->backend, &p->calls[o], e))
             return err_add(e, "running %s", op_text(&p->graph, node).s);
@@ -236,6 +239,16 @@ bool program_run(struct program *p, struct err *e)
         profile->calls++;
     }
     return true;
+}
+
+bool program_run(struct program *p, struct err *e)
+{
+    return run(p, false, e);
+}
+
+bool program_run_stoppable(struct program *p, struct err *e)
+{
+    return run(p, true, e);
 }
 
 const void *program_output(const struct program *p, struct value v)

@@ -2,6 +2,7 @@
 
 #include "backend/ref/ref.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "base/text.h"
 #include "graph/ops.h"
 #include "graph/program.h"
@@ -51,6 +52,34 @@ TEST(a_program_runs_again_and_again_and_updates_where_the_weight_lies)
     text_release(&t);
     struct program_memory m = program_memory(p);
     CHECK(m.borrowed == 3 * 4 + 2 * 4 && m.packed == 0 && m.arena > 0, "%zu, %zu, %zu", m.borrowed, m.packed, m.arena);
+    program_free(p);
+}
+
+/* A backend that runs like ref, and asks for a stop when the first op is done. */
+static bool run_and_ask_to_stop(const struct backend *b, struct op_call *call, struct err *e)
+{
+    stop_request();
+    return backend_ref()->run(b, call, e);
+}
+
+TEST(a_stop_ends_a_stoppable_run_between_two_ops_and_no_other)
+{
+    struct err e = { 0 };
+    struct graph g;
+    struct backend backend = *backend_ref();
+    backend.run = run_and_ask_to_stop;
+    build(&g);
+    float x[6] = { 1, 2, 3, 4, 5, 6 }, w[3] = { 1, 0, -1 }, sum[2] = { 100, 200 };
+    struct program *p = program_new(&backend, &g, &e);
+    bool kept;
+    REQUIRE(p && program_bind_weight(p, "w", &(struct tensor){ DTYPE_F32, SHAPE(1, 3), w }, &kept, &e) &&
+            program_bind_weight(p, "sum", &(struct tensor){ DTYPE_F32, SHAPE(2, 1), sum }, &kept, &e) &&
+            program_set_input(p, "x", x, &e));
+    CHECK_FAILS(program_run_stoppable(p, &e), ERR_STOPPED, "");
+    CHECK(program_profile(p)[OP_MATMUL].calls == 1 && sum[0] == 100, "after the first op: %g", (double)sum[0]);
+    CHECK(program_run(p, &e), "%s", e.text);
+    CHECK(sum[0] == 96, "%g", (double)sum[0]);
+    stop_forget();
     program_free(p);
 }
 
