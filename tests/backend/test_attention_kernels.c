@@ -14,7 +14,9 @@ struct kind {
     bool f32;  /* works in f32 too */
 };
 
-static size_t kinds(struct kind out[6])
+enum { KINDS = 7 };
+
+static size_t kinds(struct kind out[KINDS])
 {
     bool amx = backend_cpu_supports("amx");
     out[0] = (struct kind){ &attention_v2, backend_cpu_supports("v2"), true };
@@ -22,8 +24,9 @@ static size_t kinds(struct kind out[6])
     out[2] = (struct kind){ &attention_v4, backend_cpu_supports("v4"), true };
     out[3] = (struct kind){ &attention_bf16, backend_cpu_supports("bf16"), true };
     out[4] = (struct kind){ &attention_amx, amx, true };
-    out[5] = (struct kind){ &attention_tiles, amx, false };
-    return 6;
+    out[5] = (struct kind){ &attention_tiles_amx, amx, false };
+    out[6] = (struct kind){ &attention_tiles_bf16, backend_cpu_supports("bf16"), false };
+    return KINDS;
 }
 
 /* Inputs and results as f32; what a bf16 kernel gets is these numbers, rounded beforehand. */
@@ -214,7 +217,7 @@ static void check_problem(struct problem *p, double f32_tolerance)
 {
     const struct attention_shape s = p->s;
     struct problem got;
-    struct kind all[6];
+    struct kind all[KINDS];
     size_t count = kinds(all);
     by_definition(p);
     /* f32: sums of up to 700 products and exp2 within 1e-7. bf16: y, P and dS are rounded to 8 bits, 2^-9
@@ -332,7 +335,7 @@ TEST(keys_that_only_fill_a_tile_up_stay_out)
 
 TEST(results_do_not_depend_on_the_number_of_threads)
 {
-    struct kind all[6];
+    struct kind all[KINDS];
     size_t count = kinds(all);
     for (int bf16 = 0; bf16 < 2; bf16++) {
         struct problem p, one, more;
@@ -360,7 +363,7 @@ TEST(results_do_not_depend_on_the_number_of_threads)
 
 TEST(kinds_that_this_machine_lacks_are_named)
 {
-    struct kind all[6];
+    struct kind all[KINDS];
     size_t count = kinds(all);
     for (size_t i = 0; i < count; i++)
         if (!all[i].here)

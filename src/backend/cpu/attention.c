@@ -24,8 +24,11 @@ static const struct attention_kernels *kernels_for(const struct cpu *cpu, const 
         [ISA_V2] = &attention_v2,     [ISA_V3] = &attention_v3,   [ISA_V4] = &attention_v4,
         [ISA_BF16] = &attention_bf16, [ISA_AMX] = &attention_amx,
     };
-    if (cpu->isa == ISA_AMX && s->bf16 && s->scale > 0)
-        return &attention_tiles;
+    bool tiles = s->bf16 && s->scale > 0;
+    if (tiles && cpu->isa == ISA_AMX)
+        return &attention_tiles_amx;
+    if (tiles && cpu->isa == ISA_BF16)
+        return &attention_tiles_bf16;
     return plain[cpu->isa];
 }
 

@@ -1,7 +1,7 @@
 /* Attention without a tq x tk matrix: Dao et al. 2022, "FlashAttention", and its gradient (algorithm 4).
  *
  * One plain source, attention.c, is compiled for each kind of processor and works in f32 (bf16 is converted
- * on the way in and out); attention_amx.c does bf16 on Intel's tile unit. Every output element is summed by
+ * on the way in and out); attention_tiles.c multiplies bf16, by AVX-512 or on Intel's tile unit. Every output element is summed by
  * one thread in an order that depends on the shape alone, so results do not change with the number of
  * threads.
  *
@@ -38,8 +38,8 @@ struct attention_kernels {
 
 extern const struct attention_kernels attention_v2, attention_v3, attention_v4, attention_bf16, attention_amx;
 
-/* bf16 and scale > 0 only; Linux must have granted the process the use of tiles, as it has where the kind is
- * "amx". */
-extern const struct attention_kernels attention_tiles;
+/* bf16 and scale > 0 only. For amx Linux must have granted the process the use of tiles, as it has where the kind
+ * is "amx". */
+extern const struct attention_kernels attention_tiles_bf16, attention_tiles_amx;
 
 #endif

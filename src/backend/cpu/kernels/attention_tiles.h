@@ -1,5 +1,6 @@
-/* The tile unit (AMX) for attention_amx.c: matrices are kept as tiles of 16 lines of 64 bytes, one after the
- * other, so that every tile is loaded from 1024 consecutive bytes. In a product  c (+)= a b:
+/* Products of tiles for attention_tiles.c, on Intel's tile unit (AMX) or, where there is none, by AVX-512's bf16
+ * dot products on the same layout. Matrices are kept as tiles of 16 lines of 64 bytes, one after the other, so
+ * that every tile is loaded from 1024 consecutive bytes. In a product  c (+)= a b:
  *
  * - a is bf16, a tile of it 16 rows of 32 columns
  * - b is bf16, a tile of it 32 rows of 16 columns; line p holds rows 2p and 2p + 1 in turns, column by column
@@ -15,6 +16,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { TILE_BF16 = 512, TILE_F32 = 256 }; /* elements of a tile */
+
+#ifdef ISA_amx
 
 /* All eight tiles are 16 x 64 bytes. The settings of whoever used tiles in this thread before are put back
  * afterwards. */
@@ -101,6 +104,68 @@ INLINE void tile_square(const bool two_rows, const bool two_columns, int64_t dep
         _tile_stored(3, c1 + TILE_F32, 64);
     tiles_barrier(c);
 }
+
+#else /* no tile unit */
+
+struct tile_settings {
+    char none;
+};
+
+static inline void tiles_begin(struct tile_settings *before)
+{
+    before->none = 0;
+}
+
+static inline void tiles_end(const struct tile_settings *before)
+{
+}
+
+/* 8 rows of one or two tiles of c. A word of a, two neighbours of its row, meets a line of b. */
+INLINE void eight_rows(const bool two_columns, int64_t depth, float *c, const uint16_t *a, const uint16_t *b,
+                       int64_t b_row, int64_t b_col, const bool add)
+{
+    __m512 sum[8][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++) {
+        sum[r][0] = add ? _mm512_load_ps(c + 16 * r) : _mm512_setzero_ps();
+        if (two_columns)
+            sum[r][1] = add ? _mm512_load_ps(c + TILE_F32 + 16 * r) : _mm512_setzero_ps();
+    }
+    for (int64_t s = 0; s < depth; s++, a += TILE_BF16, b += b_row * TILE_BF16)
+        for (int p = 0; p < 16; p++) {
+            __m512bh b0 = (__m512bh)_mm512_load_si512(b + 32 * p), b1 = b0;
+            if (two_columns)
+                b1 = (__m512bh)_mm512_load_si512(b + b_col * TILE_BF16 + 32 * p);
+#pragma GCC unroll 8
+            for (int r = 0; r < 8; r++) {
+                int32_t two;
+                memcpy(&two, a + 32 * r + 2 * p, sizeof two);
+                __m512bh word = (__m512bh)_mm512_set1_epi32(two);
+                sum[r][0] = _mm512_dpbf16_ps(sum[r][0], word, b0);
+                if (two_columns)
+                    sum[r][1] = _mm512_dpbf16_ps(sum[r][1], word, b1);
+            }
+        }
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; r++) {
+        _mm512_store_ps(c + 16 * r, sum[r][0]);
+        if (two_columns)
+            _mm512_store_ps(c + TILE_F32 + 16 * r, sum[r][1]);
+    }
+}
+
+/* As the tile unit's. */
+INLINE void tile_square(const bool two_rows, const bool two_columns, int64_t depth, float *c, int64_t c_row,
+                        const uint16_t *a, int64_t a_row, const uint16_t *b, int64_t b_row, int64_t b_col,
+                        const bool add)
+{
+    for (int i = 0; i < (two_rows ? 2 : 1); i++)
+        for (int half = 0; half < 2; half++)
+            eight_rows(two_columns, depth, c + i * c_row * TILE_F32 + half * 128,
+                       a + i * a_row * TILE_BF16 + half * 256, b, b_row, b_col, add);
+}
+
+#endif
 
 /* The whole product of rows x columns tiles. */
 INLINE void tile_product(int64_t rows, int64_t columns, int64_t depth, float *c, int64_t c_row,

@@ -1,8 +1,10 @@
-/* Attention in bf16 on Intel's tile unit (AMX): as attention.c, with the products on tiles
- * (attention_tiles.h).
+/* Attention in bf16 for processors that multiply bf16: as attention.c, with the products on tiles
+ * (attention_tiles.h). Compiled for the kinds bf16 and amx.
  *
  * The gradient works on transposed scores, S' = K Q' with a row per key: P' and dS' then come out as the left
  * operand of dV += P' dY and dK += dS' Q, and dQ' += K' dS' takes dS' as the right one. */
+#if defined ISA_bf16 || defined ISA_amx
+
 #include "backend/cpu/kernels/attention.h"
 
 #include <math.h>
@@ -478,10 +480,19 @@ static void backward(const struct attention_shape *s, const void *q, const void 
     }
 }
 
-const struct attention_kernels attention_tiles = {
-    .name = "tiles",
+#ifdef ISA_amx
+#define KERNELS attention_tiles_amx
+#define NAME "tiles, amx"
+#else
+#define KERNELS attention_tiles_bf16
+#define NAME "tiles, bf16"
+#endif
+const struct attention_kernels KERNELS = {
+    .name = NAME,
     .forward_scratch = forward_scratch,
     .forward = forward,
     .backward_scratch = backward_scratch,
     .backward = backward,
 };
+
+#endif
