@@ -288,7 +288,7 @@ static bool time_training(const struct bench_options *o, struct graph *g, struct
     struct step s = { .task = { .what = "bench", .fill = nothing_new },
                       .options = { .steps = 1 << 20, .accumulate = 1, .batch = batch, .rate = 1e-4, .beta1 = 0.9,
                                    .beta2 = 0.999, .eps = 1e-8, .decay = 0.01 } };
-    s.trainer = trainer_new(o->backend, g, loss, params, o->shape->side >= 64, 1, e);
+    s.trainer = trainer_new(o->backend, g, &(struct trainer_goal){ .loss = loss }, params, o->shape->side >= 64, 1, e);
     bool good = s.trainer && give_inputs(trainer_program(s.trainer), o->shape->text.vocab_size, inputs, e) &&
                 timed(o->runs, one_step, &s, &out->seconds, e);
     out->batch = batch;

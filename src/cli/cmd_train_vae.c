@@ -7,6 +7,8 @@
 struct vae_args {
     struct run_args run;
     struct vae_loss_weights loss;
+    double gan;
+    int64_t gan_start, gan_width;
 };
 
 #define AT(member) offsetof(struct vae_args, member)
@@ -18,6 +20,10 @@ static const struct option vae_options[] = {
       .help = "weight of the differences between neighbours, at three scales" },
     { "kl", 0, OPTION_FLOAT, AT(loss.kl), "1e-4", .min = 0, .max = 1e6,
       .help = "weight of the distance of latents from standard normal ones" },
+    { "gan", 0, OPTION_FLOAT, AT(gan), "0", .min = 0, .max = 1e6,
+      .help = "weight of the opinion of a patch discriminator, which learns beside: sharper texture; 0: none" },
+    { "gan-start", 0, OPTION_INT, AT(gan_start), "2000", .min = 0, .max = 1e9, .help = "step from which it counts" },
+    { "gan-width", 0, OPTION_INT, AT(gan_width), "64", .min = 4, .max = 512, .help = "channels of its first layer, a multiple of 4" },
     { 0 },
 };
 
@@ -39,7 +45,8 @@ static bool run(const void *args, struct err *e)
     if (!run_args_check(&a->run, e))
         return false;
     struct train_vae_options o = { .scenes = run_scenes(&a->run), .size = a->run.size, .recompute = a->run.recompute,
-                                   .seed = (uint64_t)a->run.seed, .loss = a->loss, .export_type = run_export_type(&a->run),
+                                   .seed = (uint64_t)a->run.seed, .loss = a->loss, .gan = a->gan, .gan_width = a->gan_width, .gan_start = a->gan_start,
+                                   .export_type = run_export_type(&a->run),
                                    .run = run_options(&a->run) };
     const struct backend *backend = backend_cpu_new((int)a->run.threads, NULL, e);
     struct weights *stored = NULL;

@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "graph/passes.h"
 #include "image/image.h"
+#include "train/discriminator.h"
 
 enum { LOOK_BATCH = 8, LOOK_PICTURES = 64, SCALE_SCENES = 256, STREAM_NOISE = 1 };
 
@@ -15,6 +16,7 @@ struct task {
     const struct train_vae_options *o;
     const struct backend *backend;
     float *pictures, *noise;         /* inputs of a batch: f32 [n, h, w, 3] in -1..1, [n, h', w', c] */
+    float opinion[1];                /* what the discriminator's opinion counts in this step: input "opinion" */
     uint8_t *rgb;                    /* [n, h, w, 3] */
     struct program *look;            /* picture -> latent mean -> picture, LOOK_BATCH at a time; made at the first look */
     struct value look_mean, look_picture;
@@ -68,7 +70,9 @@ static bool fill(void *self, int64_t index, struct program *program, struct err 
         struct random r = random_of(t->o->seed + STREAM_NOISE, (uint64_t)(index * batch + i));
         random_normals(&r, t->noise + i * latent, (size_t)latent);
     }
-    return program_set_input(program, "picture", t->pictures, e) && program_set_input(program, "noise", t->noise, e);
+    t->opinion[0] = index / t->o->run.accumulate >= t->o->gan_start ? (float)t->o->gan : 0;
+    return program_set_input(program, "picture", t->pictures, e) && program_set_input(program, "noise", t->noise, e) &&
+           (t->o->gan <= 0 || program_set_input(program, "opinion", t->opinion, e));
 }
 
 static struct value picture_input(struct graph *g, const struct train_vae_options *o, int64_t batch)
@@ -186,8 +190,18 @@ static struct trainer *make_trainer(const struct train_vae_options *o, const str
     struct value noise = graph_input(&g, "noise", DTYPE_F32, SHAPE(o->run.batch, side, side, o->config.latent_channels));
     struct value moments = vae_encode(&net, &o->config, op_cast(&g, picture, net.type));
     struct value latent = loss_vae_sample(&g, moments, noise, &mean, &logvar);
-    struct value loss = loss_vae(&g, vae_decode(&net, &o->config, latent), picture, mean, logvar, &o->loss);
-    return trainer_new(backend, &g, loss, &params, o->recompute, o->seed, e);
+    struct value made = vae_decode(&net, &o->config, latent);
+    struct trainer_goal goal = { .loss = loss_vae(&g, made, picture, mean, logvar, &o->loss) };
+    if (o->gan > 0) {
+        struct net judge = { .g = &g, .type = o->type, .part = DISCRIMINATOR_PART, .trained = true, .params = &params };
+        struct value of_real = op_cast(&g, discriminator(&judge, op_cast(&g, picture, o->type), o->gan_width), DTYPE_F32);
+        struct value of_made = op_cast(&g, discriminator(&judge, made, o->gan_width), DTYPE_F32);
+        struct value counts = graph_input(&g, "opinion", DTYPE_F32, SHAPE(1));
+        goal.loss = op_add(&g, goal.loss, op_mul(&g, discriminator_opinion(&g, of_made), counts));
+        goal.rival = discriminator_loss(&g, of_real, of_made);
+        goal.rival_part = DISCRIMINATOR_PART;
+    }
+    return trainer_new(backend, &g, &goal, &params, o->recompute, o->seed, e);
 }
 
 bool train_vae_plan(const struct train_vae_options *o, const struct backend *backend, struct train_memory *memory,
@@ -208,6 +222,11 @@ bool train_vae(const struct train_vae_options *o, const struct backend *backend,
     if (o->size % vae_factor(&o->config))
         return err_set(e, ERR_ARG, "the size %lld is not a multiple of the VAE's factor %lld", (long long)o->size,
                        (long long)vae_factor(&o->config));
+    if (o->gan > 0 && o->size < DISCRIMINATOR_LEAST_PX)
+        return err_set(e, ERR_ARG, "the size %lld is too small for a discriminator of patches: at least %d", (long long)o->size,
+                       DISCRIMINATOR_LEAST_PX);
+    if (o->gan > 0 && (o->gan_width < 4 || o->gan_width % 4))
+        return err_set(e, ERR_ARG, "a discriminator's width of %lld: must be a multiple of 4", (long long)o->gan_width);
     struct trainer *trainer = make_trainer(o, backend, e);
     t.pictures = mem_aligned(most * (size_t)picture_elements(o) * sizeof(float));
     t.noise = mem_aligned(most * (size_t)latent_elements(o) * sizeof(float));

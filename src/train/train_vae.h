@@ -17,6 +17,9 @@ struct train_vae_options {
     bool recompute;
     uint64_t seed;
     struct vae_loss_weights loss;
+    double gan;                      /* weight of a patch discriminator's opinion (discriminator.h); 0: there is none */
+    int64_t gan_width;               /* of its first layer */
+    int64_t gan_start;               /* step from which it counts; the discriminator learns from the first */
     struct train_options run;
 };
 

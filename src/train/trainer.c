@@ -30,27 +30,53 @@ double train_rate(const struct train_options *o, int64_t step)
     return o->rate * (o->schedule == RATE_CONSTANT ? 1 : o->final_rate + (1 - o->final_rate) * falls);
 }
 
+static bool is_of_part(const char *name, const char *part)
+{
+    size_t length = strlen(part);
+    return !strncmp(name, part, length) && name[length] == '/';
+}
+
+/* Gradients of one loss for its weights: those of the rival's part, or all others. */
+static bool add_gradients(struct graph *g, const struct params *p, const struct trainer_goal *goal, bool rival, bool recompute,
+                          struct value *grads, struct err *e)
+{
+    struct value *wrt = mem_zeroed(p->count, sizeof *wrt), *found = mem_zeroed(p->count, sizeof *found);
+    size_t *place = mem_zeroed(p->count, sizeof *place), count = 0;
+    bool good = (wrt && found && place) || err_nomem(e, "a gradient");
+    for (size_t i = 0; good && i < p->count; i++) {
+        if (rival != (goal->rival.id && is_of_part(p->at[i].name, goal->rival_part)))
+            continue;
+        wrt[count] = graph_find(g, VALUE_WEIGHT, p->at[i].name);
+        place[count++] = i;
+    }
+    good = good && graph_gradient(g, rival ? goal->rival : goal->loss, wrt, count, recompute, found, e);
+    for (size_t k = 0; good && k < count; k++)
+        grads[place[k]] = found[k];
+    mem_free(wrt);
+    mem_free(found);
+    mem_free(place);
+    return good;
+}
+
 /* loss -> gradients, added to the arrays "gradient/<name>". */
-static struct program *gradient_program(struct trainer *t, struct graph *g, struct value loss, bool recompute,
+static struct program *gradient_program(struct trainer *t, struct graph *g, const struct trainer_goal *goal, bool recompute,
                                         struct err *e)
 {
     const struct params *p = &t->state.params;
-    struct value *wrt = mem_zeroed(p->count, sizeof *wrt), *grads = mem_zeroed(p->count, sizeof *grads);
-    bool good = wrt && grads;
-    if (!good)
-        err_nomem(e, "a gradient");
-    graph_output(g, loss);
+    struct value *grads = mem_zeroed(p->count, sizeof *grads);
+    bool good = grads || err_nomem(e, "a gradient");
+    graph_output(g, goal->loss);
+    if (goal->rival.id)
+        graph_output(g, goal->rival); /* before ops are joined: it must stay a value */
     graph_fuse(g, false);
-    for (size_t i = 0; good && i < p->count; i++)
-        wrt[i] = graph_find(g, VALUE_WEIGHT, p->at[i].name);
-    good = good && graph_gradient(g, loss, wrt, p->count, recompute, grads, e);
+    good = good && add_gradients(g, p, goal, false, recompute, grads, e) &&
+           (!goal->rival.id || add_gradients(g, p, goal, true, recompute, grads, e));
     for (size_t i = 0; good && i < p->count; i++) {
         if (!grads[i].id)
-            continue; /* the loss does not depend on it: its gradient stays 0 */
+            continue; /* its loss does not depend on it: its gradient stays 0 */
         struct path name = path_of("gradient/%s", p->at[i].name);
         op_accumulate(g, graph_weight(g, name.s, DTYPE_F32, p->at[i].shape, true), grads[i]);
     }
-    mem_free(wrt);
     mem_free(grads);
     if (!good) {
         graph_release(g);
@@ -99,8 +125,8 @@ static struct program *update_program(struct trainer *t, struct err *e)
     return program;
 }
 
-struct trainer *trainer_new(const struct backend *backend, struct graph *g, struct value loss, struct params *params,
-                            bool recompute, uint64_t seed, struct err *e)
+struct trainer *trainer_new(const struct backend *backend, struct graph *g, const struct trainer_goal *goal,
+                            struct params *params, bool recompute, uint64_t seed, struct err *e)
 {
     struct trainer *t = mem_zeroed(1, sizeof *t);
     if (!t || !graph_ok(g, e) || !state_init(&t->state, params, seed, e)) {
@@ -112,8 +138,8 @@ struct trainer *trainer_new(const struct backend *backend, struct graph *g, stru
         return NULL;
     }
     t->backend = backend;
-    t->loss = loss;
-    t->gradients = gradient_program(t, g, loss, recompute, e);
+    t->loss = goal->loss;
+    t->gradients = gradient_program(t, g, goal, recompute, e);
     t->update = t->gradients ? update_program(t, e) : NULL;
     bool good = t->update && state_bind(&t->state, STATE_VALUE, t->gradients, e);
     for (size_t i = 0; good && i < t->state.params.count; i++) {

@@ -55,9 +55,16 @@ struct train_task {
 
 struct trainer;
 
-/* Takes over params and g, whose `loss` (one number) is to become small. What is trained are the weights of params; other
- * weights of g must be bound by the caller through trainer_program. recompute: less memory, a third more work. */
-MUST_USE struct trainer *trainer_new(const struct backend *backend, struct graph *g, struct value loss,
+/* What is to become small: `loss`, one number. With `rival` set the weights of the part `rival_part` learn that loss, in the same
+ * steps, and `loss` all others: each sees the other's weights as they are. */
+struct trainer_goal {
+    struct value loss, rival;
+    const char *rival_part; /* borrowed for the call */
+};
+
+/* Takes over params and g. What is trained are the weights of params; other weights of g must be bound by the caller through
+ * trainer_program. recompute: less memory, a third more work. */
+MUST_USE struct trainer *trainer_new(const struct backend *backend, struct graph *g, const struct trainer_goal *goal,
                                      struct params *params, bool recompute, uint64_t seed, struct err *e);
 void trainer_free(struct trainer *t);
 struct train_state *trainer_state(struct trainer *t);

@@ -144,7 +144,7 @@ TEST(accumulated_batches_give_the_mean_gradient_and_clipping_its_norm)
     struct value x = graph_input(&g, "x", DTYPE_F32, SHAPE(2));
     struct value w = net_weight(&net, "", "w", SHAPE(2), INIT_ONES, 0, false);
     struct value loss = op_scale(&g, op_mean(&g, op_mul(&g, w, x)), 2, 0); /* w . x */
-    struct trainer *t = trainer_new(backend, &g, loss, &params, false, 1, &e);
+    struct trainer *t = trainer_new(backend, &g, &(struct trainer_goal){ .loss = loss }, &params, false, 1, &e);
     CHECK(t, "%s", e.text);
     struct line_task line;
     struct train_task task = { .self = &line, .what = "a line", .fill = fill_line };
@@ -166,6 +166,79 @@ TEST(accumulated_batches_give_the_mean_gradient_and_clipping_its_norm)
     CHECK_FAILS(trainer_step(t, &task, &o, 2, &mean, &norm, &e), ERR_FORMAT, "blown up");
     trainer_free(t);
     backend_cpu_free(backend);
+}
+
+/* loss = 3 a b, rival = a b + b: each weight learns its own loss, though both depend on both. */
+TEST(a_rival_learns_its_own_loss_and_nothing_else)
+{
+    struct err e = { 0 };
+    const struct backend *backend = backend_cpu_new(1, NULL, &e);
+    CHECK(backend, "%s", e.text);
+    struct graph g;
+    graph_init(&g);
+    struct params params;
+    params_init(&params);
+    struct net net = { .g = &g, .type = DTYPE_F32, .part = "maker", .trained = true, .params = &params };
+    struct value x = graph_input(&g, "x", DTYPE_F32, SHAPE(2)); /* ones, and one more to be left out */
+    struct value a = net_weight(&net, "", "a", SHAPE(1), INIT_ONES, 0, false);
+    net.part = "judge";
+    struct value b = net_weight(&net, "", "b", SHAPE(1), INIT_ONES, 0, false);
+    struct value both = op_mul(&g, op_mul(&g, a, b), op_slice(&g, x, 0, 0, 1));
+    struct trainer_goal goal = { op_scale(&g, both, 3, 0), op_add(&g, both, b), "judge" };
+    struct trainer *t = trainer_new(backend, &g, &goal, &params, false, 1, &e);
+    CHECK(t, "%s", e.text);
+    struct line_task line;
+    struct train_task task = { .self = &line, .what = "a duel", .fill = fill_line };
+    struct train_options o = { .steps = 10, .accumulate = 1, .batch = 1, .rate = 0.125, .beta1 = 0.5, .beta2 = 0.5 };
+    double mean, norm;
+    REQUIRE(trainer_step(t, &task, &o, 0, &mean, &norm, &e));
+    CHECK_NEAR(mean, 3, 1e-6, "the maker's loss");
+    const struct train_state *s = trainer_state(t);
+    static const float wanted[] = { 3, 2 }; /* d loss / da = 3 b, d rival / db = a + 1 */
+    for (size_t i = 0; i < 2; i++)
+        CHECK_NEAR(s->array[STATE_GRADIENT][s->offset[i]], wanted[i], 1e-6, "gradient of %s", s->params.at[i].name);
+    trainer_free(t);
+    backend_cpu_free(backend);
+}
+
+/* 40 pixels leave the discriminator patches; what it learned goes on in the same bits, and stays out of the model. */
+TEST(a_run_with_a_discriminator_resumes_and_exports_the_vae_alone)
+{
+    struct err e = { 0 };
+    struct fixture f;
+    REQUIRE(setup(&f, &e));
+    dataset_free(f.dataset);
+    f.dataset = dataset_open(test_data("emoji-mini"), &e);
+    REQUIRE(f.dataset && dataset_load(f.dataset, 40, false, NULL, &e));
+    char whole[PATH_MAX_BYTES], broken[PATH_MAX_BYTES];
+    snprintf(whole, sizeof whole, "%s", test_scratch("duel"));
+    snprintf(broken, sizeof broken, "%s", test_scratch("duel-broken"));
+    struct train_vae_options o = vae_options(&f, whole);
+    o.size = o.config.sample_size = 40;
+    o.gan = 0.1;
+    o.gan_start = 2;
+    o.gan_width = 4;
+    o.run.steps = 5;
+    o.run.batch = 2;
+    REQUIRE(train_vae(&o, f.backend, NULL, &e));
+    o.run.folder = broken;
+    o.run.resume = true;
+    o.run.stop_at = 4;
+    REQUIRE(train_vae(&o, f.backend, NULL, &e));
+    o.run.stop_at = 0;
+    REQUIRE(train_vae(&o, f.backend, NULL, &e));
+    check_same_file(test_scratch("duel/checkpoint.safetensors"), test_scratch("duel-broken/checkpoint.safetensors"));
+    struct weights *saved = weights_open(test_scratch("duel/checkpoint.safetensors"), &e);
+    struct weights *model = weights_open(test_scratch("duel/model/vae/diffusion_pytorch_model.safetensors"), &e);
+    REQUIRE(saved && model);
+    const struct weight *moment = weights_find(saved, "moment1/discriminator/1.weight");
+    CHECK(moment && ((const float *)moment->data)[0] != 0, "%s", "the discriminator learns");
+    CHECK(weights_find(model, "decoder.conv_in.weight") && !weights_find(model, "1.weight"), "%s", "the VAE alone");
+    weights_free(saved);
+    weights_free(model);
+    o.size = 16;
+    CHECK_FAILS(train_vae(&o, f.backend, NULL, &e), ERR_ARG, "too small");
+    release(&f);
 }
 
 TEST(the_rate_warms_up_and_falls_as_its_schedule_says)
