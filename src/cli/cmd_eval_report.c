@@ -1,4 +1,4 @@
-/* limn evaluate report: how well a model draws what its dataset taught it. */
+/* limn eval report: how well a model draws what its dataset taught it. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -90,7 +90,7 @@ static bool evaluate_run(const void *args, struct err *e)
     progress_bar_init(&bar, a->quiet);
     struct progress progress = progress_bar_steps(&bar);
     if (!a->dataset)
-        return err_set(e, ERR_ARG, "limn evaluate report needs --dataset FOLDER");
+        return err_set(e, ERR_ARG, "limn eval report needs --dataset FOLDER");
     struct dataset *dataset = NULL;
     bool good = engine_find_model(model, a->model, e) && (dataset = dataset_open(a->dataset, e)) &&
                 engine_init(&engine, a->threads, a->precision, e);
@@ -109,8 +109,8 @@ static bool evaluate_run(const void *args, struct err *e)
     return good;
 }
 
-const struct command command_evaluate_report = {
-    .name = "evaluate report",
+const struct command command_eval_report = {
+    .name = "eval report",
     .help = "Measures how well a model draws what its dataset taught it.",
     .details = "a: what the autoencoder loses. b: the asked thing. c: the asked style. d: things in styles they were never shown "
                "in. e: two things side by side. f: the named background. g: a sheet of prompts to look at.\n"
