@@ -17,7 +17,7 @@ enum { WARM_UPS = 2, MOST_RUNS = 1000, MOST_INPUTS = 64 };
 
 static void sd15(struct bench_shape *s)
 {
-    s->text = (struct clip_config){ 49408, 768, 3072, 12, 12, 77, UNARY_QUICK_GELU, 1e-5 };
+    s->text = (struct clip_config){ 49408, 768, 3072, 12, 12, 77, UNARY_QUICK_GELU, 1e-5, .end = 49407 };
     s->unet = (struct unet_config){
         .in_channels = 4, .out_channels = 4, .sample_size = 64, .cross_attention_dim = 768, .groups = 32, .blocks = 4,
         .width = { 320, 640, 1280, 1280 }, .layers = { 2, 2, 2, 2 }, .heads = { 8, 8, 8, 8 }, .depth = { 1, 1, 1, 1 },
@@ -217,7 +217,7 @@ static bool unet_step(const struct bench_options *o, struct bench_result *out, s
     out->batch = 2;
     struct value y = unet(&n, &s->unet, graph_input(&g, "latent", o->type, SHAPE(2, s->side, s->side, s->unet.in_channels)),
                           graph_input(&g, "timestep", DTYPE_F32, SHAPE(2)),
-                          graph_input(&g, "text", o->type, SHAPE(2, s->text.positions, s->unet.cross_attention_dim)));
+                          graph_input(&g, "text", o->type, SHAPE(2, s->text.positions, s->unet.cross_attention_dim)), NULL);
     return bench_graph(o, &g, &params, &y, 1, out, e);
 }
 
@@ -334,7 +334,7 @@ static bool training_unet(const struct bench_options *o, struct bench_result *ou
     denoiser.part = "unet";
     struct value states = clip_text(&text, &s->text, graph_input(&g, "ids", DTYPE_I32, SHAPE(batch, s->text.positions)), 0);
     struct value y = unet(&denoiser, &s->unet, graph_input(&g, "latent", o->type, latents),
-                          graph_input(&g, "timestep", DTYPE_F32, SHAPE(batch)), states);
+                          graph_input(&g, "timestep", DTYPE_F32, SHAPE(batch)), states, NULL);
     struct value weight = graph_input(&g, "weight", DTYPE_F32, SHAPE(batch));
     struct value loss = loss_weighted_mse(&g, y, graph_input(&g, "target", DTYPE_F32, latents), weight);
     return time_training(o, &g, &params, loss, batch, out, e);

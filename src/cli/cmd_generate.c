@@ -209,13 +209,13 @@ static bool read_noise(struct run *run, struct err *e)
     struct weights *file = weights_open(a->latents, e);
     const struct weight *w = file ? weights_need(file, "latents", e) : NULL;
     const struct model_folder *f = pipeline_folder(run->pipeline);
-    int64_t factor = vae_factor(&f->vae);
+    int64_t factor = vae_factor(&f->parts.vae);
     bool good = w != NULL;
     if (good && w->shape.rank == 4 && w->shape.dim[0] > 0 && !r->width && !r->height) {
         r->height = w->shape.dim[2] * factor;
         r->width = w->shape.dim[3] * factor;
     }
-    struct shape want = SHAPE(r->batch, f->unet.in_channels, (r->height ? r->height : model_folder_side(f)) / factor,
+    struct shape want = SHAPE(r->batch, f->parts.vae.latent_channels, (r->height ? r->height : model_folder_side(f)) / factor,
                               (r->width ? r->width : model_folder_side(f)) / factor);
     if (good && !shape_same(w->shape, want))
         good = err_set(e, ERR_SHAPE, "%s: latents is %s, this picture needs %s", a->latents, shape_text(w->shape).s,

@@ -12,7 +12,7 @@ bool pipeline_decode(struct pipeline *p, const struct draw_sizes *s, const struc
     float *scaled = mem_aligned(count * sizeof *scaled), *turned = mem_aligned(count * sizeof *turned);
     float *picture = mem_aligned(pixels * sizeof *picture);
     void *latent = mem_aligned(count * dtype_bytes(p->type));
-    float factor = (float)p->source.vae->scaling_factor;
+    float factor = (float)p->source.model->vae.scaling_factor;
     bool good = (scaled && turned && picture && latent) || err_nomem(e, "a picture");
     good = good && program_set_input(stage->program, "latent", latent, e);
     for (int64_t i = 0; good && i < out->batch; i++) {

@@ -10,6 +10,8 @@ struct denoiser {
     int64_t batch;
     float cfg;
     void *latent, *text;    /* [rows, h, w, c], [rows, tokens, text_width] of the models' type */
+    void *pooled, *extra;   /* [rows, pooled_width], [rows, h, w, extra]; NULL: the model has no such input */
+    float *time_ids, *guidance; /* [rows, ids], [rows]; the same */
     float *timestep, *host; /* [rows], [rows, h, w, c] */
     double begun;
     double first_call_seconds; /* 0: not yet */
@@ -19,11 +21,87 @@ static void denoiser_release(struct denoiser *d)
 {
     mem_free(d->latent);
     mem_free(d->text);
+    mem_free(d->pooled);
+    mem_free(d->extra);
+    mem_free(d->time_ids);
+    mem_free(d->guidance);
     mem_free(d->timestep);
     mem_free(d->host);
 }
 
-/* diffusers' order of rows: negative first, then the prompt. */
+/* diffusers' order of rows: negative first, then the prompt. Whether row i is one of the negative words, and which text it is. */
+static bool is_negative(const struct denoiser *d, int64_t i)
+{
+    return d->sizes->guided && i < d->batch;
+}
+
+static int64_t text_of_row(const struct denoiser *d, int64_t i)
+{
+    int64_t prompts = d->p->words.prompt_count;
+    return is_negative(d, i) ? prompts : prompts == 1 ? 0 : i % d->batch;
+}
+
+/* What ComfyUI's and diffusers' nodes and pipelines take where nothing is said. */
+static struct picture_facts facts_of(const struct draw_request *r, const struct draw_sizes *s, bool negative)
+{
+    enum { COMFY_SIDE = 768 };
+    struct picture_facts f = r->facts;
+    if (!f.original_width || !f.original_height) {
+        f.original_width = s->comfy ? COMFY_SIDE : s->width;
+        f.original_height = s->comfy ? COMFY_SIDE : s->height;
+    }
+    if (!f.target_width || !f.target_height) {
+        f.target_width = s->comfy ? f.original_width : s->width;
+        f.target_height = s->comfy ? f.original_height : s->height;
+    }
+    f.score = negative ? (r->negative_score > 0 ? r->negative_score : 2.5) : r->facts.score > 0 ? r->facts.score : 6;
+    return f;
+}
+
+/* The inputs that some denoisers have beside latent, timestep and text. */
+static bool extra_inputs(struct denoiser *d, const struct draw_request *r, struct err *e)
+{
+    const struct draw_sizes *s = d->sizes;
+    const struct model_parts *m = d->p->source.model;
+    struct program *program = d->p->stages[PART_UNET].program;
+    size_t rows = (size_t)s->rows, bytes = dtype_bytes(d->p->type), pooled = (size_t)s->pooled_width * bytes;
+    if (m->unet.text_time) {
+        d->pooled = mem_aligned(rows * pooled);
+        d->time_ids = mem_aligned(rows * FAMILY_MAX_TIME_IDS * sizeof(float));
+        if (!d->pooled || !d->time_ids)
+            return err_nomem(e, "the denoiser's inputs");
+        for (int64_t i = 0, count = 0; i < s->rows; i++) {
+            struct picture_facts facts = facts_of(r, s, is_negative(d, i));
+            count += (int64_t)m->family->time_ids(&m->settings, &facts, is_negative(d, i), d->time_ids + count);
+            memcpy((char *)d->pooled + (size_t)i * pooled, (char *)d->p->words.pooled + (size_t)text_of_row(d, i) * pooled, pooled);
+        }
+        if (!program_set_input(program, "pooled", d->pooled, e) || !program_set_input(program, "time_ids", d->time_ids, e))
+            return false;
+    }
+    if (m->unet.guidance_dim) {
+        d->guidance = mem_aligned(rows * sizeof(float));
+        if (!d->guidance)
+            return err_nomem(e, "the denoiser's inputs");
+        for (size_t i = 0; i < rows; i++) /* diffusers: get_guidance_scale_embedding of guidance_scale - 1 */
+            d->guidance[i] = (float)(1000 * (r->cfg - 1));
+        if (!program_set_input(program, "guidance", d->guidance, e))
+            return false;
+    }
+    if (s->extra) {
+        size_t each = (size_t)(r->batch * s->extra * s->h * s->w);
+        float *turned = mem_aligned(each * sizeof *turned);
+        d->extra = mem_aligned(rows / (size_t)r->batch * each * bytes);
+        bool good = (turned && d->extra) || err_nomem(e, "the denoiser's inputs");
+        if (good)
+            tensor_nchw_to_nhwc(turned, r->extra, r->batch, s->extra, s->h, s->w);
+        for (size_t i = 0; good && i < rows / (size_t)r->batch; i++)
+            dtype_convert((char *)d->extra + i * each * bytes, d->p->type, turned, DTYPE_F32, each);
+        mem_free(turned);
+        return good && program_set_input(program, "extra", d->extra, e);
+    }
+    return true;
+}
+
 static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                           struct err *e)
 {
@@ -39,14 +117,12 @@ static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct d
     d->host = mem_aligned(count * sizeof(float));
     if (!d->latent || !d->text || !d->timestep || !d->host)
         return err_nomem(e, "the denoiser's inputs");
-    for (size_t i = 0; i < rows; i++) {
-        size_t prompts = (size_t)p->prompt_count, picture = i % (size_t)r->batch;
-        size_t row = s->guided && i < (size_t)r->batch ? prompts : prompts == 1 ? 0 : picture;
-        memcpy((char *)d->text + i * each_bytes, (char *)p->states + row * each_bytes, each_bytes);
-    }
+    for (int64_t i = 0; i < s->rows; i++)
+        memcpy((char *)d->text + (size_t)i * each_bytes, (char *)p->words.states + (size_t)text_of_row(d, i) * each_bytes,
+               each_bytes);
     struct program *program = p->stages[PART_UNET].program;
     return program_set_input(program, "latent", d->latent, e) && program_set_input(program, "text", d->text, e) &&
-           program_set_input(program, "timestep", d->timestep, e);
+           program_set_input(program, "timestep", d->timestep, e) && extra_inputs(d, r, e);
 }
 
 /* input and output: [batch, c, h, w]; may be the same array. */

@@ -1,4 +1,4 @@
-/* One drawing: what it may ask for, and its three parts in turn (encode.c, denoise.c, decode.c). */
+/* One drawing: what it may ask for, and its parts in turn (encode.c for each text encoder, denoise.c, decode.c). */
 #include <math.h>
 
 #include "base/clock.h"
@@ -17,11 +17,37 @@ static bool check_side(const char *name, int64_t pixels, int64_t factor, struct 
     return true;
 }
 
+/* Clip skip leaves each text encoder a layer below the states that the family takes. */
+static bool check_skip(const struct model_parts *m, int64_t skip, struct err *e)
+{
+    for (int i = 0; i < TEXT_PARTS; i++) {
+        int64_t layers = m->text[i].layers - (m->family->states == TEXT_PENULTIMATE);
+        if (m->text[i].kind && (skip < 0 || skip >= layers))
+            return err_set(e, ERR_ARG, "clip skip %lld: the text encoder has %lld layers%s", (long long)skip,
+                           (long long)m->text[i].layers, layers == m->text[i].layers ? "" : ", the last is never used");
+    }
+    return true;
+}
+
+static bool check_facts(const struct picture_facts *f, double negative_score, struct err *e)
+{
+    const struct { const char *name; int64_t pixels; } sizes[] = {
+        { "original width", f->original_width }, { "original height", f->original_height }, { "crop left", f->crop_left },
+        { "crop top", f->crop_top }, { "target width", f->target_width }, { "target height", f->target_height },
+    };
+    enum { MOST = 1 << 20, MOST_SCORE = 100 };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].pixels < 0 || sizes[i].pixels > MOST)
+            return err_set(e, ERR_ARG, "%s %lld: must be 0 to %d", sizes[i].name, (long long)sizes[i].pixels, MOST);
+    if (!(f->score >= 0 && f->score <= MOST_SCORE && negative_score >= 0 && negative_score <= MOST_SCORE))
+        return err_set(e, ERR_ARG, "aesthetic score %g, %g: must be 0 to %d", f->score, negative_score, MOST_SCORE);
+    return true;
+}
+
 bool request_check(const struct pipeline *p, const struct draw_request *r, struct draw_sizes *out, struct err *e)
 {
-    const struct pipeline_source *s = &p->source;
-    int64_t factor = vae_factor(s->vae), side = s->unet->sample_size * factor;
-    bool model = !r->sampler || sampler_find(r->sampler) == sampler_names;
+    const struct model_parts *m = p->source.model;
+    int64_t factor = vae_factor(&m->vae), side = m->unet.sample_size * factor;
     *out = (struct draw_sizes){ .width = r->width ? r->width : side, .height = r->height ? r->height : side };
     if (!check_side("width", out->width, factor, e) || !check_side("height", out->height, factor, e))
         return false;
@@ -37,16 +63,23 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     if (!r->prompts != !r->seeds)
         return err_set(e, ERR_ARG, "a drawing of several %s needs %s of each picture", r->prompts ? "prompts" : "seeds",
                        r->prompts ? "the seed" : "the prompt");
-    if (r->clip_skip < 0 || r->clip_skip >= s->text->layers)
-        return err_set(e, ERR_ARG, "clip skip %lld: the text encoder has %lld layers", (long long)r->clip_skip,
-                       (long long)s->text->layers);
-    out->guided = model ? r->cfg > 1 : r->cfg != 1;
+    if (!check_skip(m, r->clip_skip, e) || !check_facts(&r->facts, r->negative_score, e))
+        return false;
+    out->extra = model_extra_channels(m);
+    if (!r->extra != !out->extra)
+        return err_set(e, ERR_ARG, out->extra ? "this model fills in pictures: it needs a picture and a mask"
+                                              : "this model takes no mask and picture beside the latent");
+    out->comfy = r->sampler && sampler_find(r->sampler) != sampler_names;
+    /* A denoiser that is told the guidance is asked once; diffusers' pipelines also below 1. */
+    out->guided = m->unet.guidance_dim ? false : out->comfy ? r->cfg != 1 : r->cfg > 1;
     out->rows = r->batch * (out->guided ? 2 : 1);
-    out->channels = s->unet->in_channels;
+    out->channels = m->vae.latent_channels;
     out->h = out->height / factor;
     out->w = out->width / factor;
-    out->tokens = pipeline_tokens(p);
-    out->text_width = s->text->hidden_size;
+    for (int i = 0; i < TEXT_PARTS; i++)
+        out->tokens = m->text[i].kind ? m->text[i].tokens : out->tokens;
+    out->text_width = model_text_width(m);
+    out->pooled_width = model_pooled_width(m);
     return true;
 }
 
@@ -82,6 +115,40 @@ static void unload(struct pipeline *p, enum model_part part)
         stage_drop(p, part);
 }
 
+/* Whether the text encoders' weights lie in memory, where they may have changed since the last drawing. */
+static bool text_changes(const struct pipeline *p)
+{
+    for (int i = 0; i < TEXT_PARTS; i++) {
+        struct err ignored = { 0 };
+        if (p->source.model->text[i].kind && !p->source.weights(p->source.self, (enum model_part)i, &ignored) && !ignored.code)
+            return true;
+    }
+    return false;
+}
+
+static bool encode(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                   const struct progress *progress, struct drawing *out, struct err *e)
+{
+    bool known = pipeline_knows(p, r, s);
+    if (!known && !pipeline_encode_begin(p, r, s, e))
+        return false;
+    for (int i = 0; i < TEXT_PARTS; i++) {
+        enum model_part part = (enum model_part)i;
+        if (!known && p->source.model->text[i].kind) {
+            if (!load(p, part, r, s, progress, out, e)) {
+                pipeline_forget_words(p);
+                return false;
+            }
+            double start = clock_seconds();
+            if (!pipeline_encode(p, part, r, s, e))
+                return false;
+            out->text_seconds += clock_seconds() - start;
+        }
+        unload(p, part);
+    }
+    return true;
+}
+
 static bool draw(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct progress *progress,
                  struct drawing *out, struct err *e)
 {
@@ -92,21 +159,13 @@ static bool draw(struct pipeline *p, const struct draw_request *r, const struct 
     out->latents = mem_zeroed(latent_count(s, r->batch), sizeof *out->latents);
     if (!out->images || !out->latents)
         return err_nomem(e, "a drawing");
-    struct err ignored = { 0 };
-    if (!p->source.weights(p->source.self, PART_TEXT, &ignored) && !ignored.code)
-        pipeline_forget_words(p); /* weights in memory may have changed since */
+    if (text_changes(p))
+        pipeline_forget_words(p);
     if (!check_memory(p, r, e))
         return false;
     out->load_seconds = clock_seconds() - begun;
-    if (!pipeline_knows(p, r, s)) {
-        if (!load(p, PART_TEXT, r, s, progress, out, e))
-            return false;
-        double start = clock_seconds();
-        if (!pipeline_encode(p, r, s, e))
-            return false;
-        out->text_seconds = clock_seconds() - start;
-    }
-    unload(p, PART_TEXT);
+    if (!encode(p, r, s, progress, out, e))
+        return false;
     if (!load(p, PART_UNET, r, s, progress, out, e))
         return false;
     double start = clock_seconds();

@@ -1,4 +1,4 @@
-/* From words to pictures: text encoder, denoiser with a sampler, VAE decoder, each as a program of a backend.
+/* From words to pictures: text encoders, denoiser with a sampler, VAE decoder, each as a program of a backend.
  *
  *     struct pipeline *p = pipeline_open("models/x", backend, DTYPE_BF16, e);
  *     struct draw_request r = draw_request_defaults(p);
@@ -6,8 +6,8 @@
  *     pipeline_draw(p, &r, &progress, &drawing, e);  ... drawing.images[i] ...   drawing_release(&drawing);
  *     pipeline_free(p);
  *
- * The picture is that of diffusers' StableDiffusionPipeline for the same folder, words, seed and settings (`sampler` "model"),
- * or ComfyUI's (any other sampler). A pipeline works for one thread at a time. */
+ * The picture is that of diffusers' pipeline for the same folder, words, seed and settings (`sampler` "model"), or ComfyUI's (any
+ * other sampler). A pipeline works for one thread at a time. */
 #ifndef LIMN_GENERATE_GENERATE_H
 #define LIMN_GENERATE_GENERATE_H
 
@@ -18,10 +18,7 @@
 /* Where the parts of a pipeline come from. A folder gives all of it; a training gives what it holds in memory. */
 struct pipeline_source {
     /* All borrowed; they must outlive the pipeline. */
-    const struct clip_config *text;
-    const struct unet_config *unet;
-    const struct vae_config *vae;
-    const struct clip_tokenizer *tokenizer;
+    const struct model_parts *model;
     const struct scheduler_config *scheduler;
     /* The weights of a part, for as long as the pipeline lives; NULL with *e clear: they lie in memory in f32, and `bind`
      * gives those named "<part>/..." to a program, which reads them in place at every run: they may change between drawings. */
@@ -35,6 +32,8 @@ struct pipeline;
 /* Reads a model folder. type: DTYPE_F32 or DTYPE_BF16, what the models compute in (latents and samplers are f32). backend is
  * borrowed. NULL with e set: as model_folder_open. */
 MUST_USE struct pipeline *pipeline_open(const char *folder, const struct backend *backend, enum dtype type, struct err *e);
+/* A pipeline for a folder that is open; all of it is borrowed. */
+struct pipeline_source pipeline_source_of(struct model_folder *folder);
 MUST_USE struct pipeline *pipeline_new(const struct pipeline_source *source, const struct backend *backend, enum dtype type,
                                        struct err *e);
 /* Accepts NULL. */
@@ -46,7 +45,7 @@ const struct model_folder *pipeline_folder(const struct pipeline *p);
 void pipeline_keep(struct pipeline *p, bool keep);
 
 struct draw_request {
-    const char *prompt, *negative; /* UTF-8; NULL is "" */
+    const char *prompt, *negative; /* UTF-8; NULL is "", but see model_settings.force_zeros for the negative words */
     int64_t width, height;         /* pixels, multiples of the VAE's factor; 0: the model's own */
     int64_t steps;                 /* >= 1 */
     const char *sampler;           /* in sampler_names; NULL: "model", the folder's own scheduler */
@@ -58,12 +57,20 @@ struct draw_request {
     int64_t clip_skip;             /* last layers of the text encoder left out for the prompt (never for the negative one) */
     int64_t batch;                 /* pictures drawn together from one noise stream */
     const float *noise;            /* [batch, c, h, w] standard normal start noise; NULL: drawn from the seed */
+    /* What the denoiser sees beside the latent where it has more input channels (inpainting): [batch, extra channels, h, w], first
+     * the mask (1: draw here), then the scaled latent of the picture without what the mask covers. ERR_ARG if it is NULL and
+     * the denoiser wants it, or the other way round. */
+    const float *extra;
+    /* What SDXL is told of the picture's making; 0: the default, which is the picture's size (with a ComfyUI sampler 768) for
+     * the original, the picture's size (the original's) for the target, and a score of 6 (2.5 for the negative words). */
+    struct picture_facts facts;
+    double negative_score;
     /* Several drawings in the same denoiser calls, which is faster: [batch] words and seeds in place of `prompt` and `seed`
      * (both or neither). Picture i is that of a drawing of one with prompts[i] and seeds[i], up to the rounding of sums. */
     const char *const *prompts;
     const uint64_t *seeds;
 };
-/* steps and cfg of the folder, or 20 and 7.5; eta -1; batch 1; the rest 0. */
+/* steps and cfg of the folder, or 20 and 7.5; eta -1; batch 1; the rest 0. The folder's come from its maker or its pipeline's class. */
 struct draw_request draw_request_defaults(const struct pipeline *p);
 
 struct drawing {
@@ -72,7 +79,7 @@ struct drawing {
     float *latents;        /* [batch, c, h, w] after the last step, as the denoiser has them */
     struct shape shape;    /* of latents */
     int64_t calls;         /* of the denoiser */
-    /* seconds: making programs and giving them their weights; text encoder; all denoiser calls; from the beginning of the
+    /* seconds: making programs and giving them their weights; text encoders; all denoiser calls; from the beginning of the
      * drawing to the end of the first call; VAE; everything */
     double load_seconds, text_seconds, sample_seconds, first_call_seconds, decode_seconds, seconds;
 };
@@ -92,7 +99,7 @@ struct draw_plan {
     size_t caches;      /* text states, latents, pictures */
     size_t process;     /* resident now */
     size_t peak;        /* all of it */
-    const char *stage;  /* "text_encoder", "unet", "vae", or "all" with pipeline_keep */
+    const char *stage;  /* in model_part_names, or "all" with pipeline_keep */
 };
 MUST_USE bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e);
 

@@ -4,7 +4,7 @@
 
 #include "generate/generate.h"
 
-enum { STAGE_KEYS = 3 };
+enum { STAGE_KEYS = 4, STAGE_OUTPUTS = 3 };
 
 /* One part of the model as a program for one shape.
  *
@@ -12,9 +12,20 @@ enum { STAGE_KEYS = 3 };
 struct stage {
     struct program *program; /* NULL: empty */
     struct params params;
-    struct value out[2];
+    struct value out[STAGE_OUTPUTS]; /* text: states, those without clip skip, pooled (each may be none); else one */
     int64_t key[STAGE_KEYS]; /* the shape it was made for; what the numbers mean is the part's own */
     bool bound;
+};
+
+/* What the text encoders made of the last words: a row for each text, the prompts', then, with guidance, the negative one's.
+ * All arrays are of the pipeline's type. */
+struct words {
+    char *prompt;   /* NULL after a drawing of several prompts: those are not known again */
+    char *negative; /* NULL: none were given, and the family takes zeros for them */
+    int64_t skip, prompt_count, tokens;
+    bool guided;
+    void *states;   /* [texts, tokens, text_width]: all encoders' side by side; NULL: nothing is known */
+    void *pooled;   /* [texts, pooled_width]; NULL if the family has none */
 };
 
 struct pipeline {
@@ -24,20 +35,18 @@ struct pipeline {
     enum dtype type;
     bool keep;
     struct stage stages[PART_COUNT];
-    /* Text states of the last words, [prompt_count or one more, tokens, width] of `type`: the prompts', then, with guidance,
-     * the negative ones. prompt is NULL after a drawing of several prompts: those are not known again. */
-    char *prompt, *negative;
-    int64_t skip, prompt_count;
-    bool guided;
-    void *states;
+    struct words words;
 };
 
 /* Sizes of one drawing, after the checks of request_check. */
 struct draw_sizes {
     int64_t width, height, rows; /* pixels; rows: of a denoiser call, batch or twice that */
     int64_t channels, h, w;      /* of the latents */
-    int64_t tokens, text_width;
-    bool guided;
+    int64_t extra;               /* channels that the denoiser sees beside them */
+    int64_t tokens;              /* of a text, for the denoiser: a whole number of rows of the text encoders */
+    int64_t text_width, pooled_width; /* of all text encoders together; 0: no pooled text */
+    bool guided;                 /* the denoiser is asked twice: with and without the words */
+    bool comfy;                  /* a ComfyUI sampler: its defaults, not diffusers' */
 };
 MUST_USE bool request_check(const struct pipeline *p, const struct draw_request *r, struct draw_sizes *out, struct err *e);
 
@@ -49,11 +58,8 @@ void stage_drop(struct pipeline *p, enum model_part part);
 /* Bytes of weights and of the arena. */
 struct program_memory stage_memory(const struct stage *s);
 
-/* Tokens of a padded text. */
-int64_t pipeline_tokens(const struct pipeline *p);
 /* Whether the states that are kept are those of these words. */
 bool pipeline_knows(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s);
-
 void pipeline_forget_words(struct pipeline *p);
 
 /* Numbers in the latents of so many pictures. */
@@ -62,9 +68,11 @@ static inline size_t latent_count(const struct draw_sizes *s, int64_t pictures)
     return (size_t)(pictures * s->channels * s->h * s->w);
 }
 
-/* The three parts of a drawing, each with its stage bound. encode.c: words -> p->states. */
-MUST_USE bool pipeline_encode(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, struct err *e);
-/* denoise.c: noise -> out->latents. begun: clock_seconds of the drawing's beginning. */
+/* encode.c: words -> p->words. begin makes room; then pipeline_encode once for each text encoder, with its stage bound. */
+MUST_USE bool pipeline_encode_begin(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, struct err *e);
+MUST_USE bool pipeline_encode(struct pipeline *p, enum model_part part, const struct draw_request *r,
+                              const struct draw_sizes *s, struct err *e);
+/* The other two parts of a drawing, each with its stage bound. denoise.c: noise -> out->latents. begun: clock_seconds of the drawing's beginning. */
 MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
                               const struct progress *progress, struct drawing *out, struct err *e);
 /* decode.c: out->latents -> out->images. */

@@ -8,6 +8,11 @@ static const struct weights *folder_weights(void *self, enum model_part part, st
     return model_folder_weights(self, part, e);
 }
 
+struct pipeline_source pipeline_source_of(struct model_folder *folder)
+{
+    return (struct pipeline_source){ &folder->parts, &folder->scheduler, folder_weights, NULL, folder };
+}
+
 struct pipeline *pipeline_new(const struct pipeline_source *source, const struct backend *backend, enum dtype type,
                               struct err *e)
 {
@@ -30,8 +35,7 @@ struct pipeline *pipeline_open(const char *folder, const struct backend *backend
         return NULL;
     }
     if (p)
-        p->source = (struct pipeline_source){ &p->folder.text, &p->folder.unet, &p->folder.vae, p->folder.tokenizer,
-                                              &p->folder.scheduler, folder_weights, NULL, &p->folder };
+        p->source = pipeline_source_of(&p->folder);
     return p;
 }
 
@@ -41,9 +45,7 @@ void pipeline_free(struct pipeline *p)
         return;
     for (int part = 0; part < PART_COUNT; part++)
         stage_drop(p, (enum model_part)part);
-    mem_free(p->prompt);
-    mem_free(p->negative);
-    mem_free(p->states);
+    pipeline_forget_words(p);
     model_folder_release(&p->folder);
     mem_free(p);
 }
@@ -56,12 +58,6 @@ const struct model_folder *pipeline_folder(const struct pipeline *p)
 void pipeline_keep(struct pipeline *p, bool keep)
 {
     p->keep = keep;
-}
-
-int64_t pipeline_tokens(const struct pipeline *p)
-{
-    int64_t most = clip_tokenizer_max_length(p->source.tokenizer);
-    return most < p->source.text->positions ? most : p->source.text->positions;
 }
 
 struct draw_request draw_request_defaults(const struct pipeline *p)
@@ -84,7 +80,8 @@ bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw
         return false;
     for (int part = 0; part < PART_COUNT; part++) {
         struct stage *stage = &p->stages[part];
-        bool needed = part != PART_TEXT || !pipeline_knows(p, r, &s);
+        bool there = part >= TEXT_PARTS || p->source.model->text[part].kind;
+        bool needed = there && (part >= TEXT_PARTS || !pipeline_knows(p, r, &s));
         if (needed && !stage_make(p, (enum model_part)part, r, &s, e))
             return false;
         struct program_memory m = stage_memory(stage);
@@ -106,7 +103,7 @@ bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw
     }
     enum { SAMPLER_ARRAYS = 12 };
     size_t latents = (size_t)(r->batch * s.channels * s.h * s.w) * sizeof(float);
-    size_t states = (size_t)(s.rows * s.tokens * s.text_width) * dtype_bytes(p->type);
+    size_t states = (size_t)(s.rows * (s.tokens * s.text_width + s.pooled_width)) * dtype_bytes(p->type);
     out->caches = SAMPLER_ARRAYS * latents + 2 * states + (size_t)(s.width * s.height) * 3 * ((size_t)r->batch + 4);
     out->process = mem_rss();
     out->process -= held < out->process ? held : out->process;

@@ -4,44 +4,58 @@
 #include "generate/generate_internal.h"
 #include "graph/passes.h"
 
-/* ids i32 [rows, tokens]: the prompt, then with two rows the negative prompt. Layers are skipped for the prompt only. */
-static void text_graph(struct pipeline *p, struct net *n, const struct draw_request *r, const struct draw_sizes *s,
+static bool is_text(enum model_part part)
+{
+    return (int)part < TEXT_PARTS;
+}
+
+/* One row of ids at a time: texts may have several, and negative words need none where they are zeros. */
+static void text_graph(struct pipeline *p, struct net *n, enum model_part part, const struct draw_request *r,
                        struct stage *stage)
 {
-    const struct clip_config *c = p->source.text;
-    int64_t rows = s->guided ? 2 : 1;
-    if (rows == 2 && r->clip_skip) {
-        stage->out[0] = clip_text(n, c, graph_input(n->g, "ids", DTYPE_I32, SHAPE(1, s->tokens)), r->clip_skip);
-        stage->out[1] = clip_text(n, c, graph_input(n->g, "negative", DTYPE_I32, SHAPE(1, s->tokens)), 0);
-    } else {
-        stage->out[0] = clip_text(n, c, graph_input(n->g, "ids", DTYPE_I32, SHAPE(rows, s->tokens)), r->clip_skip);
-    }
+    const struct model_parts *m = p->source.model;
+    const struct text_encoder *t = &m->text[part];
+    bool pooled = m->family->pools && part == model_pooling_part(m);
+    struct text_values v = t->kind->graph(n, t, m->family->states, r->clip_skip, pooled);
+    stage->out[0] = v.states;
+    stage->out[1] = v.unskipped;
+    stage->out[2] = v.pooled;
 }
 
 static void unet_graph(struct pipeline *p, struct net *n, const struct draw_sizes *s, struct stage *stage)
 {
+    const struct model_parts *m = p->source.model;
     struct value latent = graph_input(n->g, "latent", n->type, SHAPE(s->rows, s->h, s->w, s->channels));
+    if (s->extra)
+        latent = op_concat(n->g, latent, graph_input(n->g, "extra", n->type, SHAPE(s->rows, s->h, s->w, s->extra)), -1);
     struct value timestep = graph_input(n->g, "timestep", DTYPE_F32, SHAPE(s->rows));
     struct value text = graph_input(n->g, "text", n->type, SHAPE(s->rows, s->tokens, s->text_width));
-    stage->out[0] = unet(n, p->source.unet, latent, timestep, text);
+    struct unet_extra extra = { .pooled = VALUE_NONE };
+    if (m->unet.text_time) {
+        float ids[FAMILY_MAX_TIME_IDS];
+        int64_t count = (int64_t)m->family->time_ids(&m->settings, &(struct picture_facts){ 0 }, false, ids);
+        extra.pooled = graph_input(n->g, "pooled", n->type, SHAPE(s->rows, s->pooled_width));
+        extra.time_ids = graph_input(n->g, "time_ids", DTYPE_F32, SHAPE(s->rows, count));
+    }
+    if (m->unet.guidance_dim)
+        extra.guidance = graph_input(n->g, "guidance", DTYPE_F32, SHAPE(s->rows));
+    stage->out[0] = unet(n, &m->unet, latent, timestep, text, &extra);
 }
 
 static void vae_graph(struct pipeline *p, struct net *n, const struct draw_sizes *s, struct stage *stage)
 {
     struct value latent = graph_input(n->g, "latent", n->type, SHAPE(1, s->h, s->w, s->channels));
-    stage->out[0] = vae_decode(n, p->source.vae, latent);
+    stage->out[0] = vae_decode(n, &p->source.model->vae, latent);
 }
 
 bool stage_make(struct pipeline *p, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
                 struct err *e)
 {
     struct stage *stage = &p->stages[part];
-    int64_t keys[PART_COUNT][STAGE_KEYS] = {
-        [PART_TEXT] = { s->guided, r->clip_skip, s->tokens },
-        [PART_UNET] = { s->rows, s->h, s->w },
-        [PART_VAE] = { 1, s->h, s->w },
-    };
-    if (stage->program && !memcmp(stage->key, keys[part], sizeof stage->key))
+    const int64_t of_text[STAGE_KEYS] = { 1, r->clip_skip }, of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens };
+    const int64_t of_vae[STAGE_KEYS] = { 1, s->h, s->w };
+    const int64_t *key = is_text(part) ? of_text : part == PART_UNET ? of_unet : of_vae;
+    if (stage->program && !memcmp(stage->key, key, sizeof stage->key))
         return true;
     stage_drop(p, part);
     const struct weights *stored = p->source.weights(p->source.self, part, e);
@@ -51,13 +65,13 @@ bool stage_make(struct pipeline *p, enum model_part part, const struct draw_requ
     graph_init(&g);
     params_init(&stage->params);
     struct net n = { &g, p->type, model_part_names[part], stored, !stored, &stage->params };
-    if (part == PART_TEXT)
-        text_graph(p, &n, r, s, stage);
+    if (is_text(part))
+        text_graph(p, &n, part, r, stage);
     else if (part == PART_UNET)
         unet_graph(p, &n, s, stage);
     else
         vae_graph(p, &n, s, stage);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < STAGE_OUTPUTS; i++)
         if (stage->out[i].id)
             graph_output(&g, stage->out[i]);
     if (graph_ok(&g, e)) {
@@ -67,7 +81,7 @@ bool stage_make(struct pipeline *p, enum model_part part, const struct draw_requ
     } else {
         graph_release(&g);
     }
-    memcpy(stage->key, keys[part], sizeof stage->key);
+    memcpy(stage->key, key, sizeof stage->key);
     if (!stage->program)
         stage_drop(p, part);
     return stage->program || err_add(e, "making the %s program", model_part_names[part]);

@@ -164,7 +164,7 @@ static struct trainer *make_trainer(const struct train_base_options *o, const st
     struct value text = clip_text(&net, &o->text, ids, 0);
     net.part = "unet";
     net.stored = o->stored_unet;
-    struct value said = unet(&net, &o->unet, op_cast(&g, latent, net.type), timestep, text);
+    struct value said = unet(&net, &o->unet, op_cast(&g, latent, net.type), timestep, text, NULL);
     struct value loss = loss_weighted_mse(&g, said, target, weight);
     return trainer_new(backend, &g, &(struct trainer_goal){ .loss = loss }, &params, o->recompute, o->seed, e);
 }

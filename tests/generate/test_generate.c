@@ -29,11 +29,6 @@ static const char *folder_of(const char *model)
     return test_data(path);
 }
 
-static const struct weights *weights_of(void *self, enum model_part part, struct err *e)
-{
-    return model_folder_weights(self, part, e);
-}
-
 /* A folder with another scheduler, as StableDiffusionPipeline would run it. */
 static struct pipeline *open_with(struct model_folder *f, const char *model, const json_t *scheduler, enum dtype type)
 {
@@ -45,7 +40,7 @@ static struct pipeline *open_with(struct model_folder *f, const char *model, con
         f->scheduler.steps_offset = 1;
         f->scheduler.clip_sample = false;
     }
-    struct pipeline_source source = { &f->text, &f->unet, &f->vae, f->tokenizer, &f->scheduler, weights_of, NULL, f };
+    struct pipeline_source source = pipeline_source_of(f);
     struct pipeline *p = pipeline_new(&source, cpu(), type, &e);
     REQUIRE(p != NULL);
     return p;

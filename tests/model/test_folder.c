@@ -40,8 +40,8 @@ TEST(a_folder_is_read_as_its_configs_say)
     REQUIRE(model_folder_open(&f, test_data("models/tiny-emoji"), &e));
     CHECK(f.scheduler.class == SCHEDULER_DDIM && f.scheduler.prediction == PREDICTION_V && f.scheduler.rescale_zero_snr,
           "the scheduler");
-    CHECK(vae_factor(&f.vae) == 16 && f.unet.in_channels == f.vae.latent_channels, "the VAE");
-    CHECK(model_folder_side(&f) == 16 * f.unet.sample_size, "the side");
+    CHECK(vae_factor(&f.parts.vae) == 16 && f.parts.unet.in_channels == f.parts.vae.latent_channels, "the VAE");
+    CHECK(model_folder_side(&f) == 16 * f.parts.unet.sample_size, "the side");
     const struct weights *unet = model_folder_weights(&f, PART_UNET, &e), *again = model_folder_weights(&f, PART_UNET, &e);
     CHECK(unet && unet == again, "%s", e.text);
     model_folder_close(&f, PART_UNET);
@@ -156,8 +156,8 @@ TEST(weights_that_do_not_fit_the_config_are_told_when_the_program_is_made)
     graph_init(&g);
     params_init(&params);
     struct net n = { &g, DTYPE_F32, "unet", stored, false, &params };
-    (void)unet(&n, &f.unet, graph_input(&g, "latent", DTYPE_F32, SHAPE(1, 8, 8, 4)),
-               graph_input(&g, "timestep", DTYPE_F32, SHAPE(1)), graph_input(&g, "text", DTYPE_F32, SHAPE(1, 77, 48)));
+    (void)unet(&n, &f.parts.unet, graph_input(&g, "latent", DTYPE_F32, SHAPE(1, 8, 8, 4)),
+               graph_input(&g, "timestep", DTYPE_F32, SHAPE(1)), graph_input(&g, "text", DTYPE_F32, SHAPE(1, 77, 48)), NULL);
     CHECK_FAILS(graph_ok(&g, &e), ERR_MISSING, "has no down_blocks.0.resnets.2");
     graph_release(&g);
     params_release(&params);

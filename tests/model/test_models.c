@@ -63,7 +63,7 @@ static void unet_case(const char *model, const struct judge_way *way)
     float *states = judge_floats(expected, "unet.states", false, &text);
     struct net n = { &g, DTYPE_F32, "unet", stored, false, &params };
     struct value out = unet(&n, &c, graph_input(&g, "latent", DTYPE_F32, latent),
-                            graph_input(&g, "timestep", DTYPE_F32, time), graph_input(&g, "text", DTYPE_F32, text));
+                            graph_input(&g, "timestep", DTYPE_F32, time), graph_input(&g, "text", DTYPE_F32, text), NULL);
     float *came = judge_run(way, &g, &params, stored, out, "latent", x, "timestep", t, "text", states, NULL);
     float *wanted = judge_floats(expected, "unet.out", true, &latent);
     judge_near(came, wanted, shape_count(latent), 4e-6, 1e-6, "%s, %s, unet", model, way->name);

@@ -74,7 +74,7 @@ static struct value unet_loss(struct trial *t, const struct weights *expected, s
     struct value states = clip_text(&t->net, &cc, ids, 0);
     t->net.part = "unet";
     t->net.stored = stored[0];
-    struct value said = unet(&t->net, &uc, op_cast(g, noisy, t->type), steps, states);
+    struct value said = unet(&t->net, &uc, op_cast(g, noisy, t->type), steps, states, NULL);
     struct value off = op_sub(g, op_cast(g, said, t->wide), target);
     return op_mean(g, op_mul(g, op_unary(g, off, UNARY_SQUARE), weights));
 }

@@ -12,7 +12,7 @@
 enum { SIZE = 16, POOL = 24 };
 
 static const struct vae_config vae = { 3, 3, 4, 1, 2, { 4, 8 }, 2, SIZE, false, true, true, 1, 0 };
-static const struct clip_config text = { 600, 16, 32, 1, 2, 24, UNARY_GELU, 1e-5 };
+static const struct clip_config text = { 600, 16, 32, 1, 2, 24, UNARY_GELU, 1e-5, .end = 599 };
 static const struct unet_config denoiser = {
     .in_channels = 4, .out_channels = 4, .sample_size = 8, .cross_attention_dim = 16, .groups = 2, .blocks = 2,
     .width = { 8, 12 }, .layers = { 1, 1 }, .heads = { 2, 2 }, .depth = { 1, 1 }, .down_attention = { true, false },

@@ -1,8 +1,8 @@
 #include "model/family/folder.h"
 
-const char *const model_part_names[PART_COUNT] = { "text_encoder", "unet", "vae" };
+#include <stdio.h>
 
-static const char pipeline_class[] = "StableDiffusionPipeline";
+static const char *const tokenizer_names[TEXT_PARTS] = { "tokenizer", "tokenizer_2" };
 
 /* path/part/name */
 static bool part_path(char *out, const char *path, const char *part, const char *name, struct err *e)
@@ -21,38 +21,62 @@ static bool class_of(const json_t *index, const char *where, const char *part, c
     return *out || err_set(e, ERR_FORMAT, "%s: \"%s\" must be [library, class]", where, part);
 }
 
-static bool classes_are_ours(const json_t *index, const char *where, struct err *e)
+/* Whether model_index.json leaves a part out: not there, null or [null, null]. */
+static bool left_out(const json_t *index, const char *part)
 {
-    static const struct { const char *part, *class, *other; } parts[] = {
-        { "text_encoder", "CLIPTextModel", NULL }, { "tokenizer", "CLIPTokenizer", "CLIPTokenizerFast" },
-        { "unet", "UNet2DConditionModel", NULL }, { "vae", "AutoencoderKL", NULL },
-    };
+    const json_t *pair = json_object_get(index, part);
+    return !pair || json_is_null(pair) || (json_array_size(pair) == 2 && json_is_null(json_array_get(pair, 1)));
+}
+
+/* The part's class, which must be in the list. */
+static bool class_in(const json_t *index, const char *where, const char *part, const char *const *known, const char **out,
+                     struct err *e)
+{
+    if (!class_of(index, where, part, out, e))
+        return false;
+    for (size_t i = 0; known[i]; i++)
+        if (!strcmp(known[i], *out))
+            return true;
+    return err_set(e, ERR_TYPE, "%s: \"%s\" is a %s; only %s is known", where, part, *out, known[0]);
+}
+
+static bool find_family(struct model_folder *f, const json_t *index, const char *where,
+                        const struct family_pipeline **pipeline, struct err *e)
+{
     const char *class = NULL;
     if (!json_get_string(index, where, "_class_name", &class, e))
         return false;
     if (!class)
         return err_set(e, ERR_MISSING, "%s: \"_class_name\" is missing", where);
-    if (strcmp(class, pipeline_class))
-        return err_set(e, ERR_TYPE, "%s: \"_class_name\" is \"%s\"; only %s is known", where, class, pipeline_class);
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (!class_of(index, where, parts[i].part, &class, e))
-            return false;
-        if (strcmp(class, parts[i].class) && (!parts[i].other || strcmp(class, parts[i].other)))
-            return err_set(e, ERR_TYPE, "%s: \"%s\" is a %s; only %s is known", where, parts[i].part, class, parts[i].class);
-    }
-    return true;
+    f->parts.family = family_of(class, pipeline);
+    if (f->parts.family)
+        return true;
+    err_set(e, ERR_TYPE, "%s: \"_class_name\" is \"%s\"; known are", where, class);
+    for (const struct family *const *k = families; *k; k++)
+        for (const struct family_pipeline *p = (*k)->pipelines; p->class; p++) {
+            size_t used = strlen(e->text);
+            snprintf(e->text + used, sizeof e->text - used, "%s %s", k == families && p == (*k)->pipelines ? "" : ",", p->class);
+        }
+    return false;
 }
 
-static bool recommendations(struct model_folder *f, const json_t *index, const char *where, struct err *e)
+static bool read_settings(struct model_folder *f, const json_t *index, const char *where,
+                          const struct family_pipeline *pipeline, struct err *e)
 {
     const json_t *ours = json_object_get(index, "_limn");
-    return !ours || (json_get_int(ours, where, "steps", 1, SCHEDULER_MAX_TIMESTEPS, &f->default_steps, e) &&
-                     json_get_double(ours, where, "cfg", 0, 1000, &f->default_cfg, e));
+    f->parts.settings = pipeline->settings;
+    f->default_steps = pipeline->steps;
+    f->default_cfg = pipeline->cfg;
+    return json_get_bool(index, where, "force_zeros_for_empty_prompt", &f->parts.settings.force_zeros, e) &&
+           json_get_bool(index, where, "requires_aesthetics_score", &f->parts.settings.aesthetic_score, e) &&
+           (!ours || (json_get_int(ours, where, "steps", 1, SCHEDULER_MAX_TIMESTEPS, &f->default_steps, e) &&
+                      json_get_double(ours, where, "cfg", 0, 1000, &f->default_cfg, e)));
 }
 
 /* diffusers makes the class of model_index.json from the scheduler's file, whatever class that names; then the pipeline's
- * constructor puts steps_offset and clip_sample right. */
-static bool read_scheduler(struct model_folder *f, const json_t *index, const char *where, struct err *e)
+ * constructor puts some settings right. */
+static bool read_scheduler(struct model_folder *f, const json_t *index, const char *where,
+                           const struct family_pipeline *pipeline, struct err *e)
 {
     char path[PATH_MAX_BYTES];
     const char *class;
@@ -67,52 +91,46 @@ static bool read_scheduler(struct model_folder *f, const json_t *index, const ch
         good = err_nomem(e, "the scheduler");
     good = good && scheduler_config_from_json(&f->scheduler, json, path, e);
     json_decref(json);
-    f->scheduler.steps_offset = 1;
-    f->scheduler.clip_sample = false;
+    if (pipeline->corrects & CORRECTS_OFFSET)
+        f->scheduler.steps_offset = 1;
+    if (pipeline->corrects & CORRECTS_CLIP)
+        f->scheduler.clip_sample = false;
+    if (pipeline->corrects & CORRECTS_PRK)
+        f->scheduler.skip_prk_steps = true;
     return good;
 }
 
-static bool parts_agree(const struct model_folder *f, struct err *e)
+static bool open_text(struct model_folder *f, int part, const json_t *index, const char *where, struct err *e)
 {
-    const char *path = f->path;
-    if (f->unet.cross_attention_dim != f->text.hidden_size)
-        return err_set(e, ERR_FORMAT, "%s: unet/config.json has \"cross_attention_dim\" %lld, text_encoder/config.json "
-                       "has \"hidden_size\" %lld: they must be equal", path, (long long)f->unet.cross_attention_dim,
-                       (long long)f->text.hidden_size);
-    if (f->unet.in_channels != f->vae.latent_channels)
-        return err_set(e, ERR_FORMAT, "%s: unet/config.json has \"in_channels\" %lld, vae/config.json has "
-                       "\"latent_channels\" %lld: they must be equal", path, (long long)f->unet.in_channels,
-                       (long long)f->vae.latent_channels);
-    if (f->unet.out_channels != f->unet.in_channels)
-        return err_set(e, ERR_FORMAT, "%s: unet/config.json has \"in_channels\" %lld and \"out_channels\" %lld: they must "
-                       "be equal", path, (long long)f->unet.in_channels, (long long)f->unet.out_channels);
-    if (f->vae.out_channels != 3)
-        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"out_channels\" %lld: pictures have 3", path,
-                       (long long)f->vae.out_channels);
-    if (f->vae.shift_factor != 0)
-        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"shift_factor\" %g: %s has none", path,
-                       f->vae.shift_factor, pipeline_class);
-    if (clip_tokenizer_size(f->tokenizer) > f->text.vocab_size)
-        return err_set(e, ERR_FORMAT, "%s: the tokenizer has %d tokens, text_encoder/config.json has \"vocab_size\" %lld",
-                       path, (int)clip_tokenizer_size(f->tokenizer), (long long)f->text.vocab_size);
-    if (clip_tokenizer_max_length(f->tokenizer) > f->text.positions)
-        return err_set(e, ERR_FORMAT, "%s: tokenizer/tokenizer_config.json has \"model_max_length\" %d, "
-                       "text_encoder/config.json has \"max_position_embeddings\" %lld", path,
-                       (int)clip_tokenizer_max_length(f->tokenizer), (long long)f->text.positions);
-    return true;
+    char encoder[PATH_MAX_BYTES], tokenizer[PATH_MAX_BYTES];
+    const struct family_text *text = &f->parts.family->text[part];
+    const char *class, *ignored;
+    if (!text->kind || (text->optional && left_out(index, model_part_names[part])))
+        return true;
+    return class_in(index, where, model_part_names[part], text->kind->classes, &class, e) &&
+           class_in(index, where, tokenizer_names[part], text->kind->tokenizers, &ignored, e) &&
+           path_join(encoder, f->path, model_part_names[part], e) &&
+           path_join(tokenizer, f->path, tokenizer_names[part], e) &&
+           text->kind->open(&f->parts.text[part], class, encoder, tokenizer, e);
 }
 
 static bool open_parts(struct model_folder *f, const json_t *index, const char *where, struct err *e)
 {
+    static const char *const unet_classes[] = { "UNet2DConditionModel", NULL }, *const vae_classes[] = { "AutoencoderKL", NULL };
     char path[PATH_MAX_BYTES];
-    if (!classes_are_ours(index, where, e) || !recommendations(f, index, where, e) ||
-        !part_path(path, f->path, model_part_names[PART_TEXT], "config.json", e) ||
-        !clip_config_read(&f->text, path, e) || !part_path(path, f->path, model_part_names[PART_UNET], "config.json", e) ||
-        !unet_config_read(&f->unet, path, e) || !part_path(path, f->path, model_part_names[PART_VAE], "config.json", e) ||
-        !vae_config_read(&f->vae, path, e) || !path_join(path, f->path, "tokenizer", e))
+    const struct family_pipeline *pipeline;
+    const char *ignored;
+    if (!find_family(f, index, where, &pipeline, e) ||
+        !class_in(index, where, model_part_names[PART_UNET], unet_classes, &ignored, e) ||
+        !class_in(index, where, model_part_names[PART_VAE], vae_classes, &ignored, e) ||
+        !read_settings(f, index, where, pipeline, e))
         return false;
-    f->tokenizer = clip_tokenizer_open(path, e);
-    return f->tokenizer && parts_agree(f, e) && read_scheduler(f, index, where, e);
+    for (int part = 0; part < TEXT_PARTS; part++)
+        if (!open_text(f, part, index, where, e))
+            return false;
+    return part_path(path, f->path, model_part_names[PART_UNET], "config.json", e) && unet_config_read(&f->parts.unet, path, e) &&
+           part_path(path, f->path, model_part_names[PART_VAE], "config.json", e) && vae_config_read(&f->parts.vae, path, e) &&
+           model_parts_agree(&f->parts, f->path, e) && read_scheduler(f, index, where, pipeline, e);
 }
 
 bool model_folder_open(struct model_folder *f, const char *path, struct err *e)
@@ -135,7 +153,8 @@ void model_folder_release(struct model_folder *f)
 {
     for (int part = 0; part < PART_COUNT; part++)
         model_folder_close(f, (enum model_part)part);
-    clip_tokenizer_free(f->tokenizer);
+    for (int part = 0; part < TEXT_PARTS; part++)
+        text_encoder_release(&f->parts.text[part]);
     scheduler_config_release(&f->scheduler);
     *f = (struct model_folder){ 0 };
 }
@@ -156,5 +175,5 @@ void model_folder_close(struct model_folder *f, enum model_part part)
 
 int64_t model_folder_side(const struct model_folder *f)
 {
-    return f->unet.sample_size * vae_factor(&f->vae);
+    return f->parts.unet.sample_size * vae_factor(&f->parts.vae);
 }

@@ -1,0 +1,96 @@
+/* CLIP's text encoder with CLIP's tokenizer, as a kind of struct text_encoder. */
+#include "base/file.h"
+#include "model/text/text.h"
+
+static const char projecting_class[] = "CLIPTextModelWithProjection";
+static const char *const classes[] = { "CLIPTextModel", projecting_class, NULL };
+static const char *const tokenizers[] = { "CLIPTokenizer", "CLIPTokenizerFast", NULL };
+
+struct text_encoder text_clip_of(const struct clip_config *c, const struct clip_tokenizer *tokenizer)
+{
+    int64_t most = clip_tokenizer_max_length(tokenizer);
+    return (struct text_encoder){
+        .kind = &text_clip, .tokens = most < c->positions ? most : c->positions, .width = c->hidden_size,
+        .pooled = c->projects ? c->projection_dim : c->hidden_size, .layers = c->layers, .clip = *c, .tokenizer = tokenizer,
+    };
+}
+
+/* What the two folders must agree on. */
+static bool agree(const struct clip_config *c, const struct clip_tokenizer *t, const char *config, const char *tokenizer,
+                  struct err *e)
+{
+    if (clip_tokenizer_size(t) > c->vocab_size)
+        return err_set(e, ERR_FORMAT, "%s: the tokenizer has %d tokens, %s has \"vocab_size\" %lld", tokenizer,
+                       (int)clip_tokenizer_size(t), config, (long long)c->vocab_size);
+    if (clip_tokenizer_max_length(t) > c->positions)
+        return err_set(e, ERR_FORMAT, "%s/tokenizer_config.json has \"model_max_length\" %d, %s has "
+                       "\"max_position_embeddings\" %lld", tokenizer, (int)clip_tokenizer_max_length(t), config,
+                       (long long)c->positions);
+    return true;
+}
+
+static bool clip_open(struct text_encoder *t, const char *class, const char *encoder, const char *tokenizer, struct err *e)
+{
+    char config[PATH_MAX_BYTES];
+    struct clip_config c;
+    if (!path_join(config, encoder, "config.json", e) || !clip_config_read(&c, config, e))
+        return false;
+    c.projects = !strcmp(class, projecting_class);
+    struct clip_tokenizer *words = clip_tokenizer_open(tokenizer, e);
+    if (!words)
+        return false;
+    if (!agree(&c, words, config, tokenizer, e)) {
+        clip_tokenizer_free(words);
+        return false;
+    }
+    *t = text_clip_of(&c, words);
+    t->owned = true;
+    return true;
+}
+
+static void clip_release(struct text_encoder *t)
+{
+    clip_tokenizer_free((struct clip_tokenizer *)(uintptr_t)t->tokenizer);
+}
+
+static bool clip_ids(const struct text_encoder *t, const char *words, int32_t *ids, struct err *e)
+{
+    size_t count;
+    return clip_tokenizer_encode(t->tokenizer, words, true, ids, (size_t)t->tokens, &count, e);
+}
+
+static struct text_values clip_graph(struct net *n, const struct text_encoder *t, enum text_states take, int64_t skip,
+                                     bool pooled)
+{
+    const struct clip_config *c = &t->clip;
+    struct text_values out = { .states = VALUE_NONE };
+    int64_t layers = c->layers - (take == TEXT_LAST ? 0 : 1); /* below the states that are taken without skip */
+    struct value x = clip_embed(n, c, graph_input(n->g, "ids", DTYPE_I32, SHAPE(1, t->tokens)));
+    x = clip_layers(n, c, x, 0, layers - skip);
+    out.states = take == TEXT_LAST ? clip_norm(n, c, x) : x;
+    if (skip) {
+        x = clip_layers(n, c, x, layers - skip, layers);
+        out.unskipped = take == TEXT_LAST ? clip_norm(n, c, x) : x;
+    }
+    if (pooled) {
+        x = clip_norm(n, c, clip_layers(n, c, x, layers, c->layers));
+        out.pooled = clip_pool(n, c, x, graph_input(n->g, "place", DTYPE_I32, SHAPE(1)));
+    }
+    return out;
+}
+
+static bool clip_run(const struct text_encoder *t, struct program *p, const int32_t *ids, struct err *e)
+{
+    int32_t place = clip_pooled_place(&t->clip, ids, t->tokens);
+    bool pools = graph_find(program_graph(p), VALUE_INPUT, "place").id != 0;
+    return program_set_input(p, "ids", ids, e) && (!pools || program_set_input(p, "place", &place, e)) && program_run(p, e);
+}
+
+const struct text_kind text_clip = { classes, tokenizers, clip_open, clip_release, clip_ids, clip_graph, clip_run };
+
+void text_encoder_release(struct text_encoder *t)
+{
+    if (t->kind && t->owned)
+        t->kind->release(t);
+    *t = (struct text_encoder){ 0 };
+}
