@@ -83,7 +83,7 @@ static bool clip_run(const struct text_encoder *t, struct program *p, const int3
 {
     int32_t place = clip_pooled_place(&t->clip, ids, t->tokens);
     bool pools = graph_find(program_graph(p), VALUE_INPUT, "place").id != 0;
-    return program_set_input(p, "ids", ids, e) && (!pools || program_set_input(p, "place", &place, e)) && program_run(p, e);
+    return program_set_input(p, "ids", ids, e) && (!pools || program_set_input(p, "place", &place, e)) && program_run_stoppable(p, e);
 }
 
 const struct text_kind text_clip = { classes, tokenizers, clip_open, clip_release, clip_ids, clip_graph, clip_run };
