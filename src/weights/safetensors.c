@@ -7,29 +7,12 @@
 #include "base/mem.h"
 #include "weights/weights_internal.h"
 
-#define SIZE_BOUND ((size_t)1 << 60)
-
 struct entry {
     const char *name;
     const json_t *info;
     int64_t begin, end;
     size_t order; /* place in the header */
 };
-
-bool weight_size(enum dtype type, const struct shape *shape, size_t *bytes)
-{
-    size_t bound = dtype_bytes(type), size = bound;
-    for (int i = 0; i < shape->rank; i++) {
-        if (shape->dim[i] < 0)
-            return false;
-        size_t d = (size_t)shape->dim[i];
-        if (__builtin_mul_overflow(bound, d ? d : 1, &bound) || bound > SIZE_BOUND)
-            return false;
-        size *= d;
-    }
-    *bytes = size;
-    return true;
-}
 
 static int by_place(const void *a, const void *b)
 {
@@ -41,20 +24,9 @@ static int by_place(const void *a, const void *b)
     return x->order < y->order ? -1 : 1;
 }
 
-/* "file: tensor "name"" for errors. A name longer than this is cut: it is somebody else's. */
-struct where {
-    char s[600];
-};
-static struct where where_is(const char *path, const char *name)
-{
-    struct where w;
-    snprintf(w.s, sizeof w.s, "%.300s: tensor \"%.200s\"", path, name);
-    return w;
-}
-
 static bool read_offsets(struct entry *t, const char *path, struct err *e)
 {
-    struct where at = where_is(path, t->name);
+    struct where at = weight_where(path, t->name);
     const json_t *offsets = json_object_get(t->info, "data_offsets");
     if (!json_is_array(offsets) || json_array_size(offsets) != 2)
         return err_set(e, ERR_FORMAT, "%s: \"data_offsets\" must be [begin, end]", at.s);
@@ -71,7 +43,7 @@ static bool read_offsets(struct entry *t, const char *path, struct err *e)
 
 static bool read_shape(const struct entry *t, const char *path, struct shape *shape, struct err *e)
 {
-    struct where at = where_is(path, t->name);
+    struct where at = weight_where(path, t->name);
     const json_t *dims = json_object_get(t->info, "shape");
     if (!json_is_array(dims))
         return err_set(e, ERR_FORMAT, "%s: \"shape\" must be a list", at.s);
@@ -91,7 +63,7 @@ static bool read_shape(const struct entry *t, const char *path, struct shape *sh
 /* Type, shape and size of one tensor, whose bytes must follow the `expected` ones before it. */
 static bool read_entry(const struct entry *t, const char *path, int64_t expected, struct weight *out, struct err *e)
 {
-    struct where at = where_is(path, t->name);
+    struct where at = weight_where(path, t->name);
     const json_t *type = json_object_get(t->info, "dtype");
     if (!json_is_string(type))
         return err_set(e, ERR_FORMAT, "%s: \"dtype\" must be a string", at.s);
@@ -113,7 +85,7 @@ static bool read_entry(const struct entry *t, const char *path, int64_t expected
     return true;
 }
 
-static bool add_metadata(struct weights *w, char **words, json_t *metadata, const char *path, struct err *e)
+static bool add_metadata(struct weights *w, struct shard *s, json_t *metadata, const char *path, struct err *e)
 {
     if (!json_is_object(metadata))
         return err_set(e, ERR_FORMAT, "%s: \"__metadata__\" must be an object", path);
@@ -122,53 +94,31 @@ static bool add_metadata(struct weights *w, char **words, json_t *metadata, cons
     json_object_foreach(metadata, key, value) {
         if (!json_is_string(value))
             return err_set(e, ERR_FORMAT, "%s: \"__metadata__\": \"%.100s\" must be a string", path, key);
-        struct weights_pair *grown = mem_grow(w->metadata, &w->pairs_cap, w->pairs + 1, sizeof *grown);
-        if (!grown)
-            return err_nomem(e, path);
-        w->metadata = grown;
-        size_t key_bytes = strlen(key) + 1, value_bytes = json_string_length(value) + 1;
-        grown[w->pairs++] = (struct weights_pair){ memcpy(*words, key, key_bytes),
-                                                   memcpy(*words + key_bytes, json_string_value(value), value_bytes) };
-        *words += key_bytes + value_bytes;
+        if (!weights_add_pair(w, s, key, strlen(key), json_string_value(value), json_string_length(value), path, e))
+            return false;
     }
     return true;
 }
 
-static size_t word_bytes(json_t *header)
-{
-    size_t bytes = 1;
-    const char *key;
-    json_t *value;
-    json_object_foreach(header, key, value)
-        bytes += strlen(key) + 1;
-    json_object_foreach(json_object_get(header, "__metadata__"), key, value)
-        bytes += strlen(key) + 1 + (json_is_string(value) ? json_string_length(value) + 1 : 0);
-    return bytes;
-}
-
-/* Checks all entries against each other and the file's end, and appends them to w in the order of their bytes. */
-static bool add_tensors(struct weights *w, struct shard *s, struct entry *entries, size_t count, const char *path,
-                        char *words, struct err *e)
+/* Checks all entries against each other and the file's end, and appends them to w in the order of their bytes. The data
+ * begins at byte data_at of the file. */
+static bool add_tensors(struct weights *w, struct shard *s, struct entry *entries, size_t count, size_t data_at,
+                        const char *path, struct err *e)
 {
     qsort(entries, count, sizeof *entries, by_place);
-    struct weight *grown = mem_grow(w->list, &w->cap, w->count + count, sizeof *grown);
-    if (!grown)
-        return err_nomem(e, path);
-    w->list = grown;
-    int64_t at = 0, room = (int64_t)(s->map.bytes - s->data_at);
+    int64_t at = 0, room = (int64_t)(s->map.bytes - data_at);
     for (size_t i = 0; i < count; i++) {
-        struct weight *t = &w->list[w->count];
+        struct weight t;
         if (entries[i].end > room)
             return err_set(e, ERR_FORMAT, "%s ends at byte %lld of the data, but the file has only %lld: is it cut off?",
-                           where_is(path, entries[i].name).s, (long long)entries[i].end, (long long)room);
-        if (!read_entry(&entries[i], path, at, t, e))
+                           weight_where(path, entries[i].name).s, (long long)entries[i].end, (long long)room);
+        if (!read_entry(&entries[i], path, at, &t, e))
             return false;
-        size_t name_bytes = strlen(entries[i].name) + 1;
-        t->name = memcpy(words, entries[i].name, name_bytes);
-        words += name_bytes;
-        t->data = s->map.data + s->data_at + entries[i].begin;
+        t.name = shard_word(s, entries[i].name, strlen(entries[i].name), path, e);
+        t.data = s->map.data + data_at + entries[i].begin;
+        if (!t.name || !weights_add(w, t, e))
+            return false;
         at = entries[i].end;
-        w->count++;
     }
     if (at != room)
         return err_set(e, ERR_FORMAT, "%s: the tensors take %lld bytes, the file has %lld", path, (long long)at,
@@ -176,14 +126,13 @@ static bool add_tensors(struct weights *w, struct shard *s, struct entry *entrie
     return true;
 }
 
-static bool add_header(struct weights *w, struct shard *s, json_t *header, const char *path, struct err *e)
+static bool add_header(struct weights *w, struct shard *s, json_t *header, size_t data_at, const char *path, struct err *e)
 {
     if (!json_is_object(header))
         return err_set(e, ERR_FORMAT, "%s: the header must be a JSON object", path);
     size_t count = json_object_size(header);
-    char *words = s->words = mem_zeroed(word_bytes(header), 1);
     struct entry *entries = mem_zeroed(count, sizeof *entries);
-    bool good = (words && entries) || err_nomem(e, path);
+    bool good = entries || err_nomem(e, path);
     const char *key;
     json_t *value;
     count = 0;
@@ -191,59 +140,22 @@ static bool add_header(struct weights *w, struct shard *s, json_t *header, const
         if (!good)
             break;
         if (!strcmp(key, "__metadata__")) {
-            good = add_metadata(w, &words, value, path, e);
+            good = add_metadata(w, s, value, path, e);
             continue;
         }
         struct entry *t = &entries[count];
         *t = (struct entry){ .name = key, .info = value, .order = count };
         count++;
         good = json_is_object(value) ? read_offsets(t, path, e)
-                                     : err_set(e, ERR_FORMAT, "%s: must be an object", where_is(path, key).s);
+                                     : err_set(e, ERR_FORMAT, "%s: must be an object", weight_where(path, key).s);
     }
-    good = good && add_tensors(w, s, entries, count, path, words, e);
+    good = good && add_tensors(w, s, entries, count, data_at, path, e);
     mem_free(entries);
     return good;
 }
 
-static bool misplaced(const struct weight *t)
+bool safetensors_add(struct weights *w, struct shard *s, const char *path, struct err *e)
 {
-    return (uintptr_t)t->data % dtype_bytes(t->type) != 0;
-}
-
-/* Copies the tensors (from index first on) whose address does not suit their type to memory where it does. */
-static bool align(struct weights *w, struct shard *s, size_t first, const char *path, struct err *e)
-{
-    for (size_t i = first; i < w->count; i++)
-        if (misplaced(&w->list[i]))
-            s->aligned_bytes += (weight_bytes(&w->list[i]) + 63) & ~(size_t)63;
-    if (!s->aligned_bytes)
-        return true;
-    if (!(s->aligned = mem_pages(s->aligned_bytes)))
-        return err_nomem(e, path);
-    char *to = s->aligned;
-    for (size_t i = first; i < w->count; i++) {
-        struct weight *t = &w->list[i];
-        if (!misplaced(t))
-            continue;
-        size_t bytes = weight_bytes(t);
-        t->data = memcpy(to, t->data, bytes);
-        to += (bytes + 63) & ~(size_t)63;
-    }
-    return true;
-}
-
-bool safetensors_add(struct weights *w, const char *path, struct err *e)
-{
-    struct shard *grown = mem_grow(w->shards, &w->shard_cap, w->shard_count + 1, sizeof *grown);
-    if (!grown)
-        return err_nomem(e, path);
-    w->shards = grown;
-    struct shard *s = &w->shards[w->shard_count];
-    *s = (struct shard){ 0 };
-    if (!file_map(&s->map, path, e))
-        return false;
-    w->shard_count++;
-    size_t first = w->count;
     struct bytes b = bytes_of(s->map.data, s->map.bytes);
     uint64_t length = bytes_u64(&b);
     if (b.short_by)
@@ -257,11 +169,10 @@ bool safetensors_add(struct weights *w, const char *path, struct err *e)
                        (unsigned long long)length, s->map.bytes);
     if (length == 0 || text[0] != '{')
         return err_set(e, ERR_FORMAT, "%s: the header must be a JSON object", path);
-    s->data_at = 8 + (size_t)length;
     json_t *header = json_parse(text, (size_t)length, path, e);
     if (!header)
         return false;
-    bool good = add_header(w, s, header, path, e);
+    bool good = add_header(w, s, header, 8 + (size_t)length, path, e);
     json_decref(header);
-    return good && align(w, s, first, path, e);
+    return good;
 }

@@ -12,12 +12,6 @@ size_t weight_bytes(const struct weight *t)
     return (size_t)shape_count(t->shape) * dtype_bytes(t->type);
 }
 
-static bool ends_with(const char *s, const char *tail)
-{
-    size_t a = strlen(s), b = strlen(tail);
-    return a >= b && !strcmp(s + a - b, tail);
-}
-
 static uint64_t hash(const char *s)
 {
     uint64_t h = 14695981039346656037u; /* FNV-1a, 64 bits */
@@ -42,7 +36,7 @@ static bool make_slots(struct weights *w, struct err *e)
         size_t at = hash(name) & w->slot_mask;
         for (; w->slots[at]; at = (at + 1) & w->slot_mask)
             if (!strcmp(w->list[w->slots[at] - 1].name, name))
-                return err_set(e, ERR_FORMAT, "%s: two shards have the tensor \"%.200s\"", w->path, name);
+                return err_set(e, ERR_FORMAT, "%s: the tensor \"%.200s\" is there twice", w->path, name);
         w->slots[at] = (uint32_t)(i + 1);
     }
     return true;
@@ -64,6 +58,58 @@ const struct weight *weights_need(const struct weights *w, const char *name, str
     if (!t)
         err_set(e, ERR_MISSING, "%s has no tensor \"%s\"", w->path, name);
     return t;
+}
+
+/* How a file of each format is told by its first bytes, and read. The last one takes what is left. */
+static const struct format {
+    const char *name;
+    bool (*is)(const struct file_map *m);
+    bool (*add)(struct weights *w, struct shard *s, const char *path, struct err *e);
+} formats[] = {
+    { "pytorch", torch_is, torch_add },
+    { "safetensors", NULL, safetensors_add },
+};
+
+static bool begins_with(const struct file_map *m, const char *text)
+{
+    return m->bytes >= strlen(text) && !memcmp(m->data, text, strlen(text));
+}
+
+/* What often lies where weights should: better named than called a broken safetensors file. */
+static bool refuse_known(const struct file_map *m, const char *path, struct err *e)
+{
+    static const struct { const char *begin, *what; } known[] = {
+        { "version https://git-lfs", "a pointer of git-lfs, not the weights: fetch them with git lfs pull" },
+        { "<!DOCTYPE", "a page of the web, not weights: the download went wrong" },
+        { "<html", "a page of the web, not weights: the download went wrong" },
+        { "\x89PNG", "a picture, not weights" },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (begins_with(m, known[i].begin))
+            return err_set(e, ERR_FORMAT, "%s is %s", path, known[i].what);
+    return true;
+}
+
+/* Maps the file and appends its tensors to w. */
+static bool add_file(struct weights *w, const char *path, struct err *e)
+{
+    struct shard *grown = mem_grow(w->shards, &w->shard_cap, w->shard_count + 1, sizeof *grown);
+    if (!grown)
+        return err_nomem(e, path);
+    w->shards = grown;
+    struct shard *s = &w->shards[w->shard_count];
+    *s = (struct shard){ 0 };
+    if (!file_map(&s->map, path, e))
+        return false;
+    w->shard_count++;
+    if (!refuse_known(&s->map, path, e))
+        return false;
+    const struct format *f = formats;
+    while (f->is && !f->is(&s->map))
+        f++;
+    s->format = f->name;
+    size_t first = w->count;
+    return f->add(w, s, path, e) && weights_align(w, s, first, path, e);
 }
 
 static int by_text(const void *a, const void *b)
@@ -101,7 +147,7 @@ static bool open_shards(struct weights *w, const json_t *map, const char *path, 
             return false;
         if (!path_exists(shard))
             return err_set(e, ERR_MISSING, "%s names the shard %s, which is not there", path, names[i]);
-        if (!safetensors_add(w, shard, e))
+        if (!add_file(w, shard, e))
             return err_add(e, "a shard of %s", path);
     }
     return true;
@@ -131,6 +177,20 @@ static bool open_index(struct weights *w, const char *path, struct err *e)
     return good;
 }
 
+/* An index is a JSON object. A safetensors file may begin with the same byte, but its header's length has zeros. */
+static bool is_index(const char *path, bool *index, struct err *e)
+{
+    struct file_map m;
+    if (!file_map(&m, path, e))
+        return false;
+    size_t i = 0, head = m.bytes < 8 ? m.bytes : 8;
+    while (i < m.bytes && strchr(" \t\r\n", m.data[i]) && m.data[i])
+        i++;
+    *index = m.bytes && !memchr(m.data, 0, head) && (i == m.bytes || m.data[i] == '{' || m.data[i] == '[');
+    file_unmap(&m);
+    return true;
+}
+
 /* The weight file of a component folder into out[PATH_MAX_BYTES]. */
 static bool find_in_folder(char *out, const char *folder, struct err *e)
 {
@@ -145,6 +205,13 @@ static bool find_in_folder(char *out, const char *folder, struct err *e)
         "model.safetensors.index.fp16.json",
         "diffusion_pytorch_model.fp16.safetensors.index.json",
         "model.fp16.safetensors.index.json",
+        "diffusion_pytorch_model.bin",
+        "pytorch_model.bin",
+        "diffusion_pytorch_model.bin.index.json",
+        "pytorch_model.bin.index.json",
+        "diffusion_pytorch_model.fp16.bin",
+        "pytorch_model.fp16.bin",
+        "pytorch_model.bin.index.fp16.json",
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (!path_join(out, folder, names[i], e))
@@ -152,7 +219,8 @@ static bool find_in_folder(char *out, const char *folder, struct err *e)
         if (path_exists(out))
             return true;
     }
-    return err_set(e, ERR_MISSING, "%s has no diffusion_pytorch_model.safetensors or model.safetensors", folder);
+    return err_set(e, ERR_MISSING, "%s has no diffusion_pytorch_model.safetensors, model.safetensors or pytorch_model.bin",
+                   folder);
 }
 
 static bool open_any(struct weights *w, const char *path, struct err *e)
@@ -167,9 +235,10 @@ static bool open_any(struct weights *w, const char *path, struct err *e)
     }
     if (!(w->path = mem_string(path)))
         return err_nomem(e, path);
-    if (ends_with(path, ".json"))
-        return open_index(w, path, e);
-    return safetensors_add(w, path, e) && make_slots(w, e);
+    bool index;
+    if (!is_index(path, &index, e))
+        return false;
+    return index ? open_index(w, path, e) : add_file(w, path, e) && make_slots(w, e);
 }
 
 struct weights *weights_open(const char *path, struct err *e)
@@ -190,11 +259,8 @@ void weights_free(struct weights *w)
 {
     if (!w)
         return;
-    for (size_t i = 0; i < w->shard_count; i++) {
-        file_unmap(&w->shards[i].map);
-        mem_free(w->shards[i].words);
-        mem_pages_free(w->shards[i].aligned, w->shards[i].aligned_bytes);
-    }
+    for (size_t i = 0; i < w->shard_count; i++)
+        shard_release(&w->shards[i]);
     mem_free(w->shards);
     mem_free(w->list);
     mem_free(w->metadata);
@@ -206,6 +272,11 @@ void weights_free(struct weights *w)
 const char *weights_path(const struct weights *w)
 {
     return w->path;
+}
+
+const char *weights_format(const struct weights *w)
+{
+    return w->shard_count ? w->shards[0].format : "safetensors";
 }
 
 size_t weights_count(const struct weights *w)
@@ -232,6 +303,12 @@ const char *weights_metadata(const struct weights *w, const char *key)
         if (!strcmp(w->metadata[i].key, key))
             return w->metadata[i].value;
     return NULL;
+}
+
+const struct weights_pair *weights_pairs(const struct weights *w, size_t *count)
+{
+    *count = w->pairs;
+    return w->metadata;
 }
 
 void weights_forget(const struct weights *w, const struct weight *t)

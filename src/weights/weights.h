@@ -1,10 +1,14 @@
-/* Named tensors from safetensors files, mapped read-only.
+/* Named tensors from files, mapped read-only. A format is told by a file's bytes, never by its name:
  *
- * source  the safetensors format: u64 header length, a JSON object name -> {dtype, shape, data_offsets} (and
- *         "__metadata__": name -> text), then the tensors' bytes, little-endian, row-major, without gaps or overlaps.
- * bounds  what upstream checks is checked here (header at most 100 MB, offsets contiguous from 0 to the file's end, size
- *         equal to shape times type), and rank at most SHAPE_MAX_RANK, at most WEIGHTS_MAX_SHARDS files.
- *         A type that enum dtype does not have is an error that names it. */
+ * safetensors  u64 header length, a JSON object name -> {dtype, shape, data_offsets} (and "__metadata__": name -> text), then
+ *              the tensors' bytes, little-endian, row-major, without gaps or overlaps. What upstream checks is checked here
+ *              (header at most 100 MB, offsets contiguous from 0 to the file's end, size equal to shape times type).
+ * pytorch      what torch.save writes (.ckpt, .pt, .pth, .bin), both its zip and the pickles before 1.6, read by a pickle
+ *              machine that can put tensors, dictionaries, lists, numbers and strings together and nothing else
+ *              (unpickle.h); torch_file.c says which names come of nested dictionaries.
+ *
+ * bounds  rank at most SHAPE_MAX_RANK, at most WEIGHTS_MAX_SHARDS files; those of a format are in its file. A type that enum
+ *         dtype does not have is an error that names it. */
 #ifndef LIMN_WEIGHTS_WEIGHTS_H
 #define LIMN_WEIGHTS_WEIGHTS_H
 
@@ -28,11 +32,13 @@ struct weight {
 struct weights;
 
 /* Opens
- *  - a .safetensors file,
- *  - a *.safetensors.index.json, whose "weight_map" names the shards beside it,
+ *  - a file of one of the formats above,
+ *  - an index (*.safetensors.index.json, pytorch_model.bin.index.json), whose "weight_map" names the shards beside it,
  *  - or a folder: the first that is there of {diffusion_pytorch_model, model}.safetensors, their .safetensors.index.json,
- *    then {diffusion_pytorch_model, model}.fp16.safetensors, .safetensors.index.fp16.json, .fp16.safetensors.index.json.
- * All headers are read and checked; the tensors' bytes are not touched (but those at odd places).
+ *    then {diffusion_pytorch_model, model}.fp16.safetensors, .safetensors.index.fp16.json, .fp16.safetensors.index.json,
+ *    then {diffusion_pytorch_model, pytorch_model}.bin, their .bin.index.json, .fp16.bin, .bin.index.fp16.json.
+ * All headers are read and checked; the tensors' bytes are not touched (but those at odd places, and those of PyTorch's
+ * tensors that are strided views: both are copied).
  * errors  ERR_MISSING (nothing there, or the index names what no shard has), ERR_FORMAT, ERR_LIMIT, ERR_TYPE, ERR_IO,
  *         ERR_NOMEM; the text names the file and, where there is one, the tensor. */
 MUST_USE struct weights *weights_open(const char *path, struct err *e);
@@ -41,6 +47,9 @@ void weights_free(struct weights *w);
 
 /* What was opened: for a folder the file that was found in it. Borrowed. */
 const char *weights_path(const struct weights *w);
+
+/* "safetensors", "pytorch": of the (first) file. */
+const char *weights_format(const struct weights *w);
 
 /* The tensor with this name, or NULL. One hash lookup. */
 const struct weight *weights_find(const struct weights *w, const char *name);
@@ -53,8 +62,14 @@ const struct weight *weights_at(const struct weights *w, size_t i);
 /* Bytes of all tensors together, without headers. */
 size_t weights_bytes(const struct weights *w);
 
-/* A value of "__metadata__" (of the first shard that has the key), or NULL. Borrowed. */
+/* A word that the file says about itself (of the first shard that has the key), or NULL. Borrowed. Of safetensors what is in
+ * "__metadata__", of PyTorch's files the texts and numbers of the outermost dictionary. */
 const char *weights_metadata(const struct weights *w, const char *key);
+/* All of them. Borrowed. */
+struct weights_pair {
+    const char *key, *value;
+};
+const struct weights_pair *weights_pairs(const struct weights *w, size_t *count);
 
 size_t weight_bytes(const struct weight *t);
 
@@ -73,9 +88,6 @@ struct weights_entry {
     const char *name;
     enum dtype type;
     struct shape shape;
-};
-struct weights_pair {
-    const char *key, *value;
 };
 
 struct weights_writer;

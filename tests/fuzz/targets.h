@@ -23,8 +23,8 @@ static int memory_file(const void *data, size_t bytes, char *path)
     return fd;
 }
 
-/* A safetensors file: what opens must be whole, so every byte of every tensor is read. */
-static void target_safetensors(const char *data, size_t bytes)
+/* A file of weights of any format: what opens must be whole, so every byte of every tensor is read. */
+static void target_weights(const char *data, size_t bytes)
 {
     struct err e = { 0 };
     char path[40];
@@ -132,7 +132,8 @@ static const struct fuzz_target {
     const char *name; /* its seeds are corpus/<name>/ */
     void (*run)(const char *data, size_t bytes);
 } fuzz_targets[] = {
-    { "safetensors", target_safetensors },
+    { "safetensors", target_weights },
+    { "torch", target_weights },
     { "json", target_json },
     { "tokenizer", target_tokenizer },
 };

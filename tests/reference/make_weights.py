@@ -1,9 +1,13 @@
-"""Writes tests/data/weights: small files made by the upstream safetensors package, to be read by tests/weights.
+"""Writes tests/data/weights: small files made by the upstream packages, to be read by tests/weights.
 Run from the repository's root: python tests/reference/make_weights.py (safetensors 0.8, torch 2.13)."""
 import json
 import os
 import struct
+import sys
+import types
+from collections import OrderedDict
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -57,3 +61,65 @@ with open(f"{OUT}/model.safetensors.index.json", "w") as f:
         "one": "model-00001-of-00002.safetensors", "three": "model-00002-of-00002.safetensors",
         "two": "model-00001-of-00002.safetensors"}}, f, indent=2)
     f.write("\n")
+
+
+# ---- files of torch.save, and the same tensors as safetensors ----
+def plain(tensors):
+    return {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+
+
+def make_torch():
+    base = ramp(4, 6)
+    tied = ramp(3, 2, dtype=torch.float16)
+    tensors = {k: v for k, v in every.items() if k not in ("z.f32",)}
+    tensors |= {
+        "parameter": torch.nn.Parameter(ramp(2, 2)),
+        "transposed": base.t(),
+        "slice": base[1:3],
+        "columns": base[:, 1:5:2],
+        "channels_last": ramp(2, 3, 2, 2).to(memory_format=torch.channels_last),
+        "tied.a": tied,
+        "tied.b": tied,
+        "once": ramp(3)[None].expand(1, 3),
+    }
+    save_file(plain(tensors), f"{OUT}/torch_expected.safetensors")
+    torch.save(tensors, f"{OUT}/every_type.pt")
+    torch.save(tensors, f"{OUT}/protocol4.pt", pickle_protocol=4)
+    torch.save(OrderedDict(tensors), f"{OUT}/before_1_6.bin", _use_new_zipfile_serialization=False)
+
+    # a whole training, as pytorch_lightning keeps it
+    name = "pytorch_lightning.callbacks.model_checkpoint"
+    module = types.ModuleType(name)
+    module.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": name})
+    for i in range(1, 4):
+        sys.modules[".".join(name.split(".")[:i])] = module
+    layer = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(2, 3, 1), norm=torch.nn.LayerNorm(2)))
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.copy_(ramp(*p.shape))
+    optimizer = torch.optim.AdamW(layer.parameters())
+    torch.save({
+        "epoch": 3, "global_step": 470000, "pytorch-lightning_version": "1.4.2", "lr": 1e-4, "ema": True,
+        "state_dict": layer.state_dict(), "optimizer_states": [optimizer.state_dict()], "nothing": None,
+        "callbacks": {module.ModelCheckpoint: {"best_model_score": np.float64(0.5), "best_model_path": "x"}},
+        "big": 2**100, "set": {1}, "size": torch.Size([1, 2]),
+    }, f"{OUT}/lightning.ckpt")
+
+    # an embedding of textual inversion, as A1111 keeps it
+    torch.save({"string_to_token": {"*": 265}, "string_to_param": torch.nn.ParameterDict({"*": torch.nn.Parameter(ramp(2, 4))}),
+                "name": "cat", "step": 500, "sd_checkpoint": None}, f"{OUT}/embedding.pt")
+    torch.save({"params_ema": {"body": [ramp(2), ramp(3)]}}, f"{OUT}/wrapped.pth")
+
+    # a folder of shards before safetensors
+    shards = f"{OUT}/bin"
+    os.makedirs(shards, exist_ok=True)
+    for i, part in enumerate([{"one": ramp(2), "two": ramp(3)}, {"three": ramp(4)}], 1):
+        torch.save(part, f"{shards}/pytorch_model-0000{i}-of-00002.bin")
+    with open(f"{shards}/pytorch_model.bin.index.json", "w") as f:
+        json.dump({"metadata": {"total_size": 36}, "weight_map": {
+            "one": "pytorch_model-00001-of-00002.bin", "three": "pytorch_model-00002-of-00002.bin",
+            "two": "pytorch_model-00001-of-00002.bin"}}, f, indent=2)
+        f.write("\n")
+
+
+make_torch()

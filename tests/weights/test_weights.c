@@ -137,7 +137,7 @@ TEST(an_index_that_does_not_fit_its_shards_is_refused)
         { "{\"weight_map\": {\"a\": \"/etc/passwd\"}}", "must name a file beside", ERR_FORMAT },
         { "{\"weight_map\": {\"a\": \"x.safetensors\"}}", "names the shard x.safetensors, which is not there", ERR_MISSING },
         { "{\"weight_map\": {\"b\": \"s1.safetensors\"}}", "no shard has the tensor \"b\"", ERR_MISSING },
-        { "{\"weight_map\": {\"a\": \"s1.safetensors\", \"b\": \"s2.safetensors\"}}", "two shards have the tensor \"a\"",
+        { "{\"weight_map\": {\"a\": \"s1.safetensors\", \"b\": \"s2.safetensors\"}}", "the tensor \"a\" is there twice",
           ERR_FORMAT },
     };
     float value = 1;

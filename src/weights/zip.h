@@ -1,0 +1,34 @@
+/* The list of what is in a zip file, for files that are mapped: entries are pointed at, never unpacked.
+ *
+ * source  PKWARE APPNOTE 6.3.10: end of central directory (4.3.16), its 64-bit form (4.3.14, 4.3.15), central headers
+ *         (4.3.12), local headers (4.3.7).
+ * bounds  ZIP_MAX_ENTRIES; every offset and size is checked against the file before a pointer is made of it. */
+#ifndef LIMN_WEIGHTS_ZIP_H
+#define LIMN_WEIGHTS_ZIP_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+#define ZIP_MAX_ENTRIES ((size_t)1000000)
+
+struct zip_entry {
+    const char *name; /* not ended by 0; borrowed from the file */
+    size_t name_bytes;
+    const unsigned char *data; /* borrowed; as stored */
+    size_t bytes;
+    bool plain; /* stored: neither compressed nor encrypted */
+};
+
+struct zip {
+    struct zip_entry *entries; /* sorted by name */
+    size_t count;
+};
+
+/* errors  ERR_FORMAT, ERR_LIMIT, ERR_NOMEM; `where` begins them. */
+MUST_USE bool zip_init(struct zip *z, const unsigned char *data, size_t bytes, const char *where, struct err *e);
+void zip_release(struct zip *z);
+/* The entry whose name is a followed by b, or NULL. */
+const struct zip_entry *zip_find(const struct zip *z, const char *a, size_t a_bytes, const char *b, size_t b_bytes);
+
+#endif
