@@ -64,7 +64,7 @@ def train_pieces(model, pieces=PIECES, rules=RULES):
     words, table = model.with_name("captions.txt"), model.with_name("rules.tsv")
     words.write_text("\n".join(c[0] for c in captions()), encoding="utf-8")
     codes = lambda s: " ".join(f"{ord(c):X}" for c in s)
-    table.write_text("".join(f"{codes(a)}\t{codes(b)}\n" for a, b in rules.items()))
+    table.write_text("".join(f"{codes(a)}\t{codes(b)}\n" for a, b in (rules or {}).items()))
     more = {"normalization_rule_tsv": str(table)} if rules else {"normalization_rule_name": "identity"}
     sentencepiece.SentencePieceTrainer.train(
         input=str(words), model_prefix=str(model.with_suffix("")), vocab_size=pieces, model_type="bpe", byte_fallback=True,
