@@ -143,9 +143,9 @@ void grad_unary(struct gradient_call *c)
     from_input(c, OP_UNARY_GRAD, c->in[0]);
 }
 
-void grad_geglu(struct gradient_call *c)
+void grad_gated(struct gradient_call *c)
 {
-    from_input(c, OP_GEGLU_GRAD, c->in[0]);
+    from_input(c, OP_GATED_GRAD, c->in[0]);
 }
 
 void grad_softmax(struct gradient_call *c)
@@ -177,10 +177,23 @@ void grad_layer_norm(struct gradient_call *c)
     norm_gradient(c, OP_LAYER_NORM_GRAD);
 }
 
+void grad_rms_norm(struct gradient_call *c)
+{
+    spread(c, OP_RMS_NORM_GRAD, (struct value[]){ c->in[0], c->in[1], c->out[1], c->dout[0] }, 4, 2);
+}
+
+void grad_rotary(struct gradient_call *c)
+{
+    struct op_attr back = *attr_of(c);
+    back.alpha = -back.alpha;
+    c->din[0] = graph_add(c->g, OP_ROTARY, (struct value[]){ c->dout[0], c->in[1] }, 2, &back);
+}
+
 void grad_attention(struct gradient_call *c)
 {
+    bool padded = c->node->n_in > 3;
     spread(c, OP_ATTENTION_GRAD,
-           (struct value[]){ c->in[0], c->in[1], c->in[2], c->out[0], c->out[1], c->dout[0] }, 6, 3);
+           (struct value[]){ c->in[0], c->in[1], c->in[2], c->out[0], c->out[1], c->dout[0], c->in[3] }, padded ? 7 : 6, 3);
 }
 
 void grad_upsample(struct gradient_call *c)

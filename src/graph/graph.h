@@ -52,25 +52,25 @@ enum unary {
 };
 const char *unary_name(enum unary fn);
 
-enum { OP_MAX_IN = 6, OP_MAX_OUT = 3 };
+enum { OP_MAX_IN = 7, OP_MAX_OUT = 3 };
 
 /* What an op needs beside its inputs. Which fields an op reads is said in ops.h; the others are 0. */
 struct op_attr {
-    enum unary fn;              /* unary, unary_grad; activation of group_norm, matmul, conv2d */
+    enum unary fn;              /* unary, unary_grad; activation of group_norm, matmul, conv2d; gated: which */
     bool trans_a, trans_b;      /* matmul */
     enum dtype type;            /* type of output 0 where it is not input 0's: matmul, cast, embedding, ... */
     struct shape shape;         /* reshape, sum_to, expand, the conv gradients, embedding_grad, place */
     int64_t stride;             /* conv2d */
     int64_t pad[4];             /* conv2d: top, left, bottom, right, in pixels */
     int64_t groups;             /* group_norm */
-    int64_t heads;              /* attention */
+    int64_t heads;              /* attention, rotary */
     int64_t factor;             /* upsample, avg_pool */
-    int64_t axis, begin, count; /* concat, slice, place */
+    int64_t axis, begin, count; /* concat, slice, place; rotary and timestep_embedding: count */
     bool causal;                /* attention */
     bool cosine_first;          /* timestep_embedding (diffusers: flip_sin_to_cos) */
     double eps;                 /* norms */
     double alpha, beta;         /* scale: alpha x + beta; clamp: least, most; attention: alpha scales q k'; timestep_embedding: frequency
-                                   shift and largest period */
+                                   shift and largest period; rotary: factor of the angles and base */
 };
 
 struct op_node {

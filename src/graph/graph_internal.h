@@ -30,8 +30,8 @@ typedef void gradient_rule(struct gradient_call *c);
 #include "graph/op.def"
 #undef OP
 
-gradient_rule grad_matmul, grad_conv2d, grad_add, grad_sub, grad_mul, grad_div, grad_scale, grad_clamp, grad_unary, grad_geglu,
-    grad_group_norm, grad_layer_norm, grad_softmax, grad_attention, grad_upsample, grad_avg_pool, grad_concat,
+gradient_rule grad_matmul, grad_conv2d, grad_add, grad_sub, grad_mul, grad_div, grad_scale, grad_clamp, grad_unary, grad_gated,
+    grad_group_norm, grad_layer_norm, grad_rms_norm, grad_softmax, grad_rotary, grad_attention, grad_upsample, grad_avg_pool, grad_concat,
     grad_slice, grad_place, grad_reshape, grad_cast, grad_sum_to, grad_expand, grad_embedding;
 
 struct op_rules {

@@ -71,7 +71,12 @@ struct value op_unary(struct graph *g, struct value x, enum unary fn)
 
 struct value op_geglu(struct graph *g, struct value x)
 {
-    return one(g, OP_GEGLU, x, &(struct op_attr){ 0 });
+    return one(g, OP_GATED, x, &(struct op_attr){ .fn = UNARY_GELU });
+}
+
+struct value op_swiglu(struct graph *g, struct value x)
+{
+    return one(g, OP_GATED, x, &(struct op_attr){ .fn = UNARY_SILU });
 }
 
 struct value op_group_norm(struct graph *g, struct value x, struct value gamma, struct value beta, int64_t groups,
@@ -90,9 +95,19 @@ struct value op_layer_norm(struct graph *g, struct value x, struct value gamma, 
     return graph_add(g, OP_LAYER_NORM, (struct value[]){ x, gamma, beta }, 3, &(struct op_attr){ .eps = eps });
 }
 
+struct value op_rms_norm(struct graph *g, struct value x, struct value gamma, double eps)
+{
+    return two(g, OP_RMS_NORM, x, gamma, &(struct op_attr){ .eps = eps });
+}
+
 struct value op_softmax(struct graph *g, struct value x)
 {
     return one(g, OP_SOFTMAX, x, &(struct op_attr){ 0 });
+}
+
+struct value op_rotary(struct graph *g, struct value x, struct value places, int64_t heads, int64_t count, double base)
+{
+    return two(g, OP_ROTARY, x, places, &(struct op_attr){ .heads = heads, .count = count, .alpha = 1, .beta = base });
 }
 
 struct value op_attention(struct graph *g, struct value q, struct value k, struct value v, int64_t heads, double scale,
@@ -102,6 +117,15 @@ struct value op_attention(struct graph *g, struct value q, struct value k, struc
         return VALUE_NONE;
     struct op_attr attr = { .heads = heads, .alpha = scale, .causal = causal };
     return graph_add(g, OP_ATTENTION, (struct value[]){ q, k, v }, 3, &attr);
+}
+
+struct value op_attention_padded(struct graph *g, struct value q, struct value k, struct value v, struct value pads,
+                                 int64_t heads, double scale, bool causal)
+{
+    if (!q.id || !k.id || !v.id || !pads.id)
+        return VALUE_NONE;
+    struct op_attr attr = { .heads = heads, .alpha = scale, .causal = causal };
+    return graph_add(g, OP_ATTENTION, (struct value[]){ q, k, v, pads }, 4, &attr);
 }
 
 struct value op_upsample(struct graph *g, struct value x, int64_t factor)

@@ -36,8 +36,10 @@ struct value op_clamp(struct graph *g, struct value x, double least, double most
 struct value op_unary(struct graph *g, struct value x, enum unary fn);
 /* unary_grad(x, dy) = dy f'(x) */
 
-/* x [.., 2c] -> first half times gelu(second half) (Shazeer 2020; diffusers GEGLU): y [.., c]. */
+/* x [.., 2c] -> y [.., c] (Shazeer 2020). geglu: first half times gelu(second half), as diffusers' GEGLU. swiglu: silu(first
+ * half) times second half, as ChatGLM and LLaMA. One op, gated: attr.fn is UNARY_GELU or UNARY_SILU. */
 struct value op_geglu(struct graph *g, struct value x);
+struct value op_swiglu(struct graph *g, struct value x);
 
 /* Wu and He 2018. x [n, .., c] (anything between counts as pixels), gamma and beta [c]; groups divides c.
  * y = act((x - mean) rstd gamma + beta), population variance. Outputs: y (T), mean and rstd [n, groups] (f32).
@@ -46,17 +48,30 @@ struct value op_group_norm(struct graph *g, struct value x, struct value gamma, 
                            double eps, enum unary act);
 /* Over the last dimension. Outputs: y, mean and rstd [rows] (f32), rows as one dimension. */
 struct value op_layer_norm(struct graph *g, struct value x, struct value gamma, struct value beta, double eps);
+/* Zhang and Sennrich 2019, over the last dimension: y = x rstd gamma, rstd = 1 / sqrt(mean of x^2 + eps). gamma [c]. Outputs:
+ * y, rstd [rows] (f32). rms_norm_grad(x, gamma, rstd, dy) -> dx (T), dgamma (f32). */
+struct value op_rms_norm(struct graph *g, struct value x, struct value gamma, double eps);
 /* group_norm_grad, layer_norm_grad (x, gamma, beta, mean, rstd, dy) -> dx (T), dgamma, dbeta (f32). */
 
 /* Over the last dimension. softmax_grad(y, dy). */
 struct value op_softmax(struct graph *g, struct value x);
 
+/* Rotary position embedding (Su et al. 2021) on neighbours, as ChatGLM: of each head's d numbers the pairs (0, 1), (2, 3), ...
+ * of the first `count` are turned, pair i of a token at place p by the angle p base^(-2 i / count); the others stay.
+ * x [n, t, heads*d], places i32 [n, t]; count is even and at most d. The gradient turns back: attr.alpha is 1 or -1. */
+struct value op_rotary(struct graph *g, struct value x, struct value places, int64_t heads, int64_t count, double base);
+
 /* softmax(scale q k' [+ causal mask]) v for each head. q [n, tq, heads*d], k and v [n, tk, heads*d]; head i owns columns
  * i*d .. i*d + d - 1. causal: query i sees keys j <= i + (tk - tq). Never stores tq x tk.
  * Outputs: y [n, tq, heads*d] (T) and lse [n, heads, tq] (f32): log of the sum of exp(scale q k'), for the gradient.
- * attention_grad(q, k, v, y, lse, dy) -> dq, dk, dv (Dao et al. 2022, algorithm 4). */
+ * attention_grad(q, k, v, y, lse, dy[, pads]) -> dq, dk, dv (Dao et al. 2022, algorithm 4). */
 struct value op_attention(struct graph *g, struct value q, struct value k, struct value v, int64_t heads, double scale,
                           bool causal);
+/* The same with padding on the left: of batch row n the first pads[n] keys are pads (pads i32 [n], each 0 to tk; another
+ * number is a run-time ERR_ARG). A token sees no pads; a pad, however, sees every key, pads and later ones too, also if
+ * causal: ChatGLM's mask, whose models were trained with it. Query i is the token of key i + (tk - tq). */
+struct value op_attention_padded(struct graph *g, struct value q, struct value k, struct value v, struct value pads,
+                                 int64_t heads, double scale, bool causal);
 
 /* Nearest neighbour: each pixel becomes factor x factor. x [n, h, w, c]. */
 struct value op_upsample(struct graph *g, struct value x, int64_t factor);

@@ -109,7 +109,7 @@ bool shape_broadcast(struct shape_call *c, struct err *e)
 
 bool shape_same_as_input(struct shape_call *c, struct err *e)
 {
-    if (c->node->n_in > 1 && c->node->op != OP_GEGLU_GRAD &&
+    if (c->node->n_in > 1 && c->node->op != OP_GATED_GRAD &&
         (!want_shape(c, 1, c->in[0]->shape, e) || !want_type(c, 1, c->in[0]->type, e)))
         return false;
     return want_floating(c, e) && set_out(c, 0, c->in[0]->shape, c->in[0]->type);
@@ -123,11 +123,13 @@ bool shape_clamp(struct shape_call *c, struct err *e)
     return shape_same_as_input(c, e);
 }
 
-bool shape_geglu(struct shape_call *c, struct err *e)
+bool shape_gated(struct shape_call *c, struct err *e)
 {
     struct shape y = c->in[0]->shape;
     if (!y.rank || shape_last(y) % 2)
         return err_set(e, ERR_SHAPE, "the last dimension must be even");
+    if (attr_of(c)->fn != UNARY_GELU && attr_of(c)->fn != UNARY_SILU)
+        return err_set(e, ERR_ARG, "a gate is gelu or silu, not %s", unary_name(attr_of(c)->fn));
     y.dim[y.rank - 1] /= 2;
     return want_floating(c, e) && set_out(c, 0, y, c->in[0]->type);
 }
@@ -166,9 +168,50 @@ bool shape_norm_grad(struct shape_call *c, struct err *e)
     return want_shape(c, 5, x, e) && want_type(c, 5, c->in[0]->type, e) && set_out(c, 0, x, c->in[0]->type);
 }
 
+bool shape_rms_norm(struct shape_call *c, struct err *e)
+{
+    struct shape x = c->in[0]->shape;
+    if (!want_floating(c, e) || !want_shape(c, 1, SHAPE(shape_last(x)), e))
+        return false;
+    set_out(c, 1, SHAPE(shape_rows(x)), sum_type(c->in[0]->type));
+    return set_out(c, 0, x, c->in[0]->type);
+}
+
+bool shape_rms_norm_grad(struct shape_call *c, struct err *e)
+{
+    struct shape x = c->in[0]->shape;
+    set_out(c, 1, SHAPE(shape_last(x)), sum_type(c->in[0]->type));
+    return want_shape(c, 3, x, e) && want_type(c, 3, c->in[0]->type, e) && set_out(c, 0, x, c->in[0]->type);
+}
+
+bool shape_rotary(struct shape_call *c, struct err *e)
+{
+    const struct op_attr *at = attr_of(c);
+    if (!want_rank(c, 0, 3, e) || !want_type(c, 1, DTYPE_I32, e))
+        return false;
+    struct shape x = c->in[0]->shape;
+    if (at->heads < 1 || x.dim[2] % at->heads)
+        return err_set(e, ERR_SHAPE, "%lld heads do not divide the width %lld", (long long)at->heads, (long long)x.dim[2]);
+    if (at->count < 0 || at->count % 2 || at->count > x.dim[2] / at->heads)
+        return err_set(e, ERR_ARG, "%lld numbers of a head cannot be turned: want an even number, at most %lld",
+                       (long long)at->count, (long long)(x.dim[2] / at->heads));
+    if (!(at->beta > 0) || !is_floating(c->in[0]->type))
+        return err_set(e, ERR_ARG, "base %g of %s", at->beta, dtype_name(c->in[0]->type));
+    return want_shape(c, 1, SHAPE(x.dim[0], x.dim[1]), e) && set_out(c, 0, x, c->in[0]->type);
+}
+
+/* The pads of attention and its gradient, the optional input `index`. */
+static bool want_pads(const struct shape_call *c, int index, struct err *e)
+{
+    return c->node->n_in <= index ||
+           (want_type(c, index, DTYPE_I32, e) && want_shape(c, index, SHAPE(c->in[0]->shape.dim[0]), e));
+}
+
 bool shape_attention(struct shape_call *c, struct err *e)
 {
-    if (!want_floating(c, e) || !want_rank(c, 0, 3, e) || !want_rank(c, 1, 3, e))
+    if (!is_floating(c->in[0]->type))
+        return err_set(e, ERR_TYPE, "input 0 has the type %s", dtype_name(c->in[0]->type));
+    if (!want_rank(c, 0, 3, e) || !want_rank(c, 1, 3, e) || !want_pads(c, 3, e))
         return false;
     struct shape q = c->in[0]->shape, k = c->in[1]->shape;
     int64_t heads = attr_of(c)->heads;
@@ -176,6 +219,9 @@ bool shape_attention(struct shape_call *c, struct err *e)
         return err_set(e, ERR_SHAPE, "queries and keys disagree, or %lld heads do not divide them", (long long)heads);
     if (!want_shape(c, 2, k, e) || !want_type(c, 1, c->in[0]->type, e) || !want_type(c, 2, c->in[0]->type, e))
         return false;
+    if (c->node->n_in > 3 && q.dim[1] > k.dim[1])
+        return err_set(e, ERR_SHAPE, "with padding every query is the token of a key: there are %lld for %lld keys",
+                       (long long)q.dim[1], (long long)k.dim[1]);
     set_out(c, 1, SHAPE(q.dim[0], heads, q.dim[1]), sum_type(c->in[0]->type));
     return set_out(c, 0, q, c->in[0]->type);
 }
@@ -184,7 +230,7 @@ bool shape_attention_grad(struct shape_call *c, struct err *e)
 {
     for (int i = 0; i < 3; i++)
         set_out(c, i, c->in[i]->shape, c->in[i]->type);
-    return want_shape(c, 5, c->in[0]->shape, e) && want_type(c, 5, c->in[0]->type, e);
+    return want_shape(c, 5, c->in[0]->shape, e) && want_type(c, 5, c->in[0]->type, e) && want_pads(c, 6, e);
 }
 
 bool shape_upsample(struct shape_call *c, struct err *e)

@@ -13,6 +13,10 @@
     CASE(OP_CLAMP, name_, "T" x_, "T" x_, .attr = { .alpha = least_, .beta = most_ }),                        \
     CASE(OP_CLAMP_GRAD, name_, "T" x_ " T" x_, "T" x_, .attr = { .alpha = least_, .beta = most_ })
 
+#define GATED_CASES(name_, x_, y_, fn_)                                                                       \
+    CASE(OP_GATED, name_, "T" x_, "T" y_, .attr = { .fn = fn_ }),                                             \
+    CASE(OP_GATED_GRAD, name_, "T" x_ " T" y_, "T" x_, .attr = { .fn = fn_ })
+
 #define BINARY_CASES(op_, fill_)                                                                              \
     CASE(op_, "same shape", "T[2,3,5,7] T[2,3,5,7]", "T[2,3,5,7]", .fill = fill_),                            \
     CASE(op_, "per image and channel", "T[3,4,5,16] T[3,1,1,16]", "T[3,4,5,16]", .fill = fill_),              \
@@ -31,6 +35,12 @@
     CASE(OP_ATTENTION_GRAD, name_, "T" q_ " T" k_ " T" k_ " T" q_, "T" q_ " T" k_ " T" k_,                    \
          .attr = { __VA_ARGS__ }, .with_forward = true)
 
+/* pads_ is the batch. Every number of pads below `ids` is drawn. */
+#define PADDED_CASES(name_, q_, k_, y_, pads_, ids_, ...)                                                     \
+    CASE(OP_ATTENTION, name_, "T" q_ " T" k_ " T" k_ " I" pads_, "T" q_ " S" y_, .attr = { __VA_ARGS__ }, .ids = ids_), \
+    CASE(OP_ATTENTION_GRAD, name_, "T" q_ " T" k_ " T" k_ " T" q_ " I" pads_, "T" q_ " T" k_ " T" k_,         \
+         .attr = { __VA_ARGS__ }, .ids = ids_, .with_forward = true)
+
 #define CONV_CASES(name_, x_, w_, o_, y_, ...)                                                                \
     CASE(OP_CONV2D, name_, "T" x_ " W" w_ " W" o_, "T" y_, .attr = { __VA_ARGS__ }),                          \
     CASE(OP_CONV2D_GRAD_X, name_, "T" y_ " W" w_, "T" x_, .attr = { __VA_ARGS__ }),                           \
@@ -45,6 +55,13 @@
     CASE(OP_LAYER_NORM, name_, "T" x_ " W" c_ " W" c_, "T" x_ " S" s_ " S" s_, .attr = { .eps = 1e-5 }),      \
     CASE(OP_LAYER_NORM_GRAD, name_, "T" x_ " W" c_ " W" c_ " T" x_, "T" x_ " S" c_ " S" c_,                   \
          .attr = { .eps = 1e-5 }, .with_forward = true)
+
+#define RMS_NORM_CASES(name_, x_, c_, s_)                                                                     \
+    CASE(OP_RMS_NORM, name_, "T" x_ " W" c_, "T" x_ " S" s_, .attr = { .eps = 1e-5 }),                        \
+    CASE(OP_RMS_NORM_GRAD, name_, "T" x_ " W" c_ " T" x_, "T" x_ " S" c_, .attr = { .eps = 1e-5 }, .with_forward = true)
+
+#define ROTARY_CASES(name_, x_, t_, ...)                                                                      \
+    CASE(OP_ROTARY, name_, "T" x_ " I" t_, "T" x_, .attr = { .beta = 10000, __VA_ARGS__ }, .ids = 300)
 
 #define SOFTMAX_CASES(name_, x_)                                                                              \
     CASE(OP_SOFTMAX, name_, "T" x_, "T" x_),                                                                  \
@@ -149,12 +166,12 @@ const struct op_case op_cases[] = {
     UNARY_CASES(UNARY_ABS, "abs", FILL_AWAY),
     UNARY_CASES(UNARY_SOFTPLUS, "softplus", FILL_NORMAL),
 
-    CASE(OP_GEGLU, "odd", "T[3,5,14]", "T[3,5,7]"),
-    CASE(OP_GEGLU, "one", "T[1,2]", "T[1,1]"),
-    CASE(OP_GEGLU, "wide", "T[4,128]", "T[4,64]"),
-    CASE(OP_GEGLU_GRAD, "odd", "T[3,5,14] T[3,5,7]", "T[3,5,14]"),
-    CASE(OP_GEGLU_GRAD, "one", "T[1,2] T[1,1]", "T[1,2]"),
-    CASE(OP_GEGLU_GRAD, "wide", "T[4,128] T[4,64]", "T[4,128]"),
+    GATED_CASES("geglu, odd", "[3,5,14]", "[3,5,7]", UNARY_GELU),
+    GATED_CASES("geglu, one", "[1,2]", "[1,1]", UNARY_GELU),
+    GATED_CASES("geglu, wide", "[4,128]", "[4,64]", UNARY_GELU),
+    GATED_CASES("swiglu, odd", "[3,5,14]", "[3,5,7]", UNARY_SILU),
+    GATED_CASES("swiglu, one", "[1,2]", "[1,1]", UNARY_SILU),
+    GATED_CASES("swiglu, wide", "[4,128]", "[4,64]", UNARY_SILU),
 
     GROUP_NORM_CASES("32 groups", "[2,6,6,64]", "[64]", "[2,32]", .groups = 32, .eps = 1e-5),
     GROUP_NORM_CASES("32 groups, silu", "[2,6,5,96]", "[96]", "[2,32]", .groups = 32, .eps = 1e-6, .fn = UNARY_SILU),
@@ -172,11 +189,34 @@ const struct op_case op_cases[] = {
     LAYER_NORM_CASES("width 1", "[5,1]", "[1]", "[5]"),
     LAYER_NORM_CASES("many rows", "[300,24]", "[24]", "[300]"),
 
+    RMS_NORM_CASES("tokens", "[3,11,40]", "[40]", "[33]"),
+    RMS_NORM_CASES("odd", "[7,33]", "[33]", "[7]"),
+    RMS_NORM_CASES("wide", "[2,320]", "[320]", "[2]"),
+    RMS_NORM_CASES("width 1", "[5,1]", "[1]", "[5]"),
+    RMS_NORM_CASES("many rows", "[300,24]", "[24]", "[300]"),
+
     SOFTMAX_CASES("small", "[3,5]"),
     SOFTMAX_CASES("77 words", "[2,3,77]"),
     SOFTMAX_CASES("one", "[4,1]"),
     SOFTMAX_CASES("wide", "[2,513]"),
 
+    ROTARY_CASES("half of a head", "[2,9,48]", "[2,9]", .heads = 3, .count = 8, .alpha = 1),
+    ROTARY_CASES("whole heads", "[1,5,66]", "[1,5]", .heads = 3, .count = 22, .alpha = 1),
+    ROTARY_CASES("back", "[2,3,128]", "[2,3]", .heads = 1, .count = 64, .alpha = -1),
+    ROTARY_CASES("nothing", "[1,2,6]", "[1,2]", .heads = 2, .count = 0, .alpha = 1),
+    ROTARY_CASES("many tokens", "[2,130,80]", "[2,130]", .heads = 2, .count = 20, .alpha = 1),
+
+    PADDED_CASES("padded", "[3,9,24]", "[3,9,24]", "[3,3,9]", "[3]", 9, .heads = 3, .alpha = 0.35355339),
+    PADDED_CASES("padded, causal", "[4,9,24]", "[4,9,24]", "[4,3,9]", "[4]", 9, .heads = 3, .alpha = 0.35355339,
+                 .causal = true),
+    PADDED_CASES("padded, causal, long", "[3,130,80]", "[3,130,80]", "[3,2,130]", "[3]", 130, .heads = 2,
+                 .alpha = 0.15811388, .causal = true),
+    PADDED_CASES("padded, causal, longer", "[2,300,32]", "[2,300,32]", "[2,1,300]", "[2]", 300, .heads = 1,
+                 .alpha = 0.17677670, .causal = true),
+    PADDED_CASES("padded, one query", "[3,1,64]", "[3,300,64]", "[3,2,1]", "[3]", 300, .heads = 2, .alpha = 0.17677670,
+                 .causal = true),
+    PADDED_CASES("padded by nothing", "[2,7,16]", "[2,7,16]", "[2,2,7]", "[2]", 1, .heads = 2, .alpha = 0.35355339,
+                 .causal = true),
     ATTENTION_CASES("width 8", "[2,9,24]", "[2,77,24]", "[2,3,9]", .heads = 3, .alpha = 0.35355339),
     ATTENTION_CASES("width 33", "[1,10,66]", "[1,7,66]", "[1,2,10]", .heads = 2, .alpha = 0.17407766),
     ATTENTION_CASES("width 40", "[2,33,80]", "[2,77,80]", "[2,2,33]", .heads = 2, .alpha = 0.15811388),

@@ -55,6 +55,7 @@ void case_expected(const struct op_case *c, int slot, struct case_types types, s
 struct case_data {
     double *in[OP_MAX_IN], *loss; /* loss: one factor per element of output 0 */
     int64_t count[OP_MAX_IN], loss_count;
+    bool whole[OP_MAX_IN]; /* whole numbers (letter I): no gradient */
 };
 MUST_USE bool case_data_init(struct case_data *d, const struct op_case *c, struct case_types types, uint64_t seed,
                              struct err *e);

@@ -82,12 +82,17 @@ static struct value with_forward(const struct op_case *c, struct graph *g, const
 {
     if (c->op == OP_SOFTMAX_GRAD)
         return graph_add(g, c->op, (struct value[]){ op_softmax(g, in[0]), in[1] }, 2, attr);
+    if (c->op == OP_RMS_NORM_GRAD) {
+        struct value normed = graph_add(g, OP_RMS_NORM, in, 2, attr);
+        return graph_add(g, c->op, (struct value[]){ in[0], in[1], graph_out(g, normed, 1), in[2] }, 4, attr);
+    }
     enum op forward = c->op == OP_ATTENTION_GRAD ? OP_ATTENTION
                       : c->op == OP_GROUP_NORM_GRAD ? OP_GROUP_NORM : OP_LAYER_NORM;
-    struct value y = graph_add(g, forward, in, 3, attr);
+    bool padded = forward == OP_ATTENTION && in[4].id; /* pads come last in the case, before them dy */
+    struct value y = graph_add(g, forward, (struct value[]){ in[0], in[1], in[2], in[4] }, padded ? 4 : 3, attr);
     struct value first = forward == OP_ATTENTION ? y : graph_out(g, y, 1);
     struct value second = graph_out(g, y, forward == OP_ATTENTION ? 1 : 2);
-    return graph_add(g, c->op, (struct value[]){ in[0], in[1], in[2], first, second, in[3] }, 6, attr);
+    return graph_add(g, c->op, (struct value[]){ in[0], in[1], in[2], first, second, in[3], in[4] }, padded ? 7 : 6, attr);
 }
 
 struct case_values case_build(const struct op_case *c, struct case_types types, struct graph *g)
@@ -159,6 +164,7 @@ bool case_data_init(struct case_data *d, const struct op_case *c, struct case_ty
         if (letter == '-')
             continue;
         struct shape shape = specs[i].shape;
+        d->whole[i] = letter == 'I';
         d->count[i] = shape_count(shape);
         d->in[i] = mem_zeroed((size_t)d->count[i], sizeof *d->in[i]);
         /* weights as an initialiser makes them, so that results stay near 1 */

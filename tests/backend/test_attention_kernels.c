@@ -87,13 +87,15 @@ static void by_definition(struct problem *p)
         for (int64_t h = 0; h < s->heads; h++)
             for (int64_t i = 0; i < s->tq; i++) {
                 int64_t at = (n * s->tq + i) * row + h * d, keys = n * s->tk * row + h * d;
-                int64_t seen = s->causal ? i + s->tk - s->tq + 1 : s->tk;
+                int64_t token = i + s->tk - s->tq, pads = s->pads ? s->pads[n] : 0;
+                bool pad = s->pads && token < pads; /* it sees everything */
+                int64_t from = pad ? 0 : pads, seen = s->causal && !pad ? token + 1 : s->tk;
                 double most = -INFINITY, sum = 0, mean = 0;
                 if (seen <= 0)
                     p->lse[(n * s->heads + h) * s->tq + i] = -INFINITY;
                 if (seen <= 0)
                     continue;
-                for (int64_t j = 0; j < seen; j++) {
+                for (int64_t j = from; j < seen; j++) {
                     prob[j] = dprob[j] = 0;
                     for (int64_t c = 0; c < d; c++) {
                         prob[j] += (double)s->scale * (double)p->q[at + c] * (double)p->k[keys + j * row + c];
@@ -101,14 +103,14 @@ static void by_definition(struct problem *p)
                     }
                     most = fmax(most, prob[j]);
                 }
-                for (int64_t j = 0; j < seen; j++)
+                for (int64_t j = from; j < seen; j++)
                     sum += prob[j] = exp(prob[j] - most);
                 p->lse[(n * s->heads + h) * s->tq + i] = (float)(most + log(sum));
-                for (int64_t j = 0; j < seen; j++)
+                for (int64_t j = from; j < seen; j++)
                     mean += (prob[j] /= sum) * dprob[j];
                 for (int64_t c = 0; c < d; c++) {
                     double y = 0, dq = 0;
-                    for (int64_t j = 0; j < seen; j++) {
+                    for (int64_t j = from; j < seen; j++) {
                         double ds = prob[j] * (dprob[j] - mean) * (double)s->scale;
                         y += prob[j] * (double)p->v[keys + j * row + c];
                         dq += ds * (double)p->k[keys + j * row + c];
@@ -296,6 +298,28 @@ TEST(causal_attention_sees_only_keys_that_are_not_later)
                                                   .causal = true,
                                                   .bf16 = bf16 },
                         1, 2e-5);
+}
+
+TEST(tokens_see_no_padding_and_padding_sees_everything)
+{
+    /* Borders of the blocks (16, 32, 48, 64, 128, 256) from both sides, no padding, and nothing but padding. */
+    static const int32_t pads[][4] = { { 0, 1, 76, 77 },      { 0, 15, 16, 17 },     { 31, 32, 33, 47 }, { 48, 49, 63, 64 },
+                                       { 65, 127, 128, 129 }, { 255, 256, 257, 299 } };
+    static const int64_t tokens[][2] = { { 77, 77 }, { 300, 300 }, { 1, 300 }, { 70, 300 } };
+    for (size_t t = 0; t < sizeof tokens / sizeof *tokens; t++)
+        for (size_t i = 0; i < sizeof pads / sizeof *pads; i++)
+            for (int kind = 0; kind < 4; kind++)
+                if (pads[i][3] <= tokens[t][1])
+                    check_shape((struct attention_shape){ .n = 4,
+                                                          .tq = tokens[t][0],
+                                                          .tk = tokens[t][1],
+                                                          .heads = 2,
+                                                          .d = 24,
+                                                          .scale = 0.2f,
+                                                          .causal = kind & 1,
+                                                          .bf16 = kind & 2,
+                                                          .pads = pads[i] },
+                                1, 2e-5);
 }
 
 TEST(large_scores_do_not_overflow)

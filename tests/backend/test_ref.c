@@ -32,11 +32,14 @@ static const struct {
     UNARY(UNARY_SQUARE, FILL_NORMAL, 4, -2.08100844679294),
     UNARY(UNARY_ABS, FILL_NORMAL, 4, -1.85347164945738),
     UNARY(UNARY_SOFTPLUS, FILL_NORMAL, 4, 20.5194302778205),
-    { { OP_GEGLU, "geglu", "T[5,6]", "T[5,3]", .fill = FILL_NORMAL }, 1, { 0.608624213154083 } },
+    { { OP_GATED, "geglu", "T[5,6]", "T[5,3]", .attr = { .fn = UNARY_GELU } }, 1, { 0.608624213154083 } },
+    { { OP_GATED, "swiglu", "T[5,6]", "T[5,3]", .attr = { .fn = UNARY_SILU } }, 1, { 0.336510796075879 } },
     { { OP_GROUP_NORM, "group_norm, silu", "T[2,3,4,6] W[6] W[6]", "T[2,3,4,6] S[2,3] S[2,3]",
         .attr = { .groups = 3, .eps = 1e-5, .fn = UNARY_SILU } }, 1, { 2.08139418476466, 0.170902913695149, 5.38947929794 } },
     { { OP_LAYER_NORM, "layer_norm", "T[4,6] W[6] W[6]", "T[4,6] S[4] S[4]",
         .attr = { .eps = 1e-5 } }, 1, { 2.39101197594144, 0.537669294900046, 10.024811874507 } },
+    { { OP_RMS_NORM, "rms_norm", "T[4,6] W[6]", "T[4,6] S[4]", .attr = { .eps = 1e-5 } }, 1,
+      { 4.50378255007241, 4.83126438166631 } },
     { { OP_SOFTMAX, "softmax", "T[3,7]", "T[3,7]", .fill = FILL_NORMAL }, 1, { 0.318508216215762 } },
     { { OP_ATTENTION, "attention", "T[2,3,8] T[2,5,8] T[2,5,8]", "T[2,3,8] S[2,2,3]",
         .attr = { .heads = 2, .alpha = 0.5 } }, 1, { -5.54318332778177, -0.386417889243866 } },
@@ -44,6 +47,12 @@ static const struct {
         .attr = { .heads = 2, .alpha = 0.5, .causal = true } }, 1, { 0.683070148494232, 0.370246075405554 } },
     { { OP_ATTENTION, "attention, causal, more keys", "T[1,3,8] T[1,5,8] T[1,5,8]", "T[1,3,8] S[1,2,3]",
         .attr = { .heads = 2, .alpha = 0.5, .causal = true } }, 1, { -0.711392153526257, 7.20247724873248 } },
+    { { OP_ATTENTION, "attention, padded", "T[3,6,8] T[3,6,8] T[3,6,8] I[3]", "T[3,6,8] S[3,2,6]",
+        .attr = { .heads = 2, .alpha = 0.5, .causal = true }, .ids = 5 }, 1, { -3.66072026794276, -3.34279017727587 } },
+    { { OP_ATTENTION, "attention, padded, not causal", "T[3,4,8] T[3,6,8] T[3,6,8] I[3]", "T[3,4,8] S[3,2,4]",
+        .attr = { .heads = 2, .alpha = 0.5 }, .ids = 5 }, 1, { 3.0895347934333, 7.26382084869089 } },
+    { { OP_ROTARY, "rotary", "T[2,3,16] I[2,3]", "T[2,3,16]",
+        .attr = { .heads = 2, .count = 6, .alpha = 1, .beta = 10000 }, .ids = 5 }, 1, { 8.8683274852423 } },
     { { OP_UPSAMPLE, "upsample", "T[2,3,2,3]", "T[2,6,4,3]", .attr = { .factor = 2 } }, 1, { 2.6053234103109 } },
     { { OP_AVG_POOL, "avg_pool", "T[2,4,6,3]", "T[2,2,3,3]", .attr = { .factor = 2 } }, 1, { 0.280956088514472 } },
     { { OP_EMBEDDING, "embedding", "W[5,4] I[2,3]", "T[2,3,4]", .ids = 5 }, 1, { 3.05994698240993 } },
@@ -65,7 +74,7 @@ TEST(ref_in_f64_gives_what_pytorch_gives)
         struct case_result r;
         REQUIRE(case_data_init(&d, c, f64, 0, &e));
         for (int k = 0; k < OP_MAX_IN; k++) {
-            bool ids = c->ids && k == 1, step = c->op == OP_ADAMW && k == 4;
+            bool ids = d.whole[k], step = c->op == OP_ADAMW && k == 4;
             for (int64_t j = 0; j < d.count[k] && !step; j++) {
                 double wave = cases[i].scale * sin(1 + k + 0.37 * (double)j);
                 d.in[k][j] = ids ? (double)(7 * j % c->ids) : c->fill == FILL_POSITIVE ? 1.25 + 0.75 * wave : wave;

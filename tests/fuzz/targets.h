@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "tokenizer/chatglm_tokenizer.h"
 #include "tokenizer/clip_internal.h"
 #include "weights/weights.h"
 
@@ -128,6 +129,33 @@ static void target_tokenizer(const char *data, size_t bytes)
     mem_free(copy);
 }
 
+/* A text, a line of "====", and a SentencePiece model. */
+static void target_sentencepiece(const char *data, size_t bytes)
+{
+    const char *cut = memmem(data, bytes, "====\n", 5);
+    size_t text_bytes = cut ? (size_t)(cut - data) : 0;
+    char *text = mem_zeroed(text_bytes + 1, 1);
+    memcpy(text, data, text_bytes);
+    struct err e = { 0 };
+    struct chatglm_tokenizer *t =
+        cut ? chatglm_tokenizer_parse(cut + 5, bytes - text_bytes - 5, "tokenizer.model", &e) : NULL;
+    if (cut && !t && !e.text[0])
+        abort();
+    int32_t ids[20], places[20];
+    err_clear(&e);
+    if (t && chatglm_tokenizer_encode(t, text, ids, 20, &e)) {
+        for (size_t i = 0; i < 20; i++)
+            if (!chatglm_tokenizer_token(t, ids[i]))
+                abort();
+        if (chatglm_tokenizer_places(t, ids, 20, places) > 18)
+            abort();
+    } else if (t && !e.text[0]) {
+        abort();
+    }
+    chatglm_tokenizer_free(t);
+    mem_free(text);
+}
+
 static const struct fuzz_target {
     const char *name; /* its seeds are corpus/<name>/ */
     void (*run)(const char *data, size_t bytes);
@@ -136,6 +164,7 @@ static const struct fuzz_target {
     { "torch", target_weights },
     { "json", target_json },
     { "tokenizer", target_tokenizer },
+    { "sentencepiece", target_sentencepiece },
 };
 
 #endif

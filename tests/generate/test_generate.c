@@ -9,7 +9,7 @@
 #include "generate/generate.h"
 #include "test.h"
 
-static const char *const models[] = { "tiny-sd1", "tiny-sd2", "tiny-emoji" };
+static const char *const models[] = { "tiny-sd1", "tiny-sd2", "tiny-emoji", "tiny-kolors" };
 
 static const struct backend *cpu(void)
 {

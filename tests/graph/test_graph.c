@@ -20,11 +20,22 @@ static void conv_stride(struct graph *g) { op_conv2d(g, X(1, 4, 4, 3), Y(8, 3, 3
 static void add_larger(struct graph *g) { op_add(g, X(1, 3), Y(2, 3)); }
 static void add_rank(struct graph *g) { op_add(g, X(2, 3), Y(3)); }
 static void geglu_odd(struct graph *g) { op_geglu(g, X(2, 3)); }
+static void gate_relu(struct graph *g) { graph_add(g, OP_GATED, (struct value[]){ X(2, 4) }, 1, &(struct op_attr){ .fn = UNARY_RELU }); }
 static void groups(struct graph *g) { op_group_norm(g, X(1, 2, 2, 6), Y(6), Z(6), 4, 1e-5, UNARY_NONE); }
 static void gamma_width(struct graph *g) { op_group_norm(g, X(1, 2, 2, 6), Y(5), Z(6), 3, 1e-5, UNARY_NONE); }
 static void layer_width(struct graph *g) { op_layer_norm(g, X(2, 6), Y(2), Z(6), 1e-5); }
 static void heads(struct graph *g) { op_attention(g, X(1, 4, 8), Y(1, 5, 8), Z(1, 5, 8), 3, 1, false); }
 static void keys_values(struct graph *g) { op_attention(g, X(1, 4, 8), Y(1, 5, 8), Z(1, 6, 8), 2, 1, false); }
+static struct value whole(struct graph *g, const char *name, struct shape s) { return graph_input(g, name, DTYPE_I32, s); }
+static void pads_type(struct graph *g) { op_attention_padded(g, X(2, 4, 8), Y(2, 4, 8), Z(2, 4, 8), graph_input(g, "p", F32, SHAPE(2)), 2, 1, true); }
+static void pads_count(struct graph *g) { op_attention_padded(g, X(2, 4, 8), Y(2, 4, 8), Z(2, 4, 8), whole(g, "p", SHAPE(3)), 2, 1, true); }
+static void pads_queries(struct graph *g) { op_attention_padded(g, X(2, 5, 8), Y(2, 4, 8), Z(2, 4, 8), whole(g, "p", SHAPE(2)), 2, 1, true); }
+static void rms_width(struct graph *g) { op_rms_norm(g, X(2, 6), Y(2), 1e-5); }
+static void rotary_heads(struct graph *g) { op_rotary(g, X(1, 4, 8), whole(g, "p", SHAPE(1, 4)), 3, 2, 10000); }
+static void rotary_odd(struct graph *g) { op_rotary(g, X(1, 4, 8), whole(g, "p", SHAPE(1, 4)), 2, 3, 10000); }
+static void rotary_many(struct graph *g) { op_rotary(g, X(1, 4, 8), whole(g, "p", SHAPE(1, 4)), 2, 6, 10000); }
+static void rotary_base(struct graph *g) { op_rotary(g, X(1, 4, 8), whole(g, "p", SHAPE(1, 4)), 2, 2, 0); }
+static void rotary_places(struct graph *g) { op_rotary(g, X(1, 4, 8), whole(g, "p", SHAPE(4)), 2, 2, 10000); }
 static void pool_rest(struct graph *g) { op_avg_pool(g, X(1, 5, 4, 1), 2); }
 static void upsample_zero(struct graph *g) { op_upsample(g, X(1, 5, 4, 1), 0); }
 static void clamp_empty(struct graph *g) { op_clamp(g, X(2, 3), 1, -1); }
@@ -67,6 +78,16 @@ TEST(a_wrong_use_of_an_op_is_an_error_that_names_it)
         { add_larger, ERR_SHAPE, "in add" },
         { add_rank, ERR_SHAPE, "in add" },
         { geglu_odd, ERR_SHAPE, "even" },
+        { gate_relu, ERR_ARG, "gelu or silu, not relu" },
+        { pads_type, ERR_TYPE, "input 3 must be i32" },
+        { pads_count, ERR_SHAPE, "input 3 must be [2], is [3]" },
+        { pads_queries, ERR_SHAPE, "there are 5 for 4 keys" },
+        { rms_width, ERR_SHAPE, "input 1 must be [6]" },
+        { rotary_heads, ERR_SHAPE, "3 heads do not divide the width 8" },
+        { rotary_odd, ERR_ARG, "3 numbers of a head" },
+        { rotary_many, ERR_ARG, "at most 4" },
+        { rotary_base, ERR_ARG, "base 0" },
+        { rotary_places, ERR_SHAPE, "input 1 must be [1, 4], is [4]" },
         { groups, ERR_SHAPE, "4 groups" },
         { gamma_width, ERR_SHAPE, "input 1 must be [6]" },
         { layer_width, ERR_SHAPE, "input 1 must be [6]" },

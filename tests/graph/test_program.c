@@ -151,3 +151,24 @@ TEST(an_id_outside_its_table_stops_the_run_with_its_number)
     REQUIRE(program_run(p, &e));
     program_free(p);
 }
+
+TEST(more_pads_than_keys_stop_the_run_with_their_number)
+{
+    struct err e = { 0 };
+    struct graph g;
+    graph_init(&g);
+    struct value x = graph_input(&g, "x", DTYPE_F32, SHAPE(2, 3, 4));
+    graph_output(&g, op_attention_padded(&g, x, x, x, graph_input(&g, "pads", DTYPE_I32, SHAPE(2)), 2, 1, true));
+    float numbers[24] = { 0 };
+    int32_t pads[2] = { 3, 4 };
+    struct program *p = program_new(backend_ref(), &g, &e);
+    REQUIRE(p);
+    REQUIRE(program_set_input(p, "x", numbers, &e));
+    REQUIRE(program_set_input(p, "pads", pads, &e));
+    CHECK_FAILS(program_run(p, &e), ERR_ARG, "row 1 has 4 pads, but there are 3 keys");
+    pads[1] = -1;
+    CHECK_FAILS(program_run(p, &e), ERR_ARG, "row 1 has -1 pads");
+    pads[1] = 0;
+    REQUIRE(program_run(p, &e));
+    program_free(p);
+}

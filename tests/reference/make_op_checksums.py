@@ -29,12 +29,16 @@ def nhwc(x):
     return x.permute(0, 2, 3, 1)
 
 
-def attention(q, k, v, heads, scale, causal):
+def attention(q, k, v, heads, scale, causal, pads=None):
     split = lambda x: x.unflatten(2, (heads, -1)).transpose(1, 2)
     q, k, v = split(q), split(k), split(v)
     seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool)
     if causal:  # the last query goes with the last key
         seen = seen.tril(k.shape[2] - q.shape[2])
+    if pads is not None:  # ChatGLM's get_masks: a token sees no pads, a pad sees everything
+        token = torch.arange(k.shape[2] - q.shape[2], k.shape[2])
+        real = torch.arange(k.shape[2])[None] >= pads[:, None]
+        seen = ((seen & real[:, None]) | (token[None] < pads[:, None])[:, :, None])[:, None]
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale)
     scores = (q @ k.transpose(2, 3) * scale).masked_fill(~seen, -math.inf)
     return y.transpose(1, 2).flatten(2), scores.logsumexp(3)
@@ -62,17 +66,28 @@ for name, y in [("silu", F.silu(x)), ("gelu", F.gelu(x)), ("gelu_tanh", F.gelu(x
     show(name, y)
 x = array(0, 5, 6)
 show("geglu", x[:, :3] * F.gelu(x[:, 3:]))
+show("swiglu", F.silu(x[:, :3]) * x[:, 3:])
 x, g, b = array(0, 2, 3, 4, 6), array(1, 6), array(2, 6)
 y = nhwc(F.silu(F.group_norm(nchw(x), 3, g, b, 1e-5)))
 r = nchw(x).reshape(2, 3, -1)
 show("group_norm, silu", y, r.mean(2), 1 / torch.sqrt(r.var(2, unbiased=False) + 1e-5))
 x = array(0, 4, 6)
 show("layer_norm", F.layer_norm(x, (6,), g, b, 1e-5), x.mean(1), 1 / torch.sqrt(x.var(1, unbiased=False) + 1e-5))
+show("rms_norm", F.rms_norm(x, (6,), g, 1e-5), 1 / torch.sqrt(x.square().mean(1) + 1e-5))
 show("softmax", torch.softmax(array(0, 3, 7), 1))
 show("attention", *attention(array(0, 2, 3, 8), array(1, 2, 5, 8), array(2, 2, 5, 8), 2, 0.5, False))
 show("attention, causal", *attention(array(0, 2, 5, 8), array(1, 2, 5, 8), array(2, 2, 5, 8), 2, 0.5, True))
 show("attention, causal, more keys",
      *attention(array(0, 1, 3, 8), array(1, 1, 5, 8), array(2, 1, 5, 8), 2, 0.5, True))
+show("attention, padded", *attention(array(0, 3, 6, 8), array(1, 3, 6, 8), array(2, 3, 6, 8), 2, 0.5, True,
+                                     7 * torch.arange(3) % 5))
+show("attention, padded, not causal", *attention(array(0, 3, 4, 8), array(1, 3, 6, 8), array(2, 3, 6, 8), 2, 0.5, False,
+                                                 7 * torch.arange(3) % 5))
+x, places = array(0, 2, 3, 2, 8), (7 * torch.arange(6) % 5).reshape(2, 3, 1, 1)
+angle = places * 10000 ** (-torch.arange(0, 6, 2) / 6)
+a, b = x[..., 0:6:2], x[..., 1:6:2]
+turned = torch.stack([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1).flatten(-2)
+show("rotary", torch.cat([turned, x[..., 6:]], -1))
 show("upsample", nhwc(F.interpolate(nchw(array(0, 2, 3, 2, 3)), scale_factor=2.0, mode="nearest")))
 show("avg_pool", nhwc(F.avg_pool2d(nchw(array(0, 2, 4, 6, 3)), 2)))
 show("embedding", F.embedding((7 * torch.arange(6) % 5).reshape(2, 3), array(0, 5, 4)))

@@ -6,6 +6,7 @@ static struct attention_shape shape_of_call(const struct op_call *call)
 {
     const struct shape *q = &call->in[0].shape, *k = &call->in[1].shape;
     int64_t heads = call->node->attr.heads;
+    int index = call->node->op == OP_ATTENTION ? 3 : 6; /* of the pads, where there are any */
     return (struct attention_shape){
         .n = q->dim[0],
         .tq = q->dim[1],
@@ -15,7 +16,17 @@ static struct attention_shape shape_of_call(const struct op_call *call)
         .scale = (float)call->node->attr.alpha,
         .causal = call->node->attr.causal,
         .bf16 = call->in[0].type == DTYPE_BF16,
+        .pads = call->node->n_in > index ? call->in[index].data : NULL,
     };
+}
+
+static bool pads_fit(const struct attention_shape *s, struct err *e)
+{
+    for (int64_t n = 0; s->pads && n < s->n; n++)
+        if (s->pads[n] < 0 || s->pads[n] > s->tk)
+            return err_set(e, ERR_ARG, "row %lld has %d pads, but there are %lld keys", (long long)n, s->pads[n],
+                           (long long)s->tk);
+    return true;
 }
 
 static const struct attention_kernels *kernels_for(const struct cpu *cpu, const struct attention_shape *s)
@@ -43,7 +54,9 @@ static bool can(const struct op_call *call)
     enum dtype t = call->in[0].type;
     if (!cpu_is_activation(t) || call->in[1].type != t || call->in[2].type != t)
         return false;
-    return call->node->op == OP_ATTENTION || (call->in[3].type == t && call->in[5].type == t);
+    if (call->node->op == OP_ATTENTION)
+        return call->node->n_in <= 3 || call->in[3].type == DTYPE_I32;
+    return call->in[3].type == t && call->in[5].type == t && (call->node->n_in <= 6 || call->in[6].type == DTYPE_I32);
 }
 
 static bool prepare(const struct cpu *cpu, struct op_call *call, struct err *e)
@@ -56,6 +69,8 @@ static bool prepare(const struct cpu *cpu, struct op_call *call, struct err *e)
 static bool run(const struct cpu *cpu, struct op_call *call, struct err *e)
 {
     struct attention_shape s = shape_of_call(call);
+    if (!pads_fit(&s, e))
+        return false;
     kernels_for(cpu, &s)->forward(&s, call->in[0].data, call->in[1].data, call->in[2].data, call->out[0].data,
                                   call->out[1].data, call->scratch, team(cpu, &s));
     return true;
@@ -72,6 +87,8 @@ static bool run_grad(const struct cpu *cpu, struct op_call *call, struct err *e)
 {
     struct attention_shape s = shape_of_call(call);
     const struct tensor *in = call->in, *out = call->out;
+    if (!pads_fit(&s, e))
+        return false;
     kernels_for(cpu, &s)->backward(&s, in[0].data, in[1].data, in[2].data, in[3].data, in[4].data, in[5].data,
                                    out[0].data, out[1].data, out[2].data, call->scratch, team(cpu, &s));
     return true;

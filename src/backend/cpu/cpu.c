@@ -9,10 +9,10 @@
 #include "base/mem.h"
 
 extern const struct cpu_op cpu_matmul, cpu_conv2d, cpu_conv2d_grad_x, cpu_conv2d_grad_w, cpu_attention, cpu_attention_grad;
-extern const struct cpu_op cpu_binary, cpu_scale, cpu_clamp, cpu_clamp_grad, cpu_unary, cpu_unary_grad, cpu_geglu, cpu_geglu_grad;
-extern const struct cpu_op cpu_group_norm, cpu_group_norm_grad, cpu_layer_norm, cpu_layer_norm_grad, cpu_softmax, cpu_softmax_grad;
+extern const struct cpu_op cpu_binary, cpu_scale, cpu_clamp, cpu_clamp_grad, cpu_unary, cpu_unary_grad, cpu_gated, cpu_gated_grad;
+extern const struct cpu_op cpu_group_norm, cpu_group_norm_grad, cpu_layer_norm, cpu_layer_norm_grad, cpu_rms_norm, cpu_rms_norm_grad, cpu_softmax, cpu_softmax_grad;
 extern const struct cpu_op cpu_upsample, cpu_avg_pool, cpu_concat, cpu_slice, cpu_place, cpu_cast, cpu_sum_to, cpu_expand;
-extern const struct cpu_op cpu_sum_squares, cpu_embedding, cpu_embedding_grad, cpu_timestep_embedding;
+extern const struct cpu_op cpu_sum_squares, cpu_rotary, cpu_embedding, cpu_embedding_grad, cpu_timestep_embedding;
 extern const struct cpu_op cpu_accumulate, cpu_adamw, cpu_ema;
 
 static const struct cpu_op *const ops[OP_COUNT] = {
@@ -29,14 +29,17 @@ static const struct cpu_op *const ops[OP_COUNT] = {
     [OP_CLAMP_GRAD] = &cpu_clamp_grad,
     [OP_UNARY] = &cpu_unary,
     [OP_UNARY_GRAD] = &cpu_unary_grad,
-    [OP_GEGLU] = &cpu_geglu,
-    [OP_GEGLU_GRAD] = &cpu_geglu_grad,
+    [OP_GATED] = &cpu_gated,
+    [OP_GATED_GRAD] = &cpu_gated_grad,
     [OP_GROUP_NORM] = &cpu_group_norm,
     [OP_GROUP_NORM_GRAD] = &cpu_group_norm_grad,
     [OP_LAYER_NORM] = &cpu_layer_norm,
     [OP_LAYER_NORM_GRAD] = &cpu_layer_norm_grad,
     [OP_SOFTMAX] = &cpu_softmax,
     [OP_SOFTMAX_GRAD] = &cpu_softmax_grad,
+    [OP_RMS_NORM] = &cpu_rms_norm,
+    [OP_RMS_NORM_GRAD] = &cpu_rms_norm_grad,
+    [OP_ROTARY] = &cpu_rotary,
     [OP_ATTENTION] = &cpu_attention,
     [OP_ATTENTION_GRAD] = &cpu_attention_grad,
     [OP_UPSAMPLE] = &cpu_upsample,

@@ -1,4 +1,4 @@
-/* Functions of single numbers, arithmetic with repetition, GEGLU. */
+/* Functions of single numbers, arithmetic with repetition, gates. */
 #include "backend/cpu/cpu_internal.h"
 
 enum { GRAIN = 64 }; /* elements: whole cache lines, so that no two threads write to one */
@@ -90,37 +90,39 @@ const struct cpu_op cpu_unary = { .can = same_activations, .run = unary_run };
 const struct cpu_op cpu_unary_grad = { .can = same_activations, .run = unary_grad_run };
 const struct cpu_op cpu_scale = { .can = same_activations, .run = scale_run };
 
-/* ---- geglu ---- */
+/* ---- gated ---- */
 
-static bool geglu_run(const struct cpu *cpu, struct op_call *call, struct err *e)
+static bool gated_run(const struct cpu *cpu, struct op_call *call, struct err *e)
 {
     const struct tensor *x = &call->in[0], *y = &call->out[0];
     int64_t rows = shape_rows(y->shape), c = shape_last(y->shape);
+    const struct elementwise_kernels *k = cpu->kernels->elementwise;
 #pragma omp parallel num_threads(cpu_team(cpu, rows * c))
     {
         struct span part = cpu_my_part(rows, 1);
-        cpu->kernels->elementwise->geglu[x->type == DTYPE_BF16](
+        (call->node->attr.fn == UNARY_SILU ? k->swiglu : k->geglu)[x->type == DTYPE_BF16](
             cpu_at(y, part.begin * c), cpu_at(x, part.begin * 2 * c), part.end - part.begin, c);
     }
     return true;
 }
 
-static bool geglu_grad_run(const struct cpu *cpu, struct op_call *call, struct err *e)
+static bool gated_grad_run(const struct cpu *cpu, struct op_call *call, struct err *e)
 {
     const struct tensor *x = &call->in[0], *dy = &call->in[1], *dx = &call->out[0];
     int64_t rows = shape_rows(dy->shape), c = shape_last(dy->shape);
+    const struct elementwise_kernels *k = cpu->kernels->elementwise;
 #pragma omp parallel num_threads(cpu_team(cpu, rows * c))
     {
         struct span part = cpu_my_part(rows, 1);
-        cpu->kernels->elementwise->geglu_grad[x->type == DTYPE_BF16](
+        (call->node->attr.fn == UNARY_SILU ? k->swiglu_grad : k->geglu_grad)[x->type == DTYPE_BF16](
             cpu_at(dx, part.begin * 2 * c), cpu_at(x, part.begin * 2 * c), cpu_at(dy, part.begin * c),
             part.end - part.begin, c);
     }
     return true;
 }
 
-const struct cpu_op cpu_geglu = { .can = same_activations, .run = geglu_run };
-const struct cpu_op cpu_geglu_grad = { .can = same_activations, .run = geglu_grad_run };
+const struct cpu_op cpu_gated = { .can = same_activations, .run = gated_run };
+const struct cpu_op cpu_gated_grad = { .can = same_activations, .run = gated_grad_run };
 
 /* ---- add, sub, mul, div ---- */
 

@@ -1,4 +1,4 @@
-/* Rows of a table by number, the gradient of that, and the sinusoids of a time step. */
+/* Rows of a table by number, the gradient of that; the sinusoids of a time step, and the rotation by a place. */
 #include "backend/cpu/cpu_internal.h"
 
 #include <math.h>
@@ -89,3 +89,47 @@ static bool timestep_run(const struct cpu *cpu, struct op_call *call, struct err
 }
 
 const struct cpu_op cpu_timestep_embedding = { .can = timestep_can, .run = timestep_run };
+
+static bool rotary_can(const struct op_call *call)
+{
+    return cpu_is_activation(call->in[0].type) && call->in[1].type == DTYPE_I32 && call->out[0].type == call->in[0].type;
+}
+
+static bool rotary_prepare(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    call->scratch_bytes = (size_t)cpu->threads * cpu_round(2 * (size_t)call->node->attr.count * sizeof(float));
+    return true;
+}
+
+/* A token's sines are made once, in double, and serve all its heads. */
+static bool rotary_run(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    const struct tensor *x = &call->in[0], *y = &call->out[0];
+    const struct op_attr *at = &call->node->attr;
+    const int32_t *places = call->in[1].data;
+    int64_t tokens = shape_rows(x->shape), width = shape_last(x->shape), d = width / at->heads, turned = at->count;
+    bool bf16 = x->type == DTYPE_BF16;
+    size_t each = cpu_round(2 * (size_t)turned * sizeof(float));
+#pragma omp parallel num_threads(cpu_team(cpu, tokens * width))
+    {
+        struct span part = cpu_my_part(tokens, 1);
+        float *cosine = (float *)((char *)call->scratch + (size_t)omp_get_thread_num() * each), *sine = cosine + turned;
+        for (int64_t t = part.begin; t < part.end; t++) {
+            for (int64_t j = 0; j < turned; j += 2) {
+                double angle = at->alpha * places[t] * pow(at->beta, -(double)j / (double)turned);
+                cosine[j] = cosine[j + 1] = (float)cos(angle);
+                sine[j + 1] = (float)sin(angle);
+                sine[j] = -sine[j + 1];
+            }
+            for (int64_t h = 0; h < at->heads; h++) {
+                int64_t from = t * width + h * d;
+                cpu->kernels->elementwise->rotate[bf16](cpu_at(y, from), cpu_at(x, from), cosine, sine, turned);
+                if (y->data != x->data)
+                    memcpy(cpu_at(y, from + turned), cpu_at(x, from + turned), (size_t)(d - turned) * dtype_bytes(x->type));
+            }
+        }
+    }
+    return true;
+}
+
+const struct cpu_op cpu_rotary = { .can = rotary_can, .prepare = rotary_prepare, .run = rotary_run };

@@ -1,4 +1,4 @@
-/* Group norm, layer norm, softmax and their gradients. */
+/* Group norm, layer norm, RMS norm, softmax and their gradients. */
 #include "backend/cpu/cpu_internal.h"
 
 #include <math.h>
@@ -387,6 +387,76 @@ const struct cpu_op cpu_layer_norm = { .can = norm_can, .prepare = layer_norm_pr
                                        .run = layer_norm_run };
 const struct cpu_op cpu_layer_norm_grad = { .can = norm_grad_can, .prepare = layer_norm_prepare, .pack = cpu_f32_pack,
                                             .run = layer_norm_grad_run };
+
+/* ---- RMS norm ---- */
+
+static bool rms_norm_can(const struct op_call *call)
+{
+    return cpu_is_activation(call->in[0].type) && cpu_is_readable(call->in[1].type) &&
+           (call->node->op == OP_RMS_NORM || (call->in[2].type == DTYPE_F32 && call->in[3].type == call->in[0].type));
+}
+
+static bool rms_norm_prepare(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    cpu_f32_prepare(call, 1);
+    if (call->node->op == OP_RMS_NORM_GRAD)
+        call->scratch_bytes += (size_t)cpu->threads * cpu_round((size_t)shape_last(call->in[0].shape) *
+                                                                (sizeof(float) + sizeof(double)));
+    return true;
+}
+
+static bool rms_norm_run(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    const struct tensor *x = &call->in[0], *y = &call->out[0];
+    char *scratch = call->scratch;
+    const float *gamma = cpu_f32_input(cpu, call, 1, &scratch);
+    float *rstd = call->out[1].data;
+    int64_t rows = shape_rows(x->shape), c = shape_last(x->shape);
+#pragma omp parallel num_threads(cpu_team(cpu, rows * c))
+    {
+        struct span part = cpu_my_part(rows, 1);
+        for (int64_t r = part.begin; r < part.end; r++)
+            cpu->kernels->norm->rms[x->type == DTYPE_BF16](cpu_at(y, r * c), cpu_at(x, r * c), gamma, c,
+                                                           (float)call->node->attr.eps, rstd + r);
+    }
+    return true;
+}
+
+static bool rms_norm_grad_run(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    const struct tensor *x = &call->in[0], *dy = &call->in[3], *dx = &call->out[0];
+    char *scratch = call->scratch;
+    const float *gamma = cpu_f32_input(cpu, call, 1, &scratch), *rstd = call->in[2].data;
+    float *dgamma = call->out[1].data;
+    int64_t rows = shape_rows(x->shape), c = shape_last(x->shape);
+    size_t each = cpu_round((size_t)c * (sizeof(float) + sizeof(double)));
+    int team = cpu_team(cpu, rows * c);
+#pragma omp parallel num_threads(team)
+    {
+        double *total = (double *)(scratch + (size_t)omp_get_thread_num() * each); /* [c], then the same in f32 */
+        float *sum = (float *)(total + c);
+        struct span part = cpu_my_part(rows, 1);
+        memset(total, 0, each);
+        for (int64_t r = part.begin; r < part.end; r++) {
+            cpu->kernels->norm->rms_grad[x->type == DTYPE_BF16](cpu_at(dx, r * c), sum, cpu_at(x, r * c),
+                                                                cpu_at(dy, r * c), gamma, c, rstd[r]);
+            if ((r - part.begin) % ROWS_IN_F32 == ROWS_IN_F32 - 1 || r + 1 == part.end)
+                cpu->kernels->reduce->drain(total, sum, c);
+        }
+    }
+    for (int64_t j = 0; j < c; j++) {
+        double sum = 0;
+        for (int t = 0; t < team; t++)
+            sum += ((const double *)(scratch + (size_t)t * each))[j];
+        dgamma[j] = (float)sum;
+    }
+    return true;
+}
+
+const struct cpu_op cpu_rms_norm = { .can = rms_norm_can, .prepare = rms_norm_prepare, .pack = cpu_f32_pack,
+                                     .run = rms_norm_run };
+const struct cpu_op cpu_rms_norm_grad = { .can = rms_norm_can, .prepare = rms_norm_prepare, .pack = cpu_f32_pack,
+                                          .run = rms_norm_grad_run };
 
 /* ---- softmax ---- */
 

@@ -143,19 +143,20 @@ bool ref_unary_grad(const struct ref_args *a, struct err *e)
     return true;
 }
 
-bool ref_geglu(const struct ref_args *a, struct err *e)
+bool ref_gated(const struct ref_args *a, struct err *e)
 {
     int64_t c = shape_last(ref_out_shape(a, 0)), rows = shape_rows(ref_out_shape(a, 0));
 #pragma omp parallel for if (a->large)
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < c; j++) {
             const double *x = a->in[0] + i * 2 * c;
-            a->out[0][i * c + j] = x[j] * ref_unary_value(UNARY_GELU, x[c + j]);
+            int64_t gate = a->attr->fn == UNARY_SILU ? j : c + j, value = a->attr->fn == UNARY_SILU ? c + j : j;
+            a->out[0][i * c + j] = x[value] * ref_unary_value(a->attr->fn, x[gate]);
         }
     return true;
 }
 
-bool ref_geglu_grad(const struct ref_args *a, struct err *e)
+bool ref_gated_grad(const struct ref_args *a, struct err *e)
 {
     int64_t c = shape_last(ref_in_shape(a, 0)) / 2, rows = shape_rows(ref_in_shape(a, 0));
 #pragma omp parallel for if (a->large)
@@ -163,8 +164,9 @@ bool ref_geglu_grad(const struct ref_args *a, struct err *e)
         for (int64_t j = 0; j < c; j++) {
             const double *x = a->in[0] + i * 2 * c;
             double *dx = a->out[0] + i * 2 * c, dy = a->in[1][i * c + j];
-            dx[j] = dy * ref_unary_value(UNARY_GELU, x[c + j]);
-            dx[c + j] = dy * x[j] * ref_unary_slope(UNARY_GELU, x[c + j]);
+            int64_t gate = a->attr->fn == UNARY_SILU ? j : c + j, value = a->attr->fn == UNARY_SILU ? c + j : j;
+            dx[value] = dy * ref_unary_value(a->attr->fn, x[gate]);
+            dx[gate] = dy * x[value] * ref_unary_slope(a->attr->fn, x[gate]);
         }
     return true;
 }

@@ -36,6 +36,24 @@ bool ref_embedding_grad(const struct ref_args *a, struct err *e)
     return true;
 }
 
+bool ref_rotary(const struct ref_args *a, struct err *e)
+{
+    struct shape s = ref_in_shape(a, 0);
+    int64_t tokens = s.dim[0] * s.dim[1], d = s.dim[2] / a->attr->heads, count = a->attr->count;
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t h = 0; h < a->attr->heads; h++) {
+            const double *x = a->in[0] + t * s.dim[2] + h * d;
+            double *y = a->out[0] + t * s.dim[2] + h * d;
+            memcpy(y, x, (size_t)d * sizeof *y);
+            for (int64_t j = 0; j < count; j += 2) {
+                double angle = a->attr->alpha * a->in[1][t] * pow(a->attr->beta, -(double)j / (double)count);
+                y[j] = x[j] * cos(angle) - x[j + 1] * sin(angle);
+                y[j + 1] = x[j] * sin(angle) + x[j + 1] * cos(angle);
+            }
+        }
+    return true;
+}
+
 bool ref_timestep_embedding(const struct ref_args *a, struct err *e)
 {
     int64_t count = ref_out_shape(a, 0).dim[0], dim = ref_out_shape(a, 0).dim[1], half = dim / 2;

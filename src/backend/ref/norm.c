@@ -107,6 +107,39 @@ bool ref_layer_norm_grad(const struct ref_args *a, struct err *e)
     return norm_backward(a, UNARY_NONE);
 }
 
+bool ref_rms_norm(const struct ref_args *a, struct err *e)
+{
+    int64_t rows = shape_rows(ref_in_shape(a, 0)), c = shape_last(ref_in_shape(a, 0));
+    for (int64_t i = 0; i < rows; i++) {
+        const double *x = a->in[0] + i * c;
+        double squares = 0;
+        for (int64_t j = 0; j < c; j++)
+            squares += x[j] * x[j];
+        double rstd = a->out[1][i] = 1 / sqrt(squares / (double)c + a->attr->eps);
+        for (int64_t j = 0; j < c; j++)
+            a->out[0][i * c + j] = x[j] * rstd * a->in[1][j];
+    }
+    return true;
+}
+
+/* With z = x rstd and dz = dy gamma: dx = rstd (dz - z avg(dz z)), dgamma = sum dy z. */
+bool ref_rms_norm_grad(const struct ref_args *a, struct err *e)
+{
+    int64_t rows = shape_rows(ref_in_shape(a, 0)), c = shape_last(ref_in_shape(a, 0));
+    memset(a->out[1], 0, (size_t)c * sizeof(double));
+    for (int64_t i = 0; i < rows; i++) {
+        const double *x = a->in[0] + i * c, *dy = a->in[3] + i * c;
+        double rstd = a->in[2][i], average = 0;
+        for (int64_t j = 0; j < c; j++) {
+            average += dy[j] * a->in[1][j] * x[j] * rstd / (double)c;
+            a->out[1][j] += dy[j] * x[j] * rstd;
+        }
+        for (int64_t j = 0; j < c; j++)
+            a->out[0][i * c + j] = rstd * (dy[j] * a->in[1][j] - x[j] * rstd * average);
+    }
+    return true;
+}
+
 bool ref_softmax(const struct ref_args *a, struct err *e)
 {
     int64_t rows = shape_rows(ref_in_shape(a, 0)), width = shape_last(ref_in_shape(a, 0));

@@ -16,14 +16,17 @@ static ref_function *const functions[OP_COUNT] = {
     [OP_CLAMP_GRAD] = ref_clamp_grad,
     [OP_UNARY] = ref_unary,
     [OP_UNARY_GRAD] = ref_unary_grad,
-    [OP_GEGLU] = ref_geglu,
-    [OP_GEGLU_GRAD] = ref_geglu_grad,
+    [OP_GATED] = ref_gated,
+    [OP_GATED_GRAD] = ref_gated_grad,
     [OP_GROUP_NORM] = ref_group_norm,
     [OP_GROUP_NORM_GRAD] = ref_group_norm_grad,
     [OP_LAYER_NORM] = ref_layer_norm,
     [OP_LAYER_NORM_GRAD] = ref_layer_norm_grad,
     [OP_SOFTMAX] = ref_softmax,
     [OP_SOFTMAX_GRAD] = ref_softmax_grad,
+    [OP_RMS_NORM] = ref_rms_norm,
+    [OP_RMS_NORM_GRAD] = ref_rms_norm_grad,
+    [OP_ROTARY] = ref_rotary,
     [OP_ATTENTION] = ref_attention,
     [OP_ATTENTION_GRAD] = ref_attention_grad,
     [OP_UPSAMPLE] = ref_upsample,
@@ -51,9 +54,17 @@ static bool is_floating(enum dtype t)
     return t == DTYPE_F32 || t == DTYPE_F64 || t == DTYPE_BF16 || t == DTYPE_F16;
 }
 
-static bool takes_ids(enum op op, int input)
+/* Rows of a table, places, counts. */
+static bool takes_whole_numbers(enum op op, int input)
 {
-    return (op == OP_EMBEDDING || op == OP_EMBEDDING_GRAD) && input == 1;
+    switch (op) {
+    case OP_EMBEDDING:
+    case OP_EMBEDDING_GRAD:
+    case OP_ROTARY: return input == 1;
+    case OP_ATTENTION: return input == 3;
+    case OP_ATTENTION_GRAD: return input == 6;
+    default: return false;
+    }
 }
 
 static bool ref_can(const struct backend *b, const struct op_call *call)
@@ -65,7 +76,7 @@ static bool ref_can(const struct backend *b, const struct op_call *call)
         enum dtype t = call->in[i].type;
         if (!node->in[i])
             continue;
-        if (takes_ids(node->op, i) ? t != DTYPE_I32 : !is_floating(t) && t != DTYPE_F8_E4M3 && t != DTYPE_F8_E5M2)
+        if (takes_whole_numbers(node->op, i) ? t != DTYPE_I32 : !is_floating(t) && t != DTYPE_F8_E4M3 && t != DTYPE_F8_E5M2)
             return false;
     }
     for (int i = 0; i < node->n_out; i++)

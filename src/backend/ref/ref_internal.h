@@ -18,9 +18,10 @@ typedef bool ref_function(const struct ref_args *a, struct err *e);
 
 ref_function ref_matmul;
 ref_function ref_conv2d, ref_conv2d_grad_x, ref_conv2d_grad_w;
-ref_function ref_binary, ref_scale, ref_clamp, ref_clamp_grad, ref_unary, ref_unary_grad, ref_geglu, ref_geglu_grad;
+ref_function ref_binary, ref_scale, ref_clamp, ref_clamp_grad, ref_unary, ref_unary_grad, ref_gated, ref_gated_grad;
 ref_function ref_sum_squares;
 ref_function ref_group_norm, ref_group_norm_grad, ref_layer_norm, ref_layer_norm_grad, ref_softmax, ref_softmax_grad;
+ref_function ref_rms_norm, ref_rms_norm_grad, ref_rotary;
 ref_function ref_attention, ref_attention_grad;
 ref_function ref_upsample, ref_avg_pool;
 ref_function ref_concat, ref_slice, ref_place, ref_copy, ref_sum_to, ref_expand;

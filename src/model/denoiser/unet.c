@@ -6,7 +6,7 @@
 static bool only_plain(const json_t *j, const char *path, struct err *e)
 {
     static const struct { const char *key, *plain; } settings[] = {
-        { "class_embed_type", NULL }, { "encoder_hid_dim", NULL }, { "encoder_hid_dim_type", NULL },
+        { "class_embed_type", NULL }, { "encoder_hid_dim_type", "\"text_proj\"" },
         { "num_class_embeds", NULL }, { "time_embedding_act_fn", NULL }, { "cross_attention_norm", NULL },
         { "time_embedding_dim", NULL }, { "timestep_post_act", NULL },
         { "act_fn", "\"silu\"" }, { "resnet_time_scale_shift", "\"default\"" }, { "time_embedding_type", "\"positional\"" },
@@ -152,6 +152,7 @@ bool unet_config_read(struct unet_config *c, const char *path, struct err *e)
            transformer_depths(c, j, path, e) && json_get_string(j, path, "addition_embed_type", &addition, e) &&
            json_get_int(j, path, "addition_time_embed_dim", 1, 4096, &c->time_ids_dim, e) &&
            json_get_int(j, path, "projection_class_embeddings_input_dim", 1, 1 << 16, &c->addition_width, e) &&
+           json_get_int(j, path, "encoder_hid_dim", 1, 1 << 16, &c->text_dim, e) &&
            json_get_int(j, path, "time_cond_proj_dim", 3, 4096, &c->guidance_dim, e) &&
            json_get_bool(j, path, "use_linear_projection", &c->use_linear_projection, e) &&
            json_get_bool(j, path, "flip_sin_to_cos", &c->flip_sin_to_cos, e) &&
@@ -168,6 +169,9 @@ bool unet_config_read(struct unet_config *c, const char *path, struct err *e)
     if (good && addition && strcmp(addition, "text_time"))
         good = err_set(e, ERR_TYPE, "%s: \"addition_embed_type\" is \"%s\"; only \"text_time\" and null are known here", path,
                        addition);
+    const json_t *projection = json_object_get(j, "encoder_hid_dim_type");
+    if (good && !c->text_dim && projection && !json_is_null(projection))
+        good = err_set(e, ERR_MISSING, "%s: \"encoder_hid_dim\" is missing, but \"encoder_hid_dim_type\" is there", path);
     const json_t *sample = json_object_get(j, "sample_size"); /* a list [h, w] is read as its first */
     if (good && json_is_array(sample))
         sample = json_array_get(sample, 0);
@@ -236,12 +240,20 @@ json_t *unet_config_json(const struct unet_config *c)
         good = !json_object_set_new(j, "addition_embed_type", json_string("text_time")) &&
                !json_object_set_new(j, "addition_time_embed_dim", json_integer(c->time_ids_dim)) &&
                !json_object_set_new(j, "projection_class_embeddings_input_dim", json_integer(c->addition_width));
+    if (good && c->text_dim)
+        good = !json_object_set_new(j, "encoder_hid_dim", json_integer(c->text_dim)) &&
+               !json_object_set_new(j, "encoder_hid_dim_type", json_string("text_proj"));
     if (good && c->guidance_dim)
         good = !json_object_set_new(j, "time_cond_proj_dim", json_integer(c->guidance_dim));
     json_decref(reverse);
     if (!good)
         json_decref(j);
     return good ? j : NULL;
+}
+
+int64_t unet_text_width(const struct unet_config *c)
+{
+    return c->text_dim ? c->text_dim : c->cross_attention_dim;
 }
 
 struct builder {
@@ -307,6 +319,8 @@ static struct value time_embedding(struct net *n, const struct unet_config *c, s
 struct value unet(struct net *n, const struct unet_config *c, struct value latent, struct value timestep,
                   struct value text, const struct unet_extra *extra)
 {
+    if (c->text_dim) /* Kolors: its text encoder is wider than the denoiser's attention */
+        text = layer_linear(n, text, "encoder_hid_proj", c->cross_attention_dim, true);
     struct builder b = { n, c, time_embedding(n, c, timestep, extra), text };
     struct value skips[UNET_MAX_BLOCKS * (UNET_MAX_LAYERS + 1) + 1];
     size_t skip_count = 0;

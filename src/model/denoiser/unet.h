@@ -25,6 +25,7 @@ struct unet_config {
     bool text_time;           /* addition_embed_type: SDXL's pooled text and picture sizes are added to the timestep */
     int64_t time_ids_dim;     /* addition_time_embed_dim: sinusoids for each time id; 0: missing */
     int64_t addition_width;   /* projection_class_embeddings_input_dim: pooled text and sinusoids; 0: missing */
+    int64_t text_dim;         /* encoder_hid_dim: the text's width before it is projected to cross_attention_dim; 0: it is not */
     int64_t guidance_dim;     /* time_cond_proj_dim: sinusoids of the guidance (latent consistency models); 0: none */
 };
 
@@ -35,11 +36,14 @@ struct unet_extra {
     struct value guidance; /* guidance_dim: f32 [n], 1000 (cfg - 1) */
 };
 
+/* Of a text's states, as the denoiser takes them. */
+int64_t unet_text_width(const struct unet_config *c);
+
 /* ERR_FORMAT names file, key and value; ERR_TYPE for a part of the family that this graph does not have. */
 MUST_USE bool unet_config_read(struct unet_config *c, const char *path, struct err *e);
 MUST_USE json_t *unet_config_json(const struct unet_config *c);
 
-/* latent [n, h, w, in_channels] of n->type, timestep f32 [n], text [n, t, cross_attention_dim] of n->type. extra may be NULL:
+/* latent [n, h, w, in_channels] of n->type, timestep f32 [n], text [n, t, unet_text_width] of n->type. extra may be NULL:
  * none. Gives the prediction [n, h, w, out_channels]. ERR_ARG in the graph where the config asks for an input that is not
  * there. */
 struct value unet(struct net *n, const struct unet_config *c, struct value latent, struct value timestep,

@@ -2,7 +2,7 @@
 
 const char *const model_part_names[PART_COUNT] = { "text_encoder", "text_encoder_2", "unet", "vae" };
 
-const struct family *const families[] = { &family_sd, &family_sdxl, NULL };
+const struct family *const families[] = { &family_sd, &family_sdxl, &family_kolors, NULL };
 
 const struct family *family_of(const char *class, const struct family_pipeline **pipeline)
 {
@@ -58,15 +58,16 @@ static bool text_agrees(const struct model_parts *m, const char *where, struct e
     }
     if (!first)
         return err_set(e, ERR_MISSING, "%s: no text encoder", where);
-    if (m->unet.cross_attention_dim == model_text_width(m))
+    if (unet_text_width(&m->unet) == model_text_width(m))
         return true;
     char of[100] = "text_encoder/config.json has \"hidden_size\"";
     if (!m->text[0].kind)
         strcpy(of, "text_encoder_2/config.json has \"hidden_size\"");
     else if (m->text[1].kind)
         strcpy(of, "\"hidden_size\" of both text encoders is together");
-    return err_set(e, ERR_FORMAT, "%s: unet/config.json has \"cross_attention_dim\" %lld, %s %lld: they must be equal", where,
-                   (long long)m->unet.cross_attention_dim, of, (long long)model_text_width(m));
+    return err_set(e, ERR_FORMAT, "%s: unet/config.json has \"%s\" %lld, %s %lld: they must be equal", where,
+                   m->unet.text_dim ? "encoder_hid_dim" : "cross_attention_dim", (long long)unet_text_width(&m->unet), of,
+                   (long long)model_text_width(m));
 }
 
 static bool channels_agree(const struct model_parts *m, const char *where, struct err *e)

@@ -1,4 +1,4 @@
-/* Families: the lines of models that people have (SD 1 and 2, SDXL, ...), as data and a few functions. A family says which parts a
+/* Families: the lines of models that people have (SD 1 and 2, SDXL, Kolors, ...), as data and a few functions. A family says which parts a
  * folder of its pipelines has and how they are joined; the parts themselves (text encoders, denoiser, VAE) know no families.
  * family_of looks one up by the class that model_index.json names. To add one: docs/adding-a-family.md. */
 #ifndef LIMN_MODEL_FAMILY_FAMILY_H
@@ -53,7 +53,7 @@ struct family_text {
 struct model_parts;
 
 struct family {
-    const char *name; /* "sd", "sdxl" */
+    const char *name; /* "sd", "sdxl", "kolors" */
     const struct family_pipeline *pipelines; /* ends with a NULL class */
     struct family_text text[TEXT_PARTS];
     enum text_states states;
@@ -66,7 +66,11 @@ struct family {
 
 /* Every family. Ends with NULL. */
 extern const struct family *const families[];
-extern const struct family family_sd, family_sdxl;
+extern const struct family family_sd, family_sdxl, family_kolors;
+
+/* SDXL's `agree` and `time_ids`, for every family whose denoiser is told a pooled text and sizes. */
+MUST_USE bool sdxl_agree(const struct model_parts *m, const char *where, struct err *e);
+size_t sdxl_time_ids(const struct model_settings *s, const struct picture_facts *facts, bool negative, float *out);
 
 /* The family and the row of its table for a pipeline's class; NULL if there is none. */
 const struct family *family_of(const char *class, const struct family_pipeline **pipeline);

@@ -40,6 +40,29 @@ static bool class_in(const json_t *index, const char *where, const char *part, c
     return err_set(e, ERR_TYPE, "%s: \"%s\" is a %s; only %s is known", where, part, *out, known[0]);
 }
 
+static bool knows_class(const struct family *family, const char *encoder)
+{
+    for (int i = 0; i < TEXT_PARTS; i++)
+        for (const char *const *c = family->text[i].kind ? family->text[i].kind->classes : NULL; c && *c; c++)
+            if (!strcmp(*c, encoder))
+                return true;
+    return false;
+}
+
+/* Kolors' first folder calls itself a pipeline of SDXL: the class of the text encoder says what it is. */
+static void by_text_encoder(struct model_folder *f, const json_t *index, const struct family_pipeline **pipeline)
+{
+    const char *encoder = json_string_value(json_array_get(json_object_get(index, model_part_names[PART_TEXT]), 1));
+    if (!encoder || !f->parts.family || knows_class(f->parts.family, encoder))
+        return;
+    for (const struct family *const *k = families; *k; k++)
+        if (knows_class(*k, encoder)) {
+            f->parts.family = *k;
+            *pipeline = (*k)->pipelines;
+            return;
+        }
+}
+
 static bool find_family(struct model_folder *f, const json_t *index, const char *where,
                         const struct family_pipeline **pipeline, struct err *e)
 {
@@ -49,6 +72,7 @@ static bool find_family(struct model_folder *f, const json_t *index, const char 
     if (!class)
         return err_set(e, ERR_MISSING, "%s: \"_class_name\" is missing", where);
     f->parts.family = family_of(class, pipeline);
+    by_text_encoder(f, index, pipeline);
     if (f->parts.family)
         return true;
     err_set(e, ERR_TYPE, "%s: \"_class_name\" is \"%s\"; known are", where, class);

@@ -3,7 +3,7 @@
  * text and six numbers about the picture's making. */
 #include "model/family/family.h"
 
-static size_t time_ids(const struct model_settings *s, const struct picture_facts *f, bool negative, float *out)
+size_t sdxl_time_ids(const struct model_settings *s, const struct picture_facts *f, bool negative, float *out)
 {
     size_t n = 0;
     out[n++] = (float)f->original_height;
@@ -20,12 +20,13 @@ static size_t time_ids(const struct model_settings *s, const struct picture_fact
     return n;
 }
 
-static bool agree(const struct model_parts *m, const char *where, struct err *e)
+bool sdxl_agree(const struct model_parts *m, const char *where, struct err *e)
 {
     const struct unet_config *u = &m->unet;
     int64_t ids = m->settings.aesthetic_score ? 5 : 6, pooled = model_pooled_width(m);
     if (!u->text_time)
-        return err_set(e, ERR_TYPE, "%s: unet/config.json has no \"addition_embed_type\"; SDXL's is \"text_time\"", where);
+        return err_set(e, ERR_TYPE, "%s: unet/config.json has no \"addition_embed_type\"; that of %s is \"text_time\"", where,
+                       m->family->pipelines[0].class);
     if (!u->time_ids_dim || !u->addition_width)
         return err_set(e, ERR_MISSING, "%s: unet/config.json: \"%s\" is missing", where,
                        u->time_ids_dim ? "projection_class_embeddings_input_dim" : "addition_time_embed_dim");
@@ -35,8 +36,8 @@ static bool agree(const struct model_parts *m, const char *where, struct err *e)
                        (long long)u->addition_width, (long long)pooled, (long long)ids,
                        m->settings.aesthetic_score ? "true" : "false", (long long)u->time_ids_dim);
     if (m->vae.shift_factor != 0) /* as in sd.c */
-        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"shift_factor\" %g: StableDiffusionXLPipeline has none", where,
-                       m->vae.shift_factor);
+        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"shift_factor\" %g: %s has none", where,
+                       m->vae.shift_factor, m->family->pipelines[0].class);
     return true;
 }
 
@@ -49,5 +50,5 @@ static const struct family_pipeline pipelines[] = {
 
 const struct family family_sdxl = {
     .name = "sdxl", .pipelines = pipelines, .text = { { &text_clip, true }, { &text_clip, false } },
-    .states = TEXT_PENULTIMATE, .pools = true, .agree = agree, .time_ids = time_ids,
+    .states = TEXT_PENULTIMATE, .pools = true, .agree = sdxl_agree, .time_ids = sdxl_time_ids,
 };

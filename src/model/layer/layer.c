@@ -78,6 +78,12 @@ struct value layer_layer_norm(struct net *n, struct value x, const char *at, dou
     return op_layer_norm(n->g, x, gamma, beta, eps);
 }
 
+struct value layer_rms_norm(struct net *n, struct value x, const char *at, double eps)
+{
+    int64_t width = shape_last(graph_shape(n->g, x));
+    return op_rms_norm(n->g, x, norm_weight(n, at, "weight", width, INIT_ONES), eps);
+}
+
 struct value layer_resnet(struct net *n, struct value x, struct value time, const char *at, int64_t out,
                           int64_t groups, double eps)
 {

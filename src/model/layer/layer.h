@@ -18,6 +18,7 @@ struct value layer_conv_up(struct net *n, struct value x, const char *at, int64_
 struct value layer_group_norm(struct net *n, struct value x, const char *at, int64_t groups, double eps,
                               enum unary act);
 struct value layer_layer_norm(struct net *n, struct value x, const char *at, double eps);
+struct value layer_rms_norm(struct net *n, struct value x, const char *at, double eps);
 
 /* diffusers ResnetBlock2D: x + conv2(silu(norm2(conv1(silu(norm1 x)) + time))), 1x1 shortcut where widths differ.
  * time: silu of the time embedding [n, c'], or VALUE_NONE. */

@@ -37,7 +37,7 @@ struct path path_of(const char *format, ...)
 }
 
 /* Spellings of the same weight: files written before diffusers 0.18 name the VAE's attention otherwise, and text
- * encoders are written with and without their first word. */
+ * encoders are written with and without their first word (ChatGLM's own files have "transformer."). */
 static const struct weight *find_stored(const struct weights *stored, const char *name)
 {
     const struct weight *w = weights_find(stored, name);
@@ -52,6 +52,8 @@ static const struct weight *find_stored(const struct weights *stored, const char
     }
     if (!w && !strncmp(name, "text_model.", 11))
         w = weights_find(stored, name + 11);
+    if (!w && (!strncmp(name, "encoder.layers.", 15) || !strncmp(name, "embedding.", 10)))
+        w = weights_find(stored, path_of("transformer.%s", name).s);
     return w;
 }
 

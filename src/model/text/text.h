@@ -1,5 +1,6 @@
 /* A text encoder of any kind together with its tokenizer: words -> a row of ids -> states, and a pooled vector where the kind
- * has one. What a kind does is in its struct text_kind (text_clip is in clip_encoder.c); whoever draws knows only what is here.
+ * has one. What a kind does is in its struct text_kind (text_clip is in clip_encoder.c, text_chatglm in chatglm_encoder.c); whoever draws knows only what is
+ * here.
  *
  *     t->kind->ids(t, "a red apple", ids, e);              one row of t->tokens ids
  *     v = t->kind->graph(n, t, TEXT_LAST, skip, true);     the program, made once
@@ -7,13 +8,15 @@
 #ifndef LIMN_MODEL_TEXT_TEXT_H
 #define LIMN_MODEL_TEXT_TEXT_H
 
+#include "model/text/chatglm3.h"
 #include "model/text/clip.h"
+#include "tokenizer/chatglm_tokenizer.h"
 #include "tokenizer/clip_tokenizer.h"
 
 /* Which states a denoiser was trained with. */
 enum text_states {
     TEXT_LAST,        /* of the last layer, after the final norm: SD 1 and 2 */
-    TEXT_PENULTIMATE, /* of the last layer but one, as it is: SDXL */
+    TEXT_PENULTIMATE, /* of the last layer but one, as it is: SDXL, Kolors */
 };
 
 /* What a kind's graph gives. */
@@ -33,6 +36,8 @@ struct text_encoder {
     int64_t layers;   /* those that can be skipped are fewer */
     struct clip_config clip;                /* of text_clip */
     const struct clip_tokenizer *tokenizer; /* of text_clip */
+    struct chatglm_config chatglm;          /* of text_chatglm */
+    const struct chatglm_tokenizer *pieces; /* of text_chatglm */
     bool owned;                             /* the tokenizer is freed by text_encoder_release */
 };
 
@@ -50,7 +55,7 @@ struct text_kind {
     /* Runs the program of that graph for one row. */
     bool (*run)(const struct text_encoder *t, struct program *p, const int32_t *ids, struct err *e);
 };
-extern const struct text_kind text_clip;
+extern const struct text_kind text_clip, text_chatglm;
 
 /* An encoder of CLIP's kind from parts that the caller has and keeps. */
 struct text_encoder text_clip_of(const struct clip_config *c, const struct clip_tokenizer *tokenizer);

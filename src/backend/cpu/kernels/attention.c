@@ -107,25 +107,18 @@ static void transpose_to_panels(const float *src, int64_t rows, int64_t width, i
     }
 }
 
-/* How many of `count` keys from key `first` on query i sees. */
-static int64_t keys_seen(const struct attention_shape *s, int64_t i, int64_t first, int64_t count)
+/* Scores -> exp2(score - max) in place for those of `seen`, zeros beside them up to `width`. max and sum go on
+ * from earlier keys; returns what the earlier sums must be multiplied by. */
+static float softmax_row(float *row, struct attention_keys seen, int64_t width, float *max, float *sum)
 {
-    if (!s->causal)
-        return count;
-    int64_t seen = i + (s->tk - s->tq) + 1 - first;
-    return seen < 0 ? 0 : at_most(seen, count);
-}
-
-/* Scores -> exp2(score - max) in place for `seen` of them, zeros up to `width`. max and sum go on from
- * earlier keys; returns what the earlier sums must be multiplied by. */
-static float softmax_row(float *row, int64_t seen, int64_t width, float *max, float *sum)
-{
-    int64_t whole = round_up(seen, W);
-    for (int64_t j = seen; j < whole; j++)
+    int64_t whole = round_up(seen.end, W);
+    for (int64_t j = 0; j < seen.begin; j++)
+        row[j] = -INFINITY;
+    for (int64_t j = seen.end; j < whole; j++)
         row[j] = -INFINITY;
     for (int64_t j = whole; j < width; j++)
         row[j] = 0;
-    if (!seen)
+    if (!whole)
         return 1;
     VECTOR most = all(*max);
     for (int64_t j = 0; j < whole; j += W)
@@ -137,8 +130,10 @@ static float softmax_row(float *row, int64_t seen, int64_t width, float *max, fl
         add += e;
         store(row + j, e);
     }
-    for (int64_t j = seen; j < whole; j++)
+    for (int64_t j = 0; j < seen.begin; j++)
         row[j] = 0; /* it was 2^-126, which the sum does not notice */
+    for (int64_t j = seen.end; j < whole; j++)
+        row[j] = 0;
     *sum = *sum * rescale + total(add);
     *max = m;
     return rescale;
@@ -166,9 +161,9 @@ static size_t forward_scratch(const struct attention_shape *s, int threads)
     return (size_t)forward_parts(s).end * sizeof(float) * (size_t)threads;
 }
 
-/* Queries begin .. begin + rows - 1 of a head whose keys and values are in `mem`. */
+/* Queries begin .. begin + rows - 1 of a head of batch row n whose keys and values are in `mem`. */
 static void forward_block(const struct attention_shape *s, const struct forward_parts *p, float *mem,
-                          const void *q, int64_t first, int64_t begin, int64_t rows, void *y, float *lse)
+                          const void *q, int64_t n, int64_t first, int64_t begin, int64_t rows, void *y, float *lse)
 {
     float max[QUERIES], sum[QUERIES];
     float *queries = mem + p->queries, *scores = mem + p->scores, *sums = mem + p->sums;
@@ -177,22 +172,23 @@ static void forward_block(const struct attention_shape *s, const struct forward_
         sum[r] = 0;
     }
     load_rows(s, q, first, rows, s->scale * LOG2_E, queries, p->width);
-    int64_t last = keys_seen(s, begin + rows - 1, 0, s->tk);
-    if (!last)
+    struct attention_keys all_seen = attention_keys_of_rows(s, n, begin, rows, 0, s->tk);
+    int64_t start = all_seen.begin / KEYS * KEYS;
+    if (!all_seen.end)
         memset(sums, 0, sizeof(float) * (size_t)(rows * p->width));
-    for (int64_t k = 0; k < last; k += KEYS) {
-        int64_t count = at_most(last - k, KEYS), width = round_up(count, W);
+    for (int64_t k = start; k < all_seen.end; k += KEYS) {
+        int64_t count = at_most(all_seen.end - k, KEYS), width = round_up(count, W);
         multiply(false, rows, width, s->d, queries, p->width,
                  (struct panels){ mem + p->keys + k * s->d, NR, NR * s->d }, scores, KEYS, false);
         for (int64_t r = 0; r < rows; r++) {
             float rescale =
-                softmax_row(scores + r * KEYS, keys_seen(s, begin + r, k, count), width, &max[r], &sum[r]);
-            if (k && rescale != 1)
+                softmax_row(scores + r * KEYS, attention_keys(s, n, begin + r, k, count), width, &max[r], &sum[r]);
+            if (k > start && rescale != 1)
                 for (int64_t j = 0; j < p->width; j += W)
                     store(sums + r * p->width + j, load(sums + r * p->width + j) * rescale);
         }
         multiply(false, rows, p->width, count, scores, KEYS,
-                 (struct panels){ mem + p->values + k * p->width, p->width, NR }, sums, p->width, k > 0);
+                 (struct panels){ mem + p->values + k * p->width, p->width, NR }, sums, p->width, k > start);
     }
     for (int64_t r = 0; r < rows; r++) {
         lse[r] = sum[r] > 0 ? (max[r] + log2f(sum[r])) * LN_2 : -INFINITY;
@@ -231,7 +227,7 @@ static void forward(const struct attention_shape *s, const void *q, const void *
             packed = head;
             int64_t end = at_most((share + 1) * blocks / shares * QUERIES, s->tq);
             for (int64_t i = share * blocks / shares * QUERIES; i < end; i += QUERIES)
-                forward_block(s, &p, mem, q, (n * s->tq + i) * stride + column, i, at_most(end - i, QUERIES),
+                forward_block(s, &p, mem, q, n, (n * s->tq + i) * stride + column, i, at_most(end - i, QUERIES),
                               y, lse + head * s->tq + i);
         }
     }
@@ -274,17 +270,20 @@ struct gradient {
 
 /* P and dS for some queries (from query i on) and keys (from key k on); scores and dP come in their places.
  */
-static void probabilities(const struct attention_shape *s, int64_t i, int64_t rows, int64_t k, int64_t count,
-                          const float *lse, const float *delta, float *p, float *ds)
+static void probabilities(const struct attention_shape *s, int64_t n, int64_t i, int64_t rows, int64_t k,
+                          int64_t count, const float *lse, const float *delta, float *p, float *ds)
 {
     for (int64_t r = 0; r < rows; r++, p += KEYS_BACK, ds += KEYS_BACK) {
-        int64_t seen = keys_seen(s, i + r, k, count), width = round_up(count, W);
-        for (int64_t j = 0; j < round_up(seen, W); j += W) {
+        struct attention_keys seen = attention_keys(s, n, i + r, k, count);
+        int64_t width = round_up(count, W);
+        for (int64_t j = seen.begin / W * W; j < round_up(seen.end, W); j += W) {
             VECTOR e = exp2_of(load(p + j) - lse[r]);
             store(p + j, e);
             store(ds + j, e * (load(ds + j) - delta[r]));
         }
-        for (int64_t j = seen; j < width; j++)
+        for (int64_t j = 0; j < seen.begin; j++)
+            p[j] = ds[j] = 0;
+        for (int64_t j = seen.end; j < width; j++)
             p[j] = ds[j] = 0;
     }
 }
@@ -329,13 +328,13 @@ static void backward_head(const struct attention_shape *s, const struct backward
         }
         for (int64_t i = 0; i < rows; i += QUERIES_BACK) {
             int64_t some = at_most(rows - i, QUERIES_BACK);
-            if (!keys_seen(s, q_begin + i + some - 1, k, count))
+            if (!attention_keys_of_rows(s, n, q_begin + i, some, k, count).end)
                 continue;
             multiply(false, some, wide, s->d, q + i * width, width,
                      (struct panels){ keys_across, NR, NR * s->d }, p, KEYS_BACK, false);
             multiply(false, some, wide, s->d, dy + i * width, width,
                      (struct panels){ values_across, NR, NR * s->d }, ds, KEYS_BACK, false);
-            probabilities(s, q_begin + i, some, k, count, lse + i, delta + i, p, ds);
+            probabilities(s, n, q_begin + i, some, k, count, lse + i, delta + i, p, ds);
             if (want_k) {
                 multiply(true, count, width, some, p, KEYS_BACK, (struct panels){ dy + i * width, width, NR },
                          dv, width, true);

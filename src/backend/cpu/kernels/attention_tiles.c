@@ -26,15 +26,6 @@ static int64_t at_most(int64_t x, int64_t limit)
     return x < limit ? x : limit;
 }
 
-/* How many of `count` keys from key `first` on query i sees. */
-static int64_t keys_seen(const struct attention_shape *s, int64_t i, int64_t first, int64_t count)
-{
-    if (!s->causal)
-        return count;
-    int64_t seen = i + (s->tk - s->tq) + 1 - first;
-    return seen < 0 ? 0 : at_most(seen, count);
-}
-
 /* Rows first .. first + rows - 1 of a head of an array whose batches have `tokens` rows. */
 static struct slice head_slice(const struct attention_shape *s, const void *x, int64_t tokens, int64_t head,
                                int64_t first, int64_t rows)
@@ -46,20 +37,24 @@ static struct slice head_slice(const struct attention_shape *s, const void *x, i
 }
 
 /* Line r of the tiles at `scores` (KEYS wide): P = exp2(factor (score - max)), written as the left operand of
- * a product over the tiles that were read already. `seen` keys count, the rest up to width (a multiple of 32)
- * become 0. */
-INLINE float softmax_line(float *scores, int64_t r, int64_t seen, int64_t width, float factor, float *max,
-                          float *sum)
+ * a product over the tiles that were read already. The keys of `seen` count, the rest up to width (a multiple
+ * of 32) become 0. */
+INLINE float softmax_line(float *scores, int64_t r, struct attention_keys seen, int64_t width, float factor,
+                          float *max, float *sum)
 {
     float *line = scores + 16 * r;
     uint16_t *p = (uint16_t *)scores + 32 * r;
-    int64_t whole = in_parts(seen, 32) * 32;
-    for (int64_t j = seen / 16 * 16; j < whole; j += 16) {
+    int64_t whole = in_parts(seen.end, 32) * 32;
+    for (int64_t j = 0; j < seen.begin; j += 16) {
         float *at = line + j / 16 * TILE_F32;
-        _mm512_store_ps(at, _mm512_mask_load_ps(_mm512_set1_ps(-INFINITY), first_of_16(seen - j), at));
+        _mm512_store_ps(at, _mm512_mask_load_ps(_mm512_set1_ps(-INFINITY), (__mmask16)~first_of_16(seen.begin - j), at));
+    }
+    for (int64_t j = seen.end / 16 * 16; j < whole; j += 16) {
+        float *at = line + j / 16 * TILE_F32;
+        _mm512_store_ps(at, _mm512_mask_load_ps(_mm512_set1_ps(-INFINITY), first_of_16(seen.end - j), at));
     }
     float rescale = 1;
-    if (seen) {
+    if (whole) {
         __m512 most = _mm512_set1_ps(-INFINITY), more = most;
         for (int64_t j = 0; j < whole; j += 32) {
             most = _mm512_max_ps(most, _mm512_load_ps(line + j / 16 * TILE_F32));
@@ -122,25 +117,29 @@ static void forward_block(const struct attention_shape *s, const struct forward_
         sum[r] = 0;
     }
     pack_rows(queries, head_slice(s, q, s->tq, head, begin, rows), 2, p->steps);
-    int64_t last = keys_seen(s, begin + rows - 1, 0, s->tk);
-    if (!last)
+    int64_t n = head / s->heads;
+    struct attention_keys all_seen = attention_keys_of_rows(s, n, begin, rows, 0, s->tk);
+    int64_t start = all_seen.begin / KEYS * KEYS;
+    if (!all_seen.end)
         memset(sums, 0, (size_t)(2 * p->columns16 * 1024));
-    for (int64_t k = 0; k < last; k += KEYS) {
-        int64_t count = at_most(last - k, KEYS), tiles = in_parts(count, 32);
+    for (int64_t k = start; k < all_seen.end; k += KEYS) {
+        int64_t count = at_most(all_seen.end - k, KEYS), tiles = in_parts(count, 32);
         tile_product(2, 2 * tiles, p->steps, scores, KEYS / 16, queries, p->steps,
                      keys + k / 16 * p->steps * TILE_BF16, 1, p->steps, false);
         for (int64_t r = 0; r < QUERIES; r++) {
-            int64_t seen = r < rows ? keys_seen(s, begin + r, k, count) : 0;
+            struct attention_keys seen = { 0, 0 };
+            if (r < rows)
+                seen = attention_keys(s, n, begin + r, k, count);
             float rescale = softmax_line(scores + r / 16 * (KEYS / 16) * TILE_F32, r % 16, seen, 32 * tiles,
                                          factor, &max[r], &sum[r]);
-            if (k && rescale != 1)
+            if (k > start && rescale != 1)
                 for (int64_t j = 0; j < p->columns16; j++) {
                     float *at = sums + (r / 16 * p->columns16 + j) * TILE_F32 + r % 16 * 16;
                     _mm512_store_ps(at, _mm512_mul_ps(_mm512_load_ps(at), _mm512_set1_ps(rescale)));
                 }
         }
         tile_product(2, p->columns16, tiles, sums, p->columns16, (uint16_t *)scores, KEYS / 16,
-                     values + k / 32 * p->columns16 * TILE_BF16, p->columns16, 1, k > 0);
+                     values + k / 32 * p->columns16 * TILE_BF16, p->columns16, 1, k > start);
     }
     float natural[QUERIES];
     for (int r = 0; r < QUERIES; r++) {
@@ -274,8 +273,8 @@ static int64_t order_of_queries(int64_t word)
     return 8 * (word / 4) + word % 4;
 }
 
-/* P', dS' for `rows` queries from query i (relative to q_begin: from_i) and `count` keys from k. */
-static void probabilities(const struct attention_shape *s, const struct backward_parts *at, char *mem,
+/* P', dS' for `rows` queries of batch row `batch` from query i (relative to q_begin: from_i) and `count` keys from k. */
+static void probabilities(const struct attention_shape *s, const struct backward_parts *at, char *mem, int64_t batch,
                           int64_t i, int64_t from_i, int64_t queries32, int64_t k, int64_t count)
 {
     const uint16_t *keys = (uint16_t *)(mem + at->keys), *values = (uint16_t *)(mem + at->values);
@@ -306,7 +305,8 @@ static void probabilities(const struct attention_shape *s, const struct backward
         uint16_t *to_pairs = ds_pairs + (kk * 2 * ROW + 2 * ii) * TILE_BF16;
         int64_t first =
             i + 32 * ii + s->tk - s->tq; /* the last key that the square's first query sees, if causal */
-        if (count - 32 * kk >= 32 && (!s->causal || first >= k + 32 * kk + 31)) {
+        int64_t pads = s->pads ? s->pads[batch] : 0;
+        if (count - 32 * kk >= 32 && (!s->causal || first >= k + 32 * kk + 31) && k + 32 * kk >= pads) {
             square_gradient(square, square + 4 * TILE_F32, factor, lse + 32 * ii, delta + 32 * ii, false,
                             NULL, to_p, to_ds, ROW, to_pairs);
             continue;
@@ -314,9 +314,10 @@ static void probabilities(const struct attention_shape *s, const struct backward
         __mmask16 seen[32][2];
         for (int64_t r = 0; r < 32; r++)
             for (int64_t half = 0; half < 2; half++) {
-                int64_t late =
-                    s->causal ? k + 32 * kk + r - first - 16 * half : 0; /* queries that come too early */
-                seen[r][half] = 32 * kk + r < count ? (__mmask16)~first_of_16(late) : 0;
+                int64_t key = k + 32 * kk + r, token = first + 16 * half; /* of the half's first query */
+                int64_t late = key < pads ? 16 : s->causal ? key - token : 0; /* queries that come too early */
+                __mmask16 see = (__mmask16)(~first_of_16(late) | first_of_16(pads - token));
+                seen[r][half] = 32 * kk + r < count ? see : 0;
             }
         square_gradient(square, square + 4 * TILE_F32, factor, lse + 32 * ii, delta + 32 * ii, true,
                         (const __mmask16(*)[2])seen, to_p, to_ds, ROW, to_pairs);
@@ -402,8 +403,8 @@ static void backward_head(const struct attention_shape *s, const struct backward
     }
     pack_sums(head_slice(s, g->y, s->tq, head, q_begin, rows), dy, g->lse + head * s->tq + q_begin, queries32,
               (float *)(mem + at->delta), (float *)(mem + at->lse));
-    if (want_q &&
-        s->causal) /* some blocks may be left out; otherwise the first product of each sum starts it */
+    bool left_out = s->causal || s->pads; /* some blocks may be; otherwise the first product of each sum starts it */
+    if (want_q && left_out)
         memset(dq, 0, (size_t)(queries32 * 2 * c16 * 1024));
 
     enum { ROW = QUERIES_BACK / 32 };
@@ -415,24 +416,24 @@ static void backward_head(const struct attention_shape *s, const struct backward
                   at->steps);
         if (want_q)
             pack_columns((uint16_t *)(mem + at->keys_columns), keys, keys32, c16);
-        if (want_k && s->causal) {
+        if (want_k && left_out) {
             memset(dk, 0, (size_t)(2 * keys32 * c16 * 1024));
             memset(dv, 0, (size_t)(2 * keys32 * c16 * 1024));
         }
         for (int64_t i = 0; i < rows; i += QUERIES_BACK) {
             int64_t some = at_most(rows - i, QUERIES_BACK), some32 = in_parts(some, 32);
-            if (!keys_seen(s, q_begin + i + some - 1, k, count))
+            if (!attention_keys_of_rows(s, head / s->heads, q_begin + i, some, k, count).end)
                 continue;
-            probabilities(s, at, mem, q_begin + i, i, some32, k, count);
+            probabilities(s, at, mem, head / s->heads, q_begin + i, i, some32, k, count);
             if (want_k) {
                 tile_product(2 * keys32, c16, some32, dv, c16, p, ROW, dy_pairs + i / 32 * c16 * TILE_BF16,
-                             c16, 1, s->causal || i > 0);
+                             c16, 1, left_out || i > 0);
                 tile_product(2 * keys32, c16, some32, dk, c16, ds, ROW, q_pairs + i / 32 * c16 * TILE_BF16,
-                             c16, 1, s->causal || i > 0);
+                             c16, 1, left_out || i > 0);
             }
             if (want_q)
                 tile_product(c16, 2 * some32, keys32, dq + i / 16 * TILE_F32, 2 * queries32, keys_columns,
-                             keys32, ds_pairs, 2 * ROW, 1, s->causal || k > k_begin);
+                             keys32, ds_pairs, 2 * ROW, 1, left_out || k > k_begin);
         }
         if (want_k) {
             store_tiles(head_slice(s, g->dk, s->tk, head, k, count), dk, c16, s->scale);

@@ -1,4 +1,4 @@
-/* Functions of single numbers, sums and products, GEGLU. */
+/* Functions of single numbers, sums and products, GEGLU and SwiGLU, rotation of pairs. */
 #include "backend/cpu/kernels/kernels.h"
 #include "backend/cpu/kernels/vector.h"
 
@@ -224,6 +224,46 @@ ALWAYS_INLINE void geglu_grad(bool bf16, void *dx, const void *x, const void *dy
 FOR_BOTH_TYPES(void, geglu_grad, (void *dx, const void *x, const void *dy, int64_t rows, int64_t c),
                (false, dx, x, dy, rows, c), (true, dx, x, dy, rows, c))
 
+ALWAYS_INLINE void swiglu(bool bf16, void *y, const void *x, int64_t rows, int64_t c)
+{
+    const int64_t bytes = bf16 ? 2 : 4;
+    for (int64_t r = 0; r < rows; r++) {
+        const void *gate = (const char *)x + 2 * r * c * bytes, *value = (const char *)gate + c * bytes;
+        void *to = (char *)y + r * c * bytes;
+        for (int64_t j = 0; j < c; j += LANES)
+            put(bf16, to, j, c, unary_value(UNARY_SILU, get(bf16, gate, j, c)) * get(bf16, value, j, c));
+    }
+}
+FOR_BOTH_TYPES(void, swiglu, (void *y, const void *x, int64_t rows, int64_t c), (false, y, x, rows, c),
+               (true, y, x, rows, c))
+
+ALWAYS_INLINE void swiglu_grad(bool bf16, void *dx, const void *x, const void *dy, int64_t rows, int64_t c)
+{
+    const int64_t bytes = bf16 ? 2 : 4;
+    for (int64_t r = 0; r < rows; r++) {
+        const void *gate = (const char *)x + 2 * r * c * bytes, *value = (const char *)gate + c * bytes;
+        const void *from = (const char *)dy + r * c * bytes;
+        void *d_gate = (char *)dx + 2 * r * c * bytes, *d_value = (char *)d_gate + c * bytes;
+        for (int64_t j = 0; j < c; j += LANES) {
+            vf d = get(bf16, from, j, c), v = get(bf16, value, j, c), g = get(bf16, gate, j, c);
+            put(bf16, d_gate, j, c, d * v * silu_slope(g));
+            put(bf16, d_value, j, c, d * unary_value(UNARY_SILU, g));
+        }
+    }
+}
+FOR_BOTH_TYPES(void, swiglu_grad, (void *dx, const void *x, const void *dy, int64_t rows, int64_t c),
+               (false, dx, x, dy, rows, c), (true, dx, x, dy, rows, c))
+
+ALWAYS_INLINE void rotate(bool bf16, void *y, const void *x, const float *cosine, const float *sine, int64_t n)
+{
+    for (int64_t j = 0; j < n; j += LANES) {
+        vf v = get(bf16, x, j, n);
+        put(bf16, y, j, n, v * get_float(cosine, j, n) + partners(v, 1) * get_float(sine, j, n));
+    }
+}
+FOR_BOTH_TYPES(void, rotate, (void *y, const void *x, const float *cosine, const float *sine, int64_t n),
+               (false, y, x, cosine, sine, n), (true, y, x, cosine, sine, n))
+
 #define OPS(kind, type) \
     { kind##_KERNEL_ADD_##type, kind##_KERNEL_SUB_##type, kind##_KERNEL_MUL_##type, kind##_KERNEL_DIV_##type }
 
@@ -248,4 +288,7 @@ const struct elementwise_kernels KERNEL(elementwise) = {
     .column = { OPS(column, f32), OPS(column, bf16) },
     .geglu = BOTH(geglu),
     .geglu_grad = BOTH(geglu_grad),
+    .swiglu = BOTH(swiglu),
+    .swiglu_grad = BOTH(swiglu_grad),
+    .rotate = BOTH(rotate),
 };

@@ -33,6 +33,10 @@ struct elementwise_kernels {
     /* x [rows, 2c] -> y [rows, c], apart; gradient dx [rows, 2c] (may be x). */
     void (*geglu[2])(void *y, const void *x, int64_t rows, int64_t c);
     void (*geglu_grad[2])(void *dx, const void *x, const void *dy, int64_t rows, int64_t c);
+    void (*swiglu[2])(void *y, const void *x, int64_t rows, int64_t c);
+    void (*swiglu_grad[2])(void *dx, const void *x, const void *dy, int64_t rows, int64_t c);
+    /* y[j] = cosine[j] x[j] + sine[j] x[j ^ 1], n even: neighbours are turned if sine is -sin, sin. */
+    void (*rotate[2])(void *y, const void *x, const float *cosine, const float *sine, int64_t n);
 };
 
 /* Conversions of n numbers; NULL in the table where dtype_convert does it. y and x apart. */
@@ -68,6 +72,8 @@ struct norm_kernels {
                      float *mean, float *rstd);
     void (*layer_grad[2])(void *dx, float *dgamma, float *dbeta, const void *x, const void *dy, const float *gamma,
                           int64_t c, float mean, float rstd);
+    void (*rms[2])(void *y, const void *x, const float *gamma, int64_t c, float eps, float *rstd);
+    void (*rms_grad[2])(void *dx, float *dgamma, const void *x, const void *dy, const float *gamma, int64_t c, float rstd);
     /* One row; work holds c floats. */
     void (*softmax[2])(void *y, const void *x, float *work, int64_t c);
     void (*softmax_grad[2])(void *dx, const void *y, const void *dy, int64_t c);

@@ -1,4 +1,4 @@
-/* Group norm, layer norm, softmax. Columns are channels, rows are pixels or tokens. */
+/* Group norm, layer norm, RMS norm, softmax. Columns are channels, rows are pixels or tokens. */
 #include "backend/cpu/kernels/kernels.h"
 #include "backend/cpu/kernels/vector.h"
 
@@ -202,6 +202,45 @@ FOR_BOTH_TYPES(void, layer_grad,
                (false, dx, dgamma, dbeta, x, dy, gamma, c, mean, rstd),
                (true, dx, dgamma, dbeta, x, dy, gamma, c, mean, rstd))
 
+ALWAYS_INLINE void rms(bool bf16, void *y, const void *x, const float *gamma, int64_t c, float eps, float *rstd)
+{
+    vf q0 = { 0 }, q1 = { 0 };
+    int64_t j = 0;
+    for (; j + 2 * LANES <= c; j += 2 * LANES) {
+        vf x0 = get(bf16, x, j, c), x1 = get(bf16, x, j + LANES, c);
+        q0 += x0 * x0;
+        q1 += x1 * x1;
+    }
+    for (; j < c; j += LANES) {
+        vf x0 = get(bf16, x, j, c);
+        q0 += x0 * x0;
+    }
+    float r = 1 / __builtin_sqrtf(add_lanes(q0 + q1) / (float)c + eps);
+    for (j = 0; j < c; j += LANES)
+        put(bf16, y, j, c, get(bf16, x, j, c) * r * get_float(gamma, j, c));
+    *rstd = r;
+}
+FOR_BOTH_TYPES(void, rms, (void *y, const void *x, const float *gamma, int64_t c, float eps, float *rstd),
+               (false, y, x, gamma, c, eps, rstd), (true, y, x, gamma, c, eps, rstd))
+
+ALWAYS_INLINE void rms_grad(bool bf16, void *dx, float *dgamma, const void *x, const void *dy, const float *gamma, int64_t c,
+                            float rstd)
+{
+    vf dot = { 0 };
+    for (int64_t j = 0; j < c; j += LANES) {
+        vf z = get(bf16, x, j, c) * rstd, d = get(bf16, dy, j, c);
+        dot += d * get_float(gamma, j, c) * z;
+        put_float(dgamma, j, c, get_float(dgamma, j, c) + d * z);
+    }
+    float average = add_lanes(dot) / (float)c;
+    for (int64_t j = 0; j < c; j += LANES)
+        put(bf16, dx, j, c,
+            rstd * (get(bf16, dy, j, c) * get_float(gamma, j, c) - get(bf16, x, j, c) * rstd * average));
+}
+FOR_BOTH_TYPES(void, rms_grad,
+               (void *dx, float *dgamma, const void *x, const void *dy, const float *gamma, int64_t c, float rstd),
+               (false, dx, dgamma, x, dy, gamma, c, rstd), (true, dx, dgamma, x, dy, gamma, c, rstd))
+
 ALWAYS_INLINE void softmax(bool bf16, void *y, const void *x, float *work, int64_t c)
 {
     vf top = all(-__builtin_inff());
@@ -245,6 +284,8 @@ const struct norm_kernels KERNEL(norm) = {
     .grad_apply = BOTH(grad_apply),
     .layer = BOTH(layer),
     .layer_grad = BOTH(layer_grad),
+    .rms = BOTH(rms),
+    .rms_grad = BOTH(rms_grad),
     .softmax = BOTH(softmax),
     .softmax_grad = BOTH(softmax_grad),
 };
