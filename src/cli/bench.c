@@ -213,7 +213,7 @@ static bool unet_step(const struct bench_options *o, struct bench_result *out, s
     struct params params;
     graph_init(&g);
     params_init(&params);
-    struct net n = { &g, o->type, "unet", NULL, false, &params };
+    struct net n = { .g = &g, .type = o->type, .part = "unet", .params = &params };
     out->batch = 2;
     struct value y = unet(&n, &s->unet, graph_input(&g, "latent", o->type, SHAPE(2, s->side, s->side, s->unet.in_channels)),
                           graph_input(&g, "timestep", DTYPE_F32, SHAPE(2)),
@@ -228,7 +228,7 @@ static bool vae_decoding(const struct bench_options *o, struct bench_result *out
     struct params params;
     graph_init(&g);
     params_init(&params);
-    struct net n = { &g, o->type, "vae", NULL, false, &params };
+    struct net n = { .g = &g, .type = o->type, .part = "vae", .params = &params };
     out->batch = 1;
     struct value y = vae_decode(&n, &s->vae,
                                 graph_input(&g, "latent", o->type, SHAPE(1, s->side, s->side, s->vae.latent_channels)));
@@ -242,7 +242,7 @@ static bool text_encoding(const struct bench_options *o, struct bench_result *ou
     struct params params;
     graph_init(&g);
     params_init(&params);
-    struct net n = { &g, o->type, "text_encoder", NULL, false, &params };
+    struct net n = { .g = &g, .type = o->type, .part = "text_encoder", .params = &params };
     out->batch = 2;
     struct value y = clip_text(&n, &s->text, graph_input(&g, "ids", DTYPE_I32, SHAPE(2, s->text.positions)), 0);
     return bench_graph(o, &g, &params, &y, 1, out, e);
@@ -312,7 +312,7 @@ static bool training_vae(const struct bench_options *o, struct bench_result *out
     struct params params;
     graph_init(&g);
     params_init(&params);
-    struct net n = { &g, o->type, "vae", NULL, true, &params };
+    struct net n = { .g = &g, .type = o->type, .part = "vae", .trained = true, .params = &params };
     struct value x = graph_input(&g, "picture", DTYPE_F32, SHAPE(s->batch_vae, pixels, pixels, s->vae.in_channels));
     struct value noise = graph_input(&g, "noise", DTYPE_F32, SHAPE(s->batch_vae, latent, latent, s->vae.latent_channels));
     struct value mean, logvar;
@@ -330,7 +330,7 @@ static bool training_unet(const struct bench_options *o, struct bench_result *ou
     struct params params;
     graph_init(&g);
     params_init(&params);
-    struct net text = { &g, o->type, "text_encoder", NULL, true, &params }, denoiser = text;
+    struct net text = { .g = &g, .type = o->type, .part = "text_encoder", .trained = true, .params = &params }, denoiser = text;
     denoiser.part = "unet";
     struct value states = clip_text(&text, &s->text, graph_input(&g, "ids", DTYPE_I32, SHAPE(batch, s->text.positions)), 0);
     struct value y = unet(&denoiser, &s->unet, graph_input(&g, "latent", o->type, latents),

@@ -19,7 +19,7 @@ static void ops_init(struct ops *b, const struct bench_options *o)
 {
     graph_init(&b->g);
     params_init(&b->params);
-    b->net = (struct net){ &b->g, o->type, "bench", NULL, false, &b->params };
+    b->net = (struct net){ .g = &b->g, .type = o->type, .part = "bench", .params = &b->params };
     b->count = 0;
 }
 

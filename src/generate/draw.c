@@ -65,6 +65,11 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
                        r->prompts ? "the seed" : "the prompt");
     if (!check_skip(m, r->clip_skip, e) || !check_facts(&r->facts, r->negative_score, e))
         return false;
+    if (r->lora_count > LORA_MOST)
+        return err_set(e, ERR_ARG, "%zu LoRAs: at most %d", r->lora_count, LORA_MOST);
+    for (size_t i = 0; i < r->lora_count; i++)
+        if (!isfinite(r->loras[i].unet) || !isfinite(r->loras[i].text))
+            return err_set(e, ERR_ARG, "LoRA %zu: its scales %g and %g must be numbers", i + 1, r->loras[i].unet, r->loras[i].text);
     out->extra = model_extra_channels(m);
     if (!r->extra != !out->extra)
         return err_set(e, ERR_ARG, out->extra ? "this model fills in pictures: it needs a picture and a mask"

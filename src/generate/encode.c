@@ -18,6 +18,13 @@ static bool negative_is_zero(const struct pipeline *p, const struct draw_request
 bool pipeline_knows(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s)
 {
     const struct words *w = &p->words;
+    struct lora_use uses[LORA_MOST];
+    size_t count = stage_loras(PART_TEXT, r, uses);
+    if (count != w->lora_count)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if (w->loras[i].lora != uses[i].lora || w->loras[i].scale != uses[i].scale)
+            return false;
     if (!w->states || !w->prompt || r->prompts || w->skip != r->clip_skip || w->tokens != s->tokens ||
         strcmp(w->prompt, words(r->prompt)) != 0)
         return false;
@@ -46,6 +53,7 @@ bool pipeline_encode_begin(struct pipeline *p, const struct draw_request *r, con
     w->prompt_count = r->prompts ? r->batch : 1;
     w->guided = s->guided;
     w->skip = r->clip_skip;
+    w->lora_count = stage_loras(PART_TEXT, r, w->loras);
     w->tokens = s->tokens;
     size_t texts = (size_t)w->prompt_count + s->guided, bytes = dtype_bytes(p->type);
     size_t states = texts * (size_t)(s->tokens * s->text_width) * bytes, pooled = texts * (size_t)s->pooled_width * bytes;

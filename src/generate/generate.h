@@ -13,6 +13,7 @@
 
 #include "image/image.h"
 #include "model/family/folder.h"
+#include "model/lora/lora.h"
 #include "sampler/sampler.h"
 
 /* Where the parts of a pipeline come from. A folder gives all of it; a training gives what it holds in memory. */
@@ -44,6 +45,15 @@ const struct model_folder *pipeline_folder(const struct pipeline *p);
  * then lie in memory together. Off at the beginning: each is made, run and freed in turn. */
 void pipeline_keep(struct pipeline *p, bool keep);
 
+/* A LoRA in a drawing, and how strongly it changes the denoiser and the text encoders: 1 as it was trained, 0 not at all. */
+struct draw_lora {
+    const struct lora *lora; /* of pipeline_lora */
+    double unet, text;
+};
+/* The LoRA in this file or folder for the pipeline's model; read once, then kept as long as the pipeline. alpha and errors: as
+ * lora_open (an alpha that differs from the first call's reads it again under the same path: both stay). */
+MUST_USE const struct lora *pipeline_lora(struct pipeline *p, const char *path, double alpha, struct err *e);
+
 struct draw_request {
     const char *prompt, *negative; /* UTF-8; NULL is "", but see model_settings.force_zeros for the negative words */
     int64_t width, height;         /* pixels, multiples of the VAE's factor; 0: the model's own */
@@ -65,6 +75,10 @@ struct draw_request {
      * the original, the picture's size (the original's) for the target, and a score of 6 (2.5 for the negative words). */
     struct picture_facts facts;
     double negative_score;
+    /* At most LORA_MOST, in any order. Between drawings with pipeline_keep, scales change at once; leaving one out or giving it the
+     * scale 0 makes the program again, which is then the one without it. */
+    const struct draw_lora *loras;
+    size_t lora_count;
     /* Several drawings in the same denoiser calls, which is faster: [batch] words and seeds in place of `prompt` and `seed`
      * (both or neither). Picture i is that of a drawing of one with prompts[i] and seeds[i], up to the rounding of sums. */
     const char *const *prompts;

@@ -15,6 +15,8 @@ struct stage {
     struct value out[STAGE_OUTPUTS]; /* text: states, those without clip skip, pooled (each may be none); else one */
     int64_t key[STAGE_KEYS]; /* the shape it was made for; what the numbers mean is the part's own */
     bool bound;
+    struct lora_mix *mix; /* what is added to the part's weights; NULL: nothing */
+    bool rescaled;        /* its scales are not yet those in the program */
 };
 
 /* What the text encoders made of the last words: a row for each text, the prompts', then, with guidance, the negative one's.
@@ -24,6 +26,8 @@ struct words {
     char *negative; /* NULL: none were given, and the family takes zeros for them */
     int64_t skip, prompt_count, tokens;
     bool guided;
+    struct lora_use loras[LORA_MOST]; /* in the text encoders, with their scales there */
+    size_t lora_count;
     void *states;   /* [texts, tokens, text_width]: all encoders' side by side; NULL: nothing is known */
     void *pooled;   /* [texts, pooled_width]; NULL if the family has none */
 };
@@ -36,6 +40,10 @@ struct pipeline {
     bool keep;
     struct stage stages[PART_COUNT];
     struct words words;
+    struct lora_modules modules; /* filled when the first LoRA is asked for */
+    struct lora **loras;         /* all that were asked for, in no order; owned */
+    char **lora_paths;           /* beside them; owned */
+    size_t lora_count;
 };
 
 /* Sizes of one drawing, after the checks of request_check. */
@@ -54,9 +62,16 @@ MUST_USE bool request_check(const struct pipeline *p, const struct draw_request 
 MUST_USE bool stage_make(struct pipeline *p, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
                          struct err *e);
 MUST_USE bool stage_bind(struct pipeline *p, enum model_part part, struct err *e);
+/* Writes the part's ops and sets stage->out. */
+void stage_graph(struct pipeline *p, struct net *n, enum model_part part, const struct draw_request *r,
+                 const struct draw_sizes *s, struct stage *stage);
 void stage_drop(struct pipeline *p, enum model_part part);
 /* Bytes of weights and of the arena. */
 struct program_memory stage_memory(const struct stage *s);
+
+/* loras.c: the LoRAs of a request with their scales for this part into uses[LORA_MOST]; returns how many. */
+size_t stage_loras(enum model_part part, const struct draw_request *r, struct lora_use *uses);
+void pipeline_loras_release(struct pipeline *p);
 
 /* Whether the states that are kept are those of these words. */
 bool pipeline_knows(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s);

@@ -46,6 +46,7 @@ void pipeline_free(struct pipeline *p)
     for (int part = 0; part < PART_COUNT; part++)
         stage_drop(p, (enum model_part)part);
     pipeline_forget_words(p);
+    pipeline_loras_release(p);
     model_folder_release(&p->folder);
     mem_free(p);
 }

@@ -48,6 +48,17 @@ static void vae_graph(struct pipeline *p, struct net *n, const struct draw_sizes
     stage->out[0] = vae_decode(n, &p->source.model->vae, latent);
 }
 
+void stage_graph(struct pipeline *p, struct net *n, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
+                 struct stage *stage)
+{
+    if (is_text(part))
+        text_graph(p, n, part, r, stage);
+    else if (part == PART_UNET)
+        unet_graph(p, n, s, stage);
+    else
+        vae_graph(p, n, s, stage);
+}
+
 bool stage_make(struct pipeline *p, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
                 struct err *e)
 {
@@ -55,22 +66,27 @@ bool stage_make(struct pipeline *p, enum model_part part, const struct draw_requ
     const int64_t of_text[STAGE_KEYS] = { 1, r->clip_skip }, of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens };
     const int64_t of_vae[STAGE_KEYS] = { 1, s->h, s->w };
     const int64_t *key = is_text(part) ? of_text : part == PART_UNET ? of_unet : of_vae;
-    if (stage->program && !memcmp(stage->key, key, sizeof stage->key))
+    struct lora_use uses[LORA_MOST];
+    size_t count = stage_loras(part, r, uses);
+    if (stage->program && !memcmp(stage->key, key, sizeof stage->key) &&
+        lora_mix_serves(stage->mix, model_part_names[part], uses, count)) {
+        stage->rescaled = lora_mix_rescale(stage->mix, uses, count) || stage->rescaled;
         return true;
+    }
     stage_drop(p, part);
-    const struct weights *stored = p->source.weights(p->source.self, part, e);
-    if (e->code)
+    if (count && !(stage->mix = lora_mix_new(&p->modules, model_part_names[part], uses, count, e)))
         return false;
+    const struct weights *stored = p->source.weights(p->source.self, part, e);
+    if (e->code) {
+        stage_drop(p, part);
+        return false;
+    }
     struct graph g;
     graph_init(&g);
     params_init(&stage->params);
-    struct net n = { &g, p->type, model_part_names[part], stored, !stored, &stage->params };
-    if (is_text(part))
-        text_graph(p, &n, part, r, stage);
-    else if (part == PART_UNET)
-        unet_graph(p, &n, s, stage);
-    else
-        vae_graph(p, &n, s, stage);
+    struct net n = { .g = &g, .type = p->type, .part = model_part_names[part], .stored = stored, .trained = !stored,
+                     .params = &stage->params, .adapters = lora_mix_adapters(stage->mix) };
+    stage_graph(p, &n, part, r, s, stage);
     for (int i = 0; i < STAGE_OUTPUTS; i++)
         if (stage->out[i].id)
             graph_output(&g, stage->out[i]);
@@ -90,12 +106,21 @@ bool stage_make(struct pipeline *p, enum model_part part, const struct draw_requ
 bool stage_bind(struct pipeline *p, enum model_part part, struct err *e)
 {
     struct stage *stage = &p->stages[part];
-    if (stage->bound)
+    if (stage->bound && !stage->rescaled)
         return true;
-    const struct weights *stored = p->source.weights(p->source.self, part, e);
-    stage->bound = !e->code && (stored ? params_bind(&stage->params, stage->program, stored, e)
-                                       : p->source.bind(p->source.self, part, stage->program, e));
-    return stage->bound;
+    bool again = stage->bound;
+    if (!again) {
+        const struct weights *stored = p->source.weights(p->source.self, part, e);
+        stage->bound = !e->code && (stored ? params_bind(&stage->params, stage->program, stored, e)
+                                           : p->source.bind(p->source.self, part, stage->program, e));
+    }
+    stage->rescaled = true; /* until it has succeeded */
+    if (!stage->bound || !params_bind_adapted(&stage->params, stage->program, again, e)) {
+        stage->bound = stage->bound && again;
+        return false;
+    }
+    stage->rescaled = false;
+    return true;
 }
 
 void stage_drop(struct pipeline *p, enum model_part part)
@@ -105,8 +130,10 @@ void stage_drop(struct pipeline *p, enum model_part part)
     program_free(stage->program);
     const struct weights *stored = stage->bound ? p->source.weights(p->source.self, part, &ignored) : NULL;
     for (size_t i = 0; stored && i < stage->params.count; i++)
-        weights_forget(stored, stage->params.at[i].stored);
+        if (stage->params.at[i].stored)
+            weights_forget(stored, stage->params.at[i].stored);
     params_release(&stage->params);
+    lora_mix_free(stage->mix);
     *stage = (struct stage){ 0 };
 }
 

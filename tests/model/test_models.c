@@ -27,7 +27,7 @@ static void text_case(const char *model, const struct judge_way *way, int64_t sk
     params_init(&params);
     struct shape s;
     int32_t *ids = judge_ids(expected, "text.ids", &s);
-    struct net n = { &g, DTYPE_F32, "text_encoder", stored, false, &params };
+    struct net n = { .g = &g, .type = DTYPE_F32, .part = "text_encoder", .stored = stored, .params = &params };
     struct value out = clip_text(&n, &c, graph_input(&g, "ids", DTYPE_I32, s), skip);
     float *came = judge_run(way, &g, &params, stored, out, "ids", ids, NULL);
     float *wanted = judge_floats(expected, skip ? "text.skip1" : "text.last", false, &s);
@@ -61,7 +61,7 @@ static void unet_case(const char *model, const struct judge_way *way)
     float *x = judge_floats(expected, "unet.sample", true, &latent);
     float *t = judge_floats(expected, "unet.timesteps", false, &time);
     float *states = judge_floats(expected, "unet.states", false, &text);
-    struct net n = { &g, DTYPE_F32, "unet", stored, false, &params };
+    struct net n = { .g = &g, .type = DTYPE_F32, .part = "unet", .stored = stored, .params = &params };
     struct value out = unet(&n, &c, graph_input(&g, "latent", DTYPE_F32, latent),
                             graph_input(&g, "timestep", DTYPE_F32, time), graph_input(&g, "text", DTYPE_F32, text), NULL);
     float *came = judge_run(way, &g, &params, stored, out, "latent", x, "timestep", t, "text", states, NULL);
@@ -95,7 +95,7 @@ static void vae_case(const char *model, const struct judge_way *way, bool decode
     params_init(&params);
     struct shape s;
     float *x = judge_floats(expected, decode ? "vae.latent" : "vae.picture", true, &s);
-    struct net n = { &g, DTYPE_F32, "vae", stored, false, &params };
+    struct net n = { .g = &g, .type = DTYPE_F32, .part = "vae", .stored = stored, .params = &params };
     struct value in = graph_input(&g, "x", DTYPE_F32, s);
     struct value out = decode ? vae_decode(&n, &c, in) : vae_encode(&n, &c, in);
     float *came = judge_run(way, &g, &params, stored, out, "x", x, NULL);

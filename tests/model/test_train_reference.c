@@ -115,7 +115,7 @@ static void trial_build(struct trial *t, const char *kind, const struct weights 
     struct err e = { 0 };
     graph_init(&t->g);
     params_init(&t->params);
-    t->net = (struct net){ &t->g, t->type, "", NULL, true, &t->params };
+    t->net = (struct net){ .g = &t->g, .type = t->type, .part = "", .trained = true, .params = &t->params };
     t->loss = strcmp(kind, "unet") ? vae_loss(t, expected, stored) : unet_loss(t, expected, stored);
     REQUIRE(graph_ok(&t->g, &e));
     if (t->way->fused)

@@ -2,6 +2,8 @@
 
 #include <math.h>
 
+#include "model/layer/adapter.h"
+
 static struct value norm_weight(struct net *n, const char *at, const char *name, int64_t width, enum init init)
 {
     return net_weight(n, at, name, SHAPE(width), init, 0, false);
@@ -15,7 +17,11 @@ static struct value linear(struct net *n, struct value x, const char *at, int64_
     enum init init = zero ? INIT_ZEROS : INIT_FAN_IN;
     struct value w = net_weight(n, at, "weight", SHAPE(out, in), init, sqrt(3.0 / (double)in), true);
     struct value b = bias ? net_weight(n, at, "bias", SHAPE(out), INIT_ZEROS, 0, false) : VALUE_NONE;
-    return op_linear(n->g, x, w, b);
+    const struct adapter *a = net_adapter(n, at);
+    if (!a)
+        return op_linear(n->g, x, w, b);
+    struct value y = op_linear(n->g, x, w, a->gain ? VALUE_NONE : b);
+    return adapter_join(n, a, at, x, y, a->gain ? b : VALUE_NONE, 0, 1, NULL);
 }
 
 struct value layer_linear(struct net *n, struct value x, const char *at, int64_t out, bool bias)
@@ -37,7 +43,11 @@ static struct value conv(struct net *n, struct value x, const char *at, int64_t 
     enum init init = zero ? INIT_ZEROS : INIT_FAN_IN;
     struct value w = net_weight(n, at, "weight", SHAPE(out, in, k, k), init, sqrt(3.0 / (double)(in * k * k)), true);
     struct value b = net_weight(n, at, "bias", SHAPE(out), INIT_ZEROS, 0, false);
-    return op_conv2d(n->g, x, w, b, stride, pad);
+    const struct adapter *a = net_adapter(n, at);
+    if (!a)
+        return op_conv2d(n->g, x, w, b, stride, pad);
+    struct value y = op_conv2d(n->g, x, w, a->gain ? VALUE_NONE : b, stride, pad);
+    return adapter_join(n, a, at, x, y, a->gain ? b : VALUE_NONE, k, stride, pad);
 }
 
 struct value layer_conv(struct net *n, struct value x, const char *at, int64_t out, int64_t k, bool zero)

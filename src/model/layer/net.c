@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "model/layer/adapter.h"
 
 void params_init(struct params *p)
 {
@@ -12,8 +13,10 @@ void params_init(struct params *p)
 
 void params_release(struct params *p)
 {
-    for (size_t i = 0; i < p->count; i++)
+    for (size_t i = 0; i < p->count; i++) {
         mem_free((char *)(uintptr_t)p->at[i].name);
+        mem_free(p->at[i].made);
+    }
     mem_free(p->at);
     params_init(p);
 }
@@ -69,10 +72,8 @@ static bool same_but_ones(struct shape a, struct shape b)
     return shape_same(kept[0], kept[1]);
 }
 
-static bool remember(struct net *n, const char *name, struct shape shape, enum init init, double scale, bool decay,
-                     const struct weight *stored)
+bool params_add(struct params *p, const char *name, const struct param *what, struct err *e)
 {
-    struct params *p = n->params;
     if (params_find(p, name))
         return true;
     struct param *grown = mem_grow(p->at, &p->cap, p->count + 1, sizeof *p->at);
@@ -80,8 +81,9 @@ static bool remember(struct net *n, const char *name, struct shape shape, enum i
         p->at = grown;
     char *copy = grown ? mem_string(name) : NULL;
     if (!copy)
-        return err_nomem(&n->g->err, "the list of weights");
-    p->at[p->count++] = (struct param){ copy, shape, init, scale, decay, stored };
+        return err_nomem(e, "the list of weights");
+    p->at[p->count] = *what;
+    p->at[p->count++].name = copy;
     return true;
 }
 
@@ -104,7 +106,11 @@ struct value net_weight(struct net *n, const char *prefix, const char *name, str
                               file_name.s, shape_text(stored->shape).s, shape_text(shape).s);
         type = n->trained ? type : stored->type;
     }
-    if (!remember(n, whole.s, shape, init, scale, decay, stored))
+    struct param p = { .shape = shape, .init = init, .scale = scale, .decay = decay, .stored = stored, .adapters = n->adapters };
+    p.role = (int)net_changed(n, whole.s, &p.adapter);
+    if (p.role)
+        type = DTYPE_F32;
+    if (!params_add(n->params, whole.s, &p, &n->g->err))
         return VALUE_NONE;
     return graph_weight(n->g, whole.s, type, shape, n->trained);
 }
@@ -113,6 +119,8 @@ bool params_bind(const struct params *p, struct program *program, const struct w
 {
     for (size_t i = 0; i < p->count; i++) {
         const struct param *param = &p->at[i];
+        if (param->role)
+            continue;
         if (!param->stored)
             return err_set(e, ERR_MISSING, "%s is in no file", param->name);
         struct tensor src = { param->stored->type, param->shape, (void *)(uintptr_t)param->stored->data };
@@ -121,6 +129,39 @@ bool params_bind(const struct params *p, struct program *program, const struct w
             return err_add(e, "in %s", weights_path(stored));
         if (!kept)
             weights_forget(stored, param->stored);
+    }
+    return true;
+}
+
+/* What an adapter's weight is made from: the module's own, as stored. */
+static const struct weight *base_of(const struct params *p, const struct param *param)
+{
+    if (param->role == ADAPTER_WEIGHT || param->role == ADAPTER_BIAS)
+        return param->stored;
+    const struct param *own = params_find(p, path_of("%s.weight", param->adapters->at[param->adapter].name).s);
+    return own ? own->stored : NULL;
+}
+
+bool params_bind_adapted(struct params *p, struct program *program, bool again, struct err *e)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        struct param *param = &p->at[i];
+        if (!param->role || param->adapters->trained || (again && param->role == ADAPTER_DOWN))
+            continue;
+        float *numbers = param->made ? param->made : mem_aligned((size_t)shape_count(param->shape) * sizeof *numbers);
+        param->made = numbers; /* so that it is freed whatever happens */
+        if (!numbers)
+            return err_nomem(e, param->name);
+        struct tensor src = { DTYPE_F32, param->shape, numbers };
+        bool kept;
+        if (!param->adapters->fill(param->adapters->self, param->adapter, (enum adapter_role)param->role, base_of(p, param),
+                                   numbers, e) ||
+            !program_bind_weight(program, param->name, &src, &kept, e))
+            return err_add(e, "in %s", param->name);
+        if (!kept) {
+            mem_free(numbers);
+            param->made = NULL;
+        }
     }
     return true;
 }

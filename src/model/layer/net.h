@@ -19,6 +19,8 @@ enum init {
     INIT_LOGVAR, /* first half 0, second half `scale`: the bias that makes mean and log variance of a VAE's latent */
 };
 
+struct adapters;
+
 /* A weight that a model asked for. */
 struct param {
     const char *name;  /* "unet/conv_in.weight": part and the file's name; owned by the list */
@@ -27,6 +29,11 @@ struct param {
     double scale;      /* as INIT_... says */
     bool decay;        /* weight decay applies: matrices and kernels, not biases, norms and embeddings */
     const struct weight *stored; /* where it lies; borrowed from the file; NULL from nothing */
+    /* Where an adapter gives it or changes it (adapter.h); role 0: none does. */
+    int role;
+    const struct adapters *adapters; /* borrowed */
+    size_t adapter;                  /* which of them */
+    float *made;                     /* what it was filled with, if the program reads it where it lies; owned */
 };
 
 struct params {
@@ -36,6 +43,8 @@ struct params {
 void params_init(struct params *p);
 void params_release(struct params *p);
 const struct param *params_find(const struct params *p, const char *name);
+/* Adds a copy of *what under a name, once; one that is there stays as it is. */
+MUST_USE bool params_add(struct params *p, const char *name, const struct param *what, struct err *e);
 
 struct net {
     struct graph *g;
@@ -44,6 +53,7 @@ struct net {
     const struct weights *stored; /* borrowed; NULL: from nothing, every weight has its config's shape */
     bool trained;                 /* weights are f32 and change; otherwise they have the type of the file */
     struct params *params;        /* what was asked for is added here, once per name */
+    const struct adapters *adapters; /* borrowed, outlives the params; NULL: none (adapter.h) */
 };
 
 /* Names below a prefix: "down_blocks.0.resnets.1". */
@@ -57,8 +67,12 @@ struct path path_of(const char *format, ...) PRINTF_LIKE(1, 2);
 struct value net_weight(struct net *n, const char *prefix, const char *name, struct shape shape, enum init init,
                         double scale, bool decay);
 
-/* Gives a program its weights from the files they lie in; what was packed is forgotten by the page cache's map. */
+/* Gives a program its weights from the files they lie in, but not those that adapters give or change; what was packed is
+ * forgotten by the page cache's map. */
 MUST_USE bool params_bind(const struct params *p, struct program *program, const struct weights *stored,
                           struct err *e);
+/* Gives it those of adapters. again: their scales have changed and nothing else. What the program reads where it lies is kept
+ * in p, which must outlive the program's last run. */
+MUST_USE bool params_bind_adapted(struct params *p, struct program *program, bool again, struct err *e);
 
 #endif
