@@ -106,12 +106,22 @@ static bool read_number(struct span s, double *out)
     return good;
 }
 
+/* How much of it an error shows: whole characters, and nothing from an escaped bracket on. */
+static int shown(struct span s)
+{
+    enum { MOST = 100 };
+    size_t n = 0;
+    for (uint32_t rune; n < s.bytes && n < MOST && (unsigned char)s.at[n] < ESCAPED_OPEN;)
+        n += utf8_decode(s.at + n, s.bytes - n, &rune);
+    return (int)n;
+}
+
 static bool check_weight(double weight, struct span around, struct err *e)
 {
     if (fabs(weight) <= PROMPT_MAX_WEIGHT)
         return true;
     return err_set(e, ERR_LIMIT, "the weight %g of \"%.*s\": at most %g either way", weight,
-                   (int)(around.bytes < 60 ? around.bytes : 60), around.at, PROMPT_MAX_WEIGHT);
+                   shown(around), around.at, PROMPT_MAX_WEIGHT);
 }
 
 /* The reader: pieces are gathered with the place of their strings in `words`; the strings move while it grows. */
@@ -183,16 +193,16 @@ static bool read_scales(struct span at, enum prompt_syntax syntax, struct span w
         struct span name = { item.at, is ? (size_t)(is - item.at) : 0 };
         int which = !is ? -1 : span_is(name, "te") ? 0 : span_is(name, "unet") ? 1 : 2;
         if (which == 2)
-            return err_set(e, ERR_FORMAT, "%.*s: \"%.*s\" is not known; te=, unet= and plain numbers are", (int)whole.bytes,
-                           whole.at, (int)item.bytes, item.at);
+            return err_set(e, ERR_FORMAT, "%.*s: \"%.*s\" is not known; te=, unet= and plain numbers are", shown(whole),
+                           whole.at, shown(item), item.at);
         double number;
         struct span digits = is ? span_cut(item, name.bytes + 1, item.bytes) : item;
         if (!read_number(digits, &number) || !isfinite(number))
-            return err_set(e, ERR_FORMAT, "%.*s: \"%.*s\" is not a number", (int)whole.bytes, whole.at, (int)item.bytes, item.at);
+            return err_set(e, ERR_FORMAT, "%.*s: \"%.*s\" is not a number", shown(whole), whole.at, shown(item), item.at);
         if (which >= 0)
             named[which] = number;
         else if (count == 2)
-            return err_set(e, ERR_FORMAT, "%.*s: more than two numbers", (int)whole.bytes, whole.at);
+            return err_set(e, ERR_FORMAT, "%.*s: more than two numbers", shown(whole), whole.at);
         else
             given[count++] = number;
     }
@@ -212,10 +222,8 @@ static bool add_lora(struct reader *r, struct span whole, struct span inside, en
     const char *colon = memchr(inside.at, ':', inside.bytes);
     struct span name = { inside.at, colon ? (size_t)(colon - inside.at) : inside.bytes };
     struct prompt_lora lora = { as_place(begin_string(r)), 1, 1 };
-    if (whole.bytes > 1000)
-        return err_set(r->e, ERR_LIMIT, "%.60s...: more than 1000 bytes", whole.at);
     if (!name.bytes)
-        return err_set(r->e, ERR_FORMAT, "%.*s names no LoRA", (int)whole.bytes, whole.at);
+        return err_set(r->e, ERR_FORMAT, "%.*s names no LoRA", shown(whole), whole.at);
     if (!read_scales(span_cut(inside, name.bytes, inside.bytes), syntax, whole, &lora.unet, &lora.text, r->e) ||
         !check_weight(lora.unet, whole, r->e) || !check_weight(lora.text, whole, r->e))
         return false;
@@ -262,7 +270,7 @@ static bool take_loras(struct reader *r, struct span s, enum prompt_syntax synta
         if (lora && !add_lora(r, span_cut(s, i, i + length), inside, syntax))
             return false;
         if (length && !lora && syntax == PROMPT_A1111 && span_is(kind, "hypernet"))
-            return err_set(r->e, ERR_FORMAT, "%.*s: hypernetworks are not supported", (int)(length < 60 ? length : 60),
+            return err_set(r->e, ERR_FORMAT, "%.*s: hypernetworks are not supported", shown(span_cut(s, i, i + length)),
                            s.at + i);
         if (!length || !(lora || syntax == PROMPT_A1111)) /* a1111 drops any <kind:...> */
             text_add_bytes(out, s.at + i, length = 1);
@@ -508,7 +516,7 @@ static bool a1111_token(struct emphasis *m, struct span s, size_t *at, struct er
     if (c == ':' && (length = weight_at(s, i, &number)) && m->round_count) {
         *at = i + length;
         if (!read_number(number, &weight))
-            return err_set(e, ERR_FORMAT, "the weight \"%.*s\" is not a number", (int)(number.bytes < 60 ? number.bytes : 60),
+            return err_set(e, ERR_FORMAT, "the weight \"%.*s\" is not a number", shown(number),
                            number.at);
         multiply(m, m->round[--m->round_count], weight);
         return true;
@@ -583,7 +591,7 @@ static bool refuse_editing(struct span s, struct err *e)
         struct span found = s.at[i] == '[' ? editing_at(s, i) : (struct span){ s.at, 0 };
         if (found.bytes)
             return err_set(e, ERR_FORMAT, "\"%.*s\": words that change between steps are not supported; \\[ is a plain bracket",
-                           (int)(found.bytes < 100 ? found.bytes : 100), found.at);
+                           shown(found), found.at);
         if (stands_at(s, i, "AND"))
             return err_set(e, ERR_FORMAT, "AND: several prompts mixed in every step are not supported; \"and\" is a plain word");
         i += s.at[i] == '\\';
