@@ -64,8 +64,8 @@ struct clip_specials {
  * content replaces the flags of the earlier. Ids are not set. */
 MUST_USE bool clip_specials_read(struct clip_specials *s, const struct clip_files *files, struct err *e);
 void clip_specials_release(struct clip_specials *s);
-/* The leftmost, then longest special token of this kind in the text, or NULL; *at is where. */
-const struct clip_special *clip_specials_find(const struct clip_specials *s, bool normalized, const char *text,
+/* The leftmost, then longest special token of this kind in the text, or NULL; *at is where. Not the one with the id `but`. */
+const struct clip_special *clip_specials_find(const struct clip_specials *s, bool normalized, int32_t but, const char *text,
                                               size_t bytes, size_t *at);
 
 /* ---- clip_merges.c ---- */

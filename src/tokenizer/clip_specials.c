@@ -273,12 +273,12 @@ void clip_specials_release(struct clip_specials *s)
     *s = (struct clip_specials){ 0 };
 }
 
-const struct clip_special *clip_specials_find(const struct clip_specials *s, bool normalized, const char *text,
+const struct clip_special *clip_specials_find(const struct clip_specials *s, bool normalized, int32_t but, const char *text,
                                               size_t bytes, size_t *at)
 {
     bool first[256] = { false }; /* which bytes begin a pattern: most places are passed by one look */
     for (size_t k = 0; k < s->count; k++)
-        if (s->list[k].normalized == normalized && s->list[k].pattern_bytes)
+        if (s->list[k].normalized == normalized && s->list[k].id != but && s->list[k].pattern_bytes)
             first[(unsigned char)s->list[k].pattern[0]] = true;
     for (size_t i = 0; i < bytes; i++) {
         if (!first[(unsigned char)text[i]])
@@ -286,7 +286,7 @@ const struct clip_special *clip_specials_find(const struct clip_specials *s, boo
         const struct clip_special *best = NULL;
         for (size_t k = 0; k < s->count; k++) {
             const struct clip_special *t = &s->list[k];
-            if (t->normalized == normalized && t->pattern_bytes && t->pattern_bytes <= bytes - i &&
+            if (t->normalized == normalized && t->id != but && t->pattern_bytes && t->pattern_bytes <= bytes - i &&
                 !memcmp(text + i, t->pattern, t->pattern_bytes) && (!best || t->pattern_bytes > best->pattern_bytes))
                 best = t;
         }

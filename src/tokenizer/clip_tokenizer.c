@@ -339,7 +339,9 @@ struct encoding {
     struct clip_ids out, word;
     struct clip_scratch scratch;
     struct text normal;
+    int32_t but; /* the special token that is not looked for; NO_TOKEN: all are */
 };
+enum { NO_TOKEN = -2 };
 
 static bool add_word(struct encoding *c, const char *word, size_t bytes, struct err *e)
 {
@@ -375,7 +377,7 @@ static bool add_piece(struct encoding *c, const char *text, size_t bytes, struct
     const char *at = text_string(&c->normal);
     size_t left = c->normal.length, place;
     const struct clip_special *s;
-    while ((s = clip_specials_find(&c->t->specials, true, at, left, &place))) {
+    while ((s = clip_specials_find(&c->t->specials, true, c->but, at, left, &place))) {
         if (!add_words(c, at, place, e) || !clip_ids_add(&c->out, s->id, e))
             return false;
         at += place + s->pattern_bytes;
@@ -386,30 +388,28 @@ static bool add_piece(struct encoding *c, const char *text, size_t bytes, struct
 
 static bool add_text(struct encoding *c, const char *text, size_t bytes, struct err *e)
 {
-    if (!clip_ids_add(&c->out, c->t->start, e))
-        return false;
     size_t place;
     const struct clip_special *s;
-    while ((s = clip_specials_find(&c->t->specials, false, text, bytes, &place))) {
+    while ((s = clip_specials_find(&c->t->specials, false, c->but, text, bytes, &place))) {
         if (!add_piece(c, text, place, e) || !clip_ids_add(&c->out, s->id, e))
             return false;
         text += place + s->pattern_bytes;
         bytes -= place + s->pattern_bytes;
     }
-    return add_piece(c, text, bytes, e) && clip_ids_add(&c->out, c->t->end, e);
+    return add_piece(c, text, bytes, e);
 }
 
-bool clip_tokenizer_encode_all(const struct clip_tokenizer *t, const char *text, int32_t **ids, size_t *count,
-                               struct err *e)
+static bool encode(const struct clip_tokenizer *t, const char *text, bool whole, int32_t **ids, size_t *count, struct err *e)
 {
     size_t bytes = strlen(text);
     if (bytes > CLIP_TEXT_MAX_BYTES)
         return err_set(e, ERR_LIMIT, "a text of %zu bytes, at most %zu are read", bytes, CLIP_TEXT_MAX_BYTES);
     if (!utf8_valid(text, bytes))
         return err_set(e, ERR_FORMAT, "the text \"%.60s\" is not valid UTF-8", text);
-    struct encoding c = { .t = t };
+    struct encoding c = { .t = t, .but = whole || t->pad == t->start || t->pad == t->end ? NO_TOKEN : t->pad };
     text_init(&c.normal, 4 * CLIP_TEXT_MAX_BYTES); /* composing and lower case lengthen a text threefold at most */
-    bool good = add_text(&c, text, bytes, e);
+    bool good = (!whole || clip_ids_add(&c.out, t->start, e)) && add_text(&c, text, bytes, e) &&
+                (!whole || clip_ids_add(&c.out, t->end, e));
     mem_free(c.word.ids);
     clip_scratch_release(&c.scratch);
     text_release(&c.normal);
@@ -420,6 +420,18 @@ bool clip_tokenizer_encode_all(const struct clip_tokenizer *t, const char *text,
     *ids = c.out.ids;
     *count = c.out.count;
     return true;
+}
+
+bool clip_tokenizer_encode_all(const struct clip_tokenizer *t, const char *text, int32_t **ids, size_t *count,
+                               struct err *e)
+{
+    return encode(t, text, true, ids, count, e);
+}
+
+bool clip_tokenizer_encode_words(const struct clip_tokenizer *t, const char *text, int32_t **ids, size_t *count,
+                                 struct err *e)
+{
+    return encode(t, text, false, ids, count, e);
 }
 
 bool clip_tokenizer_encode(const struct clip_tokenizer *t, const char *text, bool pad, int32_t *ids, size_t max,
@@ -441,6 +453,14 @@ bool clip_tokenizer_encode(const struct clip_tokenizer *t, const char *text, boo
         ids[n++] = t->pad;
     *count = n;
     return true;
+}
+
+int32_t clip_tokenizer_find(const struct clip_tokenizer *t, const char *token)
+{
+    for (int32_t i = 0; i < t->size; i++)
+        if (t->tokens[i] && !strcmp(t->tokens[i], token))
+            return i;
+    return -1;
 }
 
 const char *clip_tokenizer_token(const struct clip_tokenizer *t, int32_t id)

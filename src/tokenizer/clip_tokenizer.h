@@ -44,6 +44,14 @@ MUST_USE bool clip_tokenizer_encode(const struct clip_tokenizer *t, const char *
 MUST_USE bool clip_tokenizer_encode_all(const struct clip_tokenizer *t, const char *text, int32_t **ids, size_t *count,
                                         struct err *e);
 
+/* The ids of the words alone, uncut, without start and end. A padding token that is nothing else is not looked for in the
+ * text, so that `!` is always a word: programs other than transformers pad by number. *ids is freed with mem_free. */
+MUST_USE bool clip_tokenizer_encode_words(const struct clip_tokenizer *t, const char *text, int32_t **ids, size_t *count,
+                                          struct err *e);
+
+/* The id of a token as vocab.json writes it (",</w>"), or -1. Looks at every token. */
+int32_t clip_tokenizer_find(const struct clip_tokenizer *t, const char *token);
+
 /* The token as vocab.json writes it ("apple</w>"; bytes that are not printable are shifted letters), or NULL for an id that
  * is not there. Borrowed. */
 const char *clip_tokenizer_token(const struct clip_tokenizer *t, int32_t id);

@@ -11,6 +11,8 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "tokenizer/chatglm_tokenizer.h"
+#include "generate/prompt.h"
+#include "model/text/inversion.h"
 #include "tokenizer/clip_internal.h"
 #include "weights/weights.h"
 
@@ -156,6 +158,48 @@ static void target_sentencepiece(const char *data, size_t bytes)
     mem_free(text);
 }
 
+/* A prompt in every syntax: what is read must be whole strings and bounded numbers. */
+static void target_prompt(const char *data, size_t bytes)
+{
+    char *text = mem_zeroed(bytes + 1, 1);
+    memcpy(text, data, bytes);
+    for (int syntax = 0; syntax < PROMPT_SYNTAX_COUNT; syntax++) {
+        struct err e = { 0 };
+        struct prompt p;
+        bool good = prompt_parse(&p, (enum prompt_syntax)syntax, text, &e);
+        if (!good && (!e.text[0] || p.pieces || p.loras || p.storage))
+            abort();
+        for (size_t i = 0; i < p.count; i++)
+            if (strlen(p.pieces[i].text) + strlen(p.pieces[i].rest) > bytes || !utf8_valid(p.pieces[i].text, strlen(p.pieces[i].text)) ||
+                !utf8_valid(p.pieces[i].rest, strlen(p.pieces[i].rest)) ||
+                !(p.pieces[i].weight >= -PROMPT_MAX_WEIGHT && p.pieces[i].weight <= PROMPT_MAX_WEIGHT))
+                abort();
+        for (size_t i = 0; i < p.lora_count; i++)
+            if (!*p.loras[i].name || !utf8_valid(p.loras[i].name, strlen(p.loras[i].name)))
+                abort();
+        prompt_release(&p);
+    }
+    mem_free(text);
+}
+
+/* The file of an embedding, for a width of 8. */
+static void target_inversion(const char *data, size_t bytes)
+{
+    enum { WIDTH = 8 };
+    struct err e = { 0 };
+    struct inversion v;
+    char path[40];
+    int fd = memory_file(data, bytes, path);
+    float sum = 0;
+    if (!inversion_read(&v, path, WIDTH, "clip_l", &e) && (!e.text[0] || v.vectors))
+        abort();
+    for (int64_t i = 0; v.vectors && i < v.count * WIDTH; i++)
+        sum += v.vectors[i];
+    __asm__ volatile("" : : "x"(sum));
+    inversion_release(&v);
+    close(fd);
+}
+
 static const struct fuzz_target {
     const char *name; /* its seeds are corpus/<name>/ */
     void (*run)(const char *data, size_t bytes);
@@ -165,6 +209,8 @@ static const struct fuzz_target {
     { "json", target_json },
     { "tokenizer", target_tokenizer },
     { "sentencepiece", target_sentencepiece },
+    { "prompt", target_prompt },
+    { "inversion", target_inversion },
 };
 
 #endif
