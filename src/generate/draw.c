@@ -21,7 +21,10 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
 {
     const struct pipeline_source *s = &p->source;
     int64_t factor = vae_factor(s->vae), side = s->unet->sample_size * factor;
-    bool model = !r->sampler || sampler_find(r->sampler) == sampler_names;
+    const struct sampler_name *sampler = sampler_need(r->sampler, e);
+    if (!sampler)
+        return false;
+    bool model = sampler == sampler_names;
     *out = (struct draw_sizes){ .width = r->width ? r->width : side, .height = r->height ? r->height : side };
     if (!check_side("width", out->width, factor, e) || !check_side("height", out->height, factor, e))
         return false;
@@ -40,7 +43,7 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     if (r->clip_skip < 0 || r->clip_skip >= s->text->layers)
         return err_set(e, ERR_ARG, "clip skip %lld: the text encoder has %lld layers", (long long)r->clip_skip,
                        (long long)s->text->layers);
-    out->guided = model ? r->cfg > 1 : r->cfg != 1;
+    out->guided = model ? r->cfg > 1 : r->cfg != 1 || sampler->uses_unguided;
     out->rows = r->batch * (out->guided ? 2 : 1);
     out->channels = s->unet->in_channels;
     out->h = out->height / factor;
