@@ -63,6 +63,14 @@ void torch_random_seed(struct torch_random *r, uint64_t seed)
         r->state[i] = 1812433253u * (r->state[i - 1] ^ r->state[i - 1] >> 30) + i;
     r->next = 624;
     r->has_spare = 0;
+    r->cuda = 0;
+}
+
+void torch_random_seed_cuda(struct torch_random *r, uint64_t seed)
+{
+    r->cuda = 1;
+    r->key = seed;
+    r->offset = 0;
 }
 
 uint32_t torch_random_u32(struct torch_random *r)
@@ -103,8 +111,48 @@ static void normal_block(float *block)
     }
 }
 
+/* cuRAND's normals of two words: the sine comes first. */
+static void cuda_pair(uint32_t x, uint32_t y, float out[2])
+{
+    const float part = 0x1p-32f, turn = 0x1p-32f * 6.2831855f;
+    float u = (float)x * part + part / 2, angle = (float)y * turn + turn / 2, radius = sqrtf(-2 * logf(u));
+    out[0] = radius * sinf(angle);
+    out[1] = radius * cosf(angle);
+}
+
+static size_t cuda_threads(size_t count)
+{
+    size_t threads = (count + 255) / 256 * 256;
+    return threads < TORCH_CUDA_THREADS ? threads : TORCH_CUDA_THREADS;
+}
+
+static void cuda_normal(struct torch_random *r, float *out, size_t count)
+{
+    size_t threads = cuda_threads(count);
+    for (size_t first = 0; first < count; first += 4 * threads, r->offset++)
+        for (size_t thread = 0; thread < threads && first + thread < count; thread++) {
+            uint32_t words[4];
+            float normals[4];
+            philox(r->key, r->offset, thread, words);
+            cuda_pair(words[0], words[1], normals);
+            cuda_pair(words[2], words[3], normals + 2);
+            for (size_t i = 0; i < 4 && first + thread + i * threads < count; i++)
+                out[first + thread + i * threads] = normals[i];
+        }
+}
+
+void torch_random_skip_normals(struct torch_random *r, size_t count)
+{
+    if (count)
+        r->offset += (count - 1) / (4 * cuda_threads(count)) + 1;
+}
+
 void torch_random_normal(struct torch_random *r, float *out, size_t count)
 {
+    if (r->cuda) {
+        cuda_normal(r, out, count);
+        return;
+    }
     if (count < 16) {
         for (size_t i = 0; i < count; i++) {
             if (r->has_spare) {

@@ -13,6 +13,7 @@ struct denoiser {
     void *pooled, *extra;   /* [rows, pooled_width], [rows, h, w, extra]; NULL: the model has no such input */
     float *time_ids, *guidance; /* [rows, ids], [rows]; the same */
     float *timestep, *host; /* [rows], [rows, h, w, c] */
+    float *unguided;        /* [batch, c, h, w] what the last call said without guidance, or NULL: no sampler asks */
     double begun;
     double first_call_seconds; /* 0: not yet */
 };
@@ -27,6 +28,7 @@ static void denoiser_release(struct denoiser *d)
     mem_free(d->guidance);
     mem_free(d->timestep);
     mem_free(d->host);
+    mem_free(d->unguided);
 }
 
 /* diffusers' order of rows: negative first, then the prompt. Whether row i is one of the negative words, and which text it is. */
@@ -115,7 +117,10 @@ static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct d
     d->text = mem_aligned(rows * each_bytes);
     d->timestep = mem_aligned(rows * sizeof(float));
     d->host = mem_aligned(count * sizeof(float));
-    if (!d->latent || !d->text || !d->timestep || !d->host)
+    bool unguides = sampler_find(r->sampler ? r->sampler : "model")->uses_unguided;
+    if (unguides)
+        d->unguided = mem_aligned(latent_count(s, r->batch) * sizeof(float));
+    if (!d->latent || !d->text || !d->timestep || !d->host || (unguides && !d->unguided))
         return err_nomem(e, "the denoiser's inputs");
     for (int64_t i = 0; i < s->rows; i++)
         memcpy((char *)d->text + (size_t)i * each_bytes, (char *)p->words.states + (size_t)text_of_row(d, i) * each_bytes,
@@ -125,8 +130,9 @@ static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct d
            program_set_input(program, "timestep", d->timestep, e) && extra_inputs(d, r, e);
 }
 
-/* input and output: [batch, c, h, w]; may be the same array. */
-static bool predict(struct denoiser *d, const float *input, double timestep, float *output, struct err *e)
+/* input and output: [batch, c, h, w]; may be the same array. timesteps: [count], each for batch / count pictures. */
+static bool predict(struct denoiser *d, const float *input, const double *timesteps, int64_t timestep_count, float *output,
+                    struct err *e)
 {
     const struct draw_sizes *s = d->sizes;
     struct stage *stage = &d->p->stages[PART_UNET];
@@ -136,10 +142,12 @@ static bool predict(struct denoiser *d, const float *input, double timestep, flo
         memcpy(d->host + count, d->host, count * sizeof(float));
     dtype_convert(d->latent, d->p->type, d->host, DTYPE_F32, latent_count(s, s->rows));
     for (int64_t i = 0; i < s->rows; i++)
-        d->timestep[i] = (float)timestep;
+        d->timestep[i] = (float)timesteps[i % d->batch * timestep_count / d->batch];
     if (!program_run_stoppable(stage->program, e))
         return false;
     dtype_convert(d->host, DTYPE_F32, program_output(stage->program, stage->out[0]), d->p->type, latent_count(s, s->rows));
+    if (d->unguided)
+        tensor_nhwc_to_nchw(d->unguided, d->host, d->batch, s->channels, s->h, s->w);
     if (s->guided)
         for (size_t i = 0; i < count; i++)
             d->host[i] += d->cfg * (d->host[count + i] - d->host[i]);
@@ -156,24 +164,33 @@ struct chain {
     struct torch_random random;
 };
 
-/* sampler_run over several samplers, whose inputs share the denoiser's calls. work: [count * each]. */
-static bool run_chains(const struct chain *chains, int64_t count, size_t each, struct denoiser *d, float *work,
+/* sampler_run over several samplers, whose inputs share the denoiser's calls. One that is done before the others (dpm_adaptive)
+ * goes along unasked. work: [count * each]; timesteps: [count]. */
+static bool run_chains(struct chain *chains, int64_t count, size_t each, struct denoiser *d, float *work, double *timesteps,
                        const struct progress *progress, struct err *e)
 {
     const struct sampler *first = chains[0].sampler;
     long steps = (long)sampler_steps(first);
-    while (!sampler_done(first)) {
-        double timestep = 0;
+    for (int64_t working = count; working;) {
         progress_step(progress, "sampling", (long)sampler_steps_done(first), steps, NULL);
         if (!stop_check(e))
             return false;
-        for (int64_t i = 0; i < count; i++)
-            timestep = sampler_input(chains[i].sampler, work + (size_t)i * each);
-        if (!predict(d, work, timestep, work, e))
+        for (int64_t i = 0; i < count; i++) {
+            if (sampler_done(chains[i].sampler))
+                memcpy(work + (size_t)i * each, sampler_latents(chains[i].sampler), each * sizeof *work);
+            else
+                timesteps[i] = sampler_input(chains[i].sampler, work + (size_t)i * each);
+        }
+        if (!predict(d, work, timesteps, count, work, e))
             return false;
-        for (int64_t i = 0; i < count; i++)
-            if (!sampler_take(chains[i].sampler, work + (size_t)i * each, e))
+        working = 0;
+        for (int64_t i = 0; i < count; i++) {
+            const float *unguided = d->unguided ? d->unguided + (size_t)i * each : NULL;
+            if (!sampler_done(chains[i].sampler) &&
+                !sampler_take(chains[i].sampler, work + (size_t)i * each, unguided, e))
                 return false;
+            working += !sampler_done(chains[i].sampler);
+        }
     }
     progress_step(progress, "sampling", steps, steps, NULL);
     return true;
@@ -201,13 +218,14 @@ bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const str
     size_t each = (size_t)shape_count(shape);
     struct chain *chains = mem_zeroed((size_t)count, sizeof *chains);
     float *work = mem_aligned((size_t)count * each * sizeof *work);
+    double *timesteps = mem_zeroed((size_t)count, sizeof *timesteps);
     struct denoiser denoiser = { .begun = begun };
-    bool good = (chains && work) || err_nomem(e, "noise");
+    bool good = (chains && work && timesteps) || err_nomem(e, "noise");
     good = good && denoiser_init(&denoiser, p, r, s, e);
     for (int64_t i = 0; good && i < count; i++)
         good = chain_begin(&chains[i], p, r, shape, r->seeds ? r->seeds[i] : r->seed,
                            r->noise ? r->noise + (size_t)i * each : NULL, work, e);
-    good = good && run_chains(chains, count, each, &denoiser, work, progress, e);
+    good = good && run_chains(chains, count, each, &denoiser, work, timesteps, progress, e);
     for (int64_t i = 0; good && i < count; i++)
         memcpy(out->latents + (size_t)i * each, sampler_latents(chains[i].sampler), each * sizeof *out->latents);
     if (good) {
@@ -219,5 +237,6 @@ bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const str
         sampler_free(chains[i].sampler);
     mem_free(chains);
     mem_free(work);
+    mem_free(timesteps);
     return good;
 }

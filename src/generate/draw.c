@@ -48,6 +48,9 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
 {
     const struct model_parts *m = p->source.model;
     int64_t factor = vae_factor(&m->vae), side = m->unet.sample_size * factor;
+    const struct sampler_name *sampler = sampler_need(r->sampler, e);
+    if (!sampler)
+        return false;
     *out = (struct draw_sizes){ .width = r->width ? r->width : side, .height = r->height ? r->height : side };
     if (!check_side("width", out->width, factor, e) || !check_side("height", out->height, factor, e))
         return false;
@@ -74,9 +77,9 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     if (!r->extra != !out->extra)
         return err_set(e, ERR_ARG, out->extra ? "this model fills in pictures: it needs a picture and a mask"
                                               : "this model takes no mask and picture beside the latent");
-    out->comfy = r->sampler && sampler_find(r->sampler) != sampler_names;
+    out->comfy = sampler != sampler_names;
     /* A denoiser that is told the guidance is asked once; diffusers' pipelines also below 1. */
-    out->guided = m->unet.guidance_dim ? false : out->comfy ? r->cfg != 1 : r->cfg > 1;
+    out->guided = m->unet.guidance_dim ? false : out->comfy ? r->cfg != 1 || sampler->uses_unguided : r->cfg > 1;
     out->rows = r->batch * (out->guided ? 2 : 1);
     out->channels = m->vae.latent_channels;
     out->h = out->height / factor;

@@ -73,15 +73,19 @@ static double six_decimals(double v)
 
 struct walk {
     uint64_t entropy;
+    bool cuda;
     double from, to; /* rounded */
     float *out;
     size_t count;
 };
 
-static void normals(uint32_t seed, float *out, size_t count)
+static void normals(uint32_t seed, bool cuda, float *out, size_t count)
 {
     struct torch_random r;
-    torch_random_seed(&r, seed);
+    if (cuda)
+        torch_random_seed_cuda(&r, seed);
+    else
+        torch_random_seed(&r, seed);
     torch_random_normal(&r, out, count);
 }
 
@@ -102,7 +106,7 @@ MUST_USE static bool descend(const struct walk *w, double start, double end, uin
     float *part = mem_aligned(sizeof(float) * w->count);
     if (!part)
         return err_nomem(e, "a Brownian tree");
-    normals(node_seed(w->entropy, false, key, depth), part, w->count);
+    normals(node_seed(w->entropy, false, key, depth), w->cuda, part, w->count);
     double left = middle - start, right = end - middle, part_left = 1 / (end - start);
     double deviation = sqrt(left * right * part_left);
     for (size_t i = 0; i < w->count; i++)
@@ -117,11 +121,12 @@ MUST_USE static bool descend(const struct walk *w, double start, double end, uin
     return ok;
 }
 
-bool brownian_increment(uint64_t seed, double t0, double t1, double from, double to, float *out, size_t count,
-                        struct err *e)
+bool brownian_increment(uint64_t seed, bool cuda, double t0, double t1, double from, double to, float *out,
+                        size_t count, struct err *e)
 {
     double start = six_decimals(t0), end = six_decimals(t1);
     struct walk w = { .entropy = seed,
+                      .cuda = cuda,
                       .from = fmax(six_decimals(from), start),
                       .to = fmin(six_decimals(to), end),
                       .out = out,
@@ -133,7 +138,7 @@ bool brownian_increment(uint64_t seed, double t0, double t1, double from, double
     float *whole = mem_aligned(sizeof(float) * count);
     if (!whole)
         return err_nomem(e, "a Brownian tree");
-    normals(node_seed(seed, true, 0, 0), whole, count);
+    normals(node_seed(seed, true, 0, 0), cuda, whole, count);
     double deviation = sqrt(t1 - t0);
     for (size_t i = 0; i < count; i++)
         whole[i] = (float)((double)whole[i] * deviation);

@@ -99,17 +99,17 @@ MUST_USE static bool plan_timesteps(struct sampler *s, struct err *e)
     if (!sampler_plan_room(s, s->all_calls - s->start_step, 0, e))
         return false;
     for (int64_t i = 0; i < s->calls; i++) {
-        s->timesteps[i] = (double)s->train_timesteps[s->start_step + i];
-        if (!check_timestep(s, s->timesteps[i], e))
+        s->planned[i].timestep = (double)s->train_timesteps[s->start_step + i];
+        if (!check_timestep(s, s->planned[i].timestep, e))
             return false;
     }
-    double abar = diffusers_abar(s, (int64_t)s->timesteps[0]);
+    double abar = diffusers_abar(s, (int64_t)s->planned[0].timestep);
     if (abar <= 0 && s->config.prediction == PREDICTION_EPSILON)
         return err_set(e, ERR_ARG,
                        "%s starts at timestep %g, which holds no signal (rescale_betas_zero_snr): "
                        "prediction_type epsilon says nothing there; timestep_spacing leading or another "
                        "class can be used",
-                       scheduler_class_name(s->config.class), s->timesteps[0]);
+                       scheduler_class_name(s->config.class), s->planned[0].timestep);
     s->noise_scale = 1;
     s->latent_factor = sqrt(abar);
     s->noise_factor = sqrt(1 - abar);
@@ -212,7 +212,7 @@ MUST_USE static bool fill_sigmas(struct sampler *s, int64_t asked, int64_t total
             if (lu)
                 sigmas[i] = exp(linspace(logs[n - 1], logs[0], i, steps));
             else if (c->sigmas == SIGMAS_KARRAS)
-                sigmas[i] = sigma_karras(most, least, i, steps);
+                sigmas[i] = sigma_karras(most, least, 7, i, steps);
             else if (c->sigmas == SIGMAS_EXPONENTIAL)
                 sigmas[i] = sigma_exponential(most, least, i, steps);
             else
@@ -271,8 +271,8 @@ bool diffusers_plan_sigmas(struct sampler *s, struct err *e)
     bool continuous = c->class == SCHEDULER_EULER && c->continuous_timesteps && c->prediction == PREDICTION_V;
     for (int64_t call = 0; ok && call < s->calls; call++) {
         int64_t at = s->first + (per == 2 ? (call + 1) / 2 : call);
-        s->timesteps[call] = continuous ? f32(0.25 * f32(log(s->sigmas[at]))) : ts[at];
-        s->divisors[call] = multistep ? 1 : (float)sqrt(s->sigmas[at] * s->sigmas[at] + 1);
+        s->planned[call].timestep = continuous ? f32(0.25 * f32(log(s->sigmas[at]))) : ts[at];
+        s->planned[call].divisor = multistep ? 1 : (float)sqrt(s->sigmas[at] * s->sigmas[at] + 1);
     }
     mem_free(ts);
     if (!ok)

@@ -16,7 +16,7 @@ static void clip(const struct sampler *s, float *x0)
 static bool take_ddim(struct sampler *s, const float *output, struct err *e)
 {
     const struct scheduler_config *c = &s->config;
-    int64_t t = (int64_t)s->timesteps[s->call], before = t - c->train_steps / s->steps;
+    int64_t t = (int64_t)s->planned[s->call].timestep, before = t - c->train_steps / s->steps;
     double abar = diffusers_abar(s, t), abar_before = diffusers_abar(s, before);
     double alpha = sqrt(abar), sigma = sqrt(1 - abar);
     double deviation = s->eta * sqrt((1 - abar_before) / (1 - abar) * (1 - abar / abar_before));
@@ -54,7 +54,7 @@ static void transfer(struct sampler *s, const float *base, int64_t t, int64_t be
 /* The four calls of a Runge-Kutta step: outputs weigh 1/6, 1/3, 1/3, 1/6 in s->drawn. */
 static void take_prk(struct sampler *s, const float *output)
 {
-    int64_t told = (int64_t)s->timesteps[s->call], part = s->counter % 4;
+    int64_t told = (int64_t)s->planned[s->call].timestep, part = s->counter % 4;
     int64_t half = s->counter % 2 ? 0 : s->config.train_steps / s->steps / 2;
     int64_t t = s->train_timesteps[s->counter / 4 * 4], before = told - half;
     float *sum = s->drawn;
@@ -75,12 +75,7 @@ static void take_prk(struct sampler *s, const float *output)
 
 static void take_plms(struct sampler *s, const float *output)
 {
-    /* Adams-Bashforth weights for 1 to 4 outputs, newest first. */
-    static const double weights[4][4] = { { 1 },
-                                          { 3.0 / 2, -1.0 / 2 },
-                                          { 23.0 / 12, -16.0 / 12, 5.0 / 12 },
-                                          { 55.0 / 24, -59.0 / 24, 37.0 / 24, -9.0 / 24 } };
-    int64_t stride = s->config.train_steps / s->steps, t = (int64_t)s->timesteps[s->call],
+    int64_t stride = s->config.train_steps / s->steps, t = (int64_t)s->planned[s->call].timestep,
             before = t - stride;
     float *direction = s->drawn;
     if (s->counter == 1) {
@@ -95,14 +90,14 @@ static void take_plms(struct sampler *s, const float *output)
         COMBINE(s, s->saved, { 1, s->x });
     struct term terms[4];
     for (int i = 0; i < s->history_count; i++)
-        terms[i] = (struct term){ weights[s->history_count - 1][i], s->history[i] };
+        terms[i] = (struct term){ adams_bashforth[s->history_count - 1][i], s->history[i] };
     sampler_combine(direction, s->count, terms, s->history_count);
     transfer(s, s->x, t, before, direction);
 }
 
 static bool take_pndm(struct sampler *s, const float *output, struct err *e)
 {
-    double abar = diffusers_abar(s, (int64_t)s->timesteps[s->call]);
+    double abar = diffusers_abar(s, (int64_t)s->planned[s->call].timestep);
     sampler_x0_from_vp(s, sqrt(abar), sqrt(1 - abar), output, s->x0);
     if (s->counter < s->prk_count)
         take_prk(s, output);
@@ -185,11 +180,16 @@ static bool take_lms(struct sampler *s, const float *output, struct err *e)
     return true;
 }
 
-const struct sampler_method method_ddim = { diffusers_plan_ddim, take_ddim, 0, true, true, 1 };
-const struct sampler_method method_pndm = { diffusers_plan_pndm, take_pndm, 4, true, true, 1 };
-const struct sampler_method method_euler = { diffusers_plan_sigmas, take_euler, 0, false, false, 1 };
-const struct sampler_method method_euler_ancestral = {
-    diffusers_plan_sigmas, take_euler_ancestral, 0, false, true, 1
+const struct sampler_method method_ddim = {
+    .plan = diffusers_plan_ddim, .take = take_ddim, .saves = true, .draws = true, .calls_per_step = 1
 };
-const struct sampler_method method_heun = { diffusers_plan_sigmas, take_heun, 1, true, false, 2 };
-const struct sampler_method method_lms = { diffusers_plan_sigmas, take_lms, 4, false, false, 1 };
+const struct sampler_method method_pndm = {
+    .plan = diffusers_plan_pndm, .take = take_pndm, .history = 4, .saves = true, .draws = true, .calls_per_step = 1
+};
+#define ON_SIGMAS .plan = diffusers_plan_sigmas
+const struct sampler_method method_euler = { ON_SIGMAS, .take = take_euler, .calls_per_step = 1 };
+const struct sampler_method method_euler_ancestral = {
+    ON_SIGMAS, .take = take_euler_ancestral, .draws = true, .calls_per_step = 1
+};
+const struct sampler_method method_heun = { ON_SIGMAS, .take = take_heun, .history = 1, .saves = true, .calls_per_step = 2 };
+const struct sampler_method method_lms = { ON_SIGMAS, .take = take_lms, .history = 4, .calls_per_step = 1 };

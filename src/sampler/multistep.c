@@ -85,7 +85,7 @@ static struct dpm_factors dpm_factors_of(enum dpm_algorithm algorithm, struct po
 static bool take_dpm(struct sampler *s, const float *output, struct err *e)
 {
     const struct scheduler_config *c = &s->config;
-    int64_t at = s->first + s->call, steps = s->first + s->calls;
+    int64_t at = s->first + s->call, steps = s->first + s->planned_calls;
     struct point now = point_at(s, at), next = point_at(s, at + 1);
     float *m0 = sampler_history_push(s, c->solver_order);
     if (!dpm_convert(s, now, output, m0, e))
@@ -127,9 +127,7 @@ static bool take_dpm(struct sampler *s, const float *output, struct err *e)
 
 /* --- UniPC --- */
 
-/* Solves the n by n system in place by elimination with row exchange; the answer is in b. The matrices are
- * Vandermonde's of distinct points, so there is one. */
-static void solve(double a[UNIPC_MAX_ORDER][UNIPC_MAX_ORDER], double *b, int n)
+void solve_linear(double a[UNIPC_MAX_ORDER][UNIPC_MAX_ORDER], double *b, int n)
 {
     for (int col = 0; col < n; col++) {
         int best = col;
@@ -188,7 +186,7 @@ static void unipc_update(struct sampler *s, int64_t from, int order, const float
             factorial *= i + 2;
             phi_k = phi_k / hh - 1 / factorial;
         }
-        solve(matrix, rho, unknowns);
+        solve_linear(matrix, rho, unknowns);
     }
     if (unknowns > 0) {
         double factor = -size * (s->config.solver == SOLVER_BH1 ? hh : phi);
@@ -217,7 +215,7 @@ static bool corrector_is_off(const struct scheduler_config *c, int64_t step)
 bool unipc_take(struct sampler *s, const float *output, struct err *e)
 {
     const struct scheduler_config *c = &s->config;
-    int64_t at = s->first + s->call, steps = s->first + s->calls;
+    int64_t at = s->first + s->call, steps = s->first + s->planned_calls;
     struct point now = point_at(s, at);
     sampler_x0_from_vp(s, now.alpha, now.sigma, output, s->x0);
     if (c->predict_x0 && c->thresholding && !sampler_threshold(s, s->x0, e))
@@ -243,5 +241,9 @@ bool unipc_take(struct sampler *s, const float *output, struct err *e)
     return true;
 }
 
-const struct sampler_method method_dpm = { diffusers_plan_sigmas, take_dpm, 3, false, true, 1 };
-const struct sampler_method method_unipc = { diffusers_plan_sigmas, unipc_take, HISTORY_MAX, true, false, 1 };
+const struct sampler_method method_dpm = {
+    .plan = diffusers_plan_sigmas, .take = take_dpm, .history = 3, .draws = true, .calls_per_step = 1
+};
+const struct sampler_method method_unipc = {
+    .plan = diffusers_plan_sigmas, .take = unipc_take, .history = HISTORY_MAX, .saves = true, .calls_per_step = 1
+};

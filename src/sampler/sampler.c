@@ -5,55 +5,13 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/text.h"
 #include "sampler/sampler_internal.h"
 
-const struct sampler_name sampler_names[] = {
-    { "model", "what the model folder's scheduler_config.json says, as diffusers runs it", false, true },
-    { "ddim", "deterministic; in ComfyUI's sigmas the same as euler", true, false },
-    { "euler", "one slope a step; plain and steady", true, false },
-    { "euler_ancestral", "euler with fresh noise each step; more steps change the picture", true, true },
-    { "heun", "two model calls a step; accurate and slow", true, false },
-    { "dpmpp_2m", "second order from two steps; good in 15 to 30 steps", true, false },
-    { "dpmpp_2m_sde", "dpmpp_2m with fresh noise each step", true, true },
-    { "lms", "fourth order from four steps", true, false },
-    { "uni_pc", "predictor and corrector of third order; good in few steps", true, false },
-    { 0 }
-};
-
-/* In the order of sampler_names from 1 on. */
-static const struct sampler_method *const named_methods[] = {
-    NULL,
-    &method_k_euler,
-    &method_k_euler,
-    &method_k_euler_ancestral,
-    &method_k_heun,
-    &method_k_dpmpp_2m,
-    &method_k_dpmpp_2m_sde,
-    &method_k_lms,
-    &method_k_unipc,
-};
 /* In the order of scheduler_class. */
 static const struct sampler_method *const class_methods[] = {
     &method_ddim, &method_pndm, &method_euler, &method_euler_ancestral,
     &method_heun, &method_dpm,  &method_lms,   &method_unipc,
 };
-
-const struct sampler_name *sampler_find(const char *name)
-{
-    for (const struct sampler_name *s = sampler_names; s->name; s++)
-        if (text_same_name(s->name, name))
-            return s;
-    return NULL;
-}
-
-const struct schedule_name *schedule_find(const char *name)
-{
-    for (const struct schedule_name *s = schedule_names; s->name; s++)
-        if (text_same_name(s->name, name))
-            return s;
-    return NULL;
-}
 
 /* --- loops over latents --- */
 
@@ -135,7 +93,7 @@ static int compare_floats(const void *a, const void *b)
 
 bool sampler_threshold(const struct sampler *s, float *x0, struct err *e)
 {
-    size_t each = s->count / (size_t)s->shape.dim[0];
+    size_t each = s->count / (size_t)s->spec.shape.dim[0];
     float *sorted = mem_aligned(sizeof(float) * each);
     if (!sorted)
         return err_nomem(e, "dynamic thresholding");
@@ -161,6 +119,11 @@ void sampler_draw(struct sampler *s, struct torch_random *noise)
     torch_random_normal(noise, s->drawn, s->count);
 }
 
+const double adams_bashforth[4][4] = { { 1 },
+                                       { 3.0 / 2, -1.0 / 2 },
+                                       { 23.0 / 12, -16.0 / 12, 5.0 / 12 },
+                                       { 55.0 / 24, -59.0 / 24, 37.0 / 24, -9.0 / 24 } };
+
 /* The product has degree order - 1 <= 3, for which two Gauss points are exact. */
 double sampler_lms_factor(const double *sigmas, int64_t i, int order, int j)
 {
@@ -179,75 +142,70 @@ double sampler_lms_factor(const double *sigmas, int64_t i, int order, int j)
 
 bool sampler_plan_room(struct sampler *s, int64_t calls, int64_t sigma_count, struct err *e)
 {
-    s->calls = calls;
-    s->timesteps = mem_zeroed((size_t)calls, sizeof(double));
-    s->divisors = mem_zeroed((size_t)calls, sizeof(float));
-    if (sigma_count)
+    s->calls = s->planned_calls = calls;
+    s->planned = mem_zeroed((size_t)calls, sizeof *s->planned);
+    if (sigma_count) {
         s->sigmas = mem_zeroed((size_t)sigma_count, sizeof(double));
-    if (!s->timesteps || !s->divisors || (sigma_count && !s->sigmas))
+        s->sigma_count = sigma_count;
+    }
+    if (!s->planned || (sigma_count && !s->sigmas))
         return err_nomem(e, "a sampler's plan");
+    int per = s->method->calls_per_step;
     for (int64_t i = 0; i < calls; i++)
-        s->divisors[i] = 1;
+        s->planned[i] = (struct planned_call){ .divisor = 1, .step = i / per, .stage = (int)(i % per) };
     return true;
-}
-
-static void list_samplers(struct err *e)
-{
-    for (const struct sampler_name *n = sampler_names; n->name; n++) {
-        size_t used = strlen(e->text);
-        snprintf(e->text + used, sizeof e->text - used, " %s", n->name);
-    }
-}
-
-static void list_schedules(struct err *e)
-{
-    for (const struct schedule_name *n = schedule_names; n->name; n++) {
-        size_t used = strlen(e->text);
-        snprintf(e->text + used, sizeof e->text - used, " %s", n->name);
-    }
 }
 
 /* The spec's words and numbers; *method is what it asks for. */
 MUST_USE static bool check_spec(const struct sampler_spec *spec, const struct scheduler_config *config,
                                 const struct sampler_method **method, struct err *e)
 {
-    const char *name = spec->sampler ? spec->sampler : "model";
-    const struct sampler_name *found = sampler_find(name);
-    if (!found) {
-        err_set(e, ERR_ARG, "no sampler \"%s\"; there are:", name);
-        list_samplers(e);
+    const struct sampler_name *found = sampler_need(spec->sampler, e);
+    if (!found)
         return false;
-    }
+    const char *name = found->name;
     if (spec->schedule && !found->uses_schedule)
         return err_set(e, ERR_ARG,
                        "sampler %s takes its schedule from the model: schedule %s cannot be given", name,
                        spec->schedule);
-    if (spec->schedule && !schedule_find(spec->schedule)) {
-        err_set(e, ERR_ARG, "no schedule \"%s\"; there are:", spec->schedule);
-        list_schedules(e);
-        return false;
-    }
-    if (spec->steps < 1 || spec->steps > SAMPLER_MAX_STEPS)
+    bool model = found == sampler_names;
+    if (spec->sigmas && model)
+        return err_set(e, ERR_ARG, "sampler %s takes its noise levels from the model: others cannot be given", name);
+    if (!spec->sigmas && (spec->steps < 1 || spec->steps > SAMPLER_MAX_STEPS))
         return err_set(e, ERR_ARG, "%lld steps: want 1 to %d", (long long)spec->steps, SAMPLER_MAX_STEPS);
-    if (spec->start_step < 0 || spec->start_step >= spec->steps)
+    if (!(spec->denoise >= 0 && spec->denoise <= 1))
+        return err_set(e, ERR_ARG, "denoise %g: want 0 to 1", spec->denoise);
+    if (spec->start_step < 0 || (model && spec->start_step >= spec->steps))
         return err_set(e, ERR_ARG, "start step %lld of %lld steps", (long long)spec->start_step,
                        (long long)spec->steps);
+    if (spec->end_step && spec->end_step <= spec->start_step)
+        return err_set(e, ERR_ARG, "start step %lld, end step %lld: nothing to do", (long long)spec->start_step,
+                       (long long)spec->end_step);
+    bool ends_early = spec->end_step && spec->end_step < spec->steps;
+    if (model && ends_early && !spec->leftover_noise)
+        return err_set(e, ERR_ARG, "end step %lld of %lld: sampler %s can only leave the noise that is there",
+                       (long long)spec->end_step, (long long)spec->steps, name);
+    if (model && spec->denoise > 0 && spec->denoise < 1 && spec->start_step)
+        return err_set(e, ERR_ARG, "start step %lld and denoise %g: sampler %s takes one of them",
+                       (long long)spec->start_step, spec->denoise, name);
     if (isnan(spec->eta) || spec->eta > 10)
         return err_set(e, ERR_ARG, "eta %g: want 0 to 10", spec->eta);
     if (spec->shape.rank < 1 || spec->shape.rank > SHAPE_MAX_RANK || shape_count(spec->shape) < 1)
         return err_set(e, ERR_SHAPE, "latents of shape %s", shape_text(spec->shape).s);
-    *method = found == sampler_names ? class_methods[config->class] : named_methods[found - sampler_names];
+    *method = model ? class_methods[config->class] : found->method;
     return true;
 }
 
 MUST_USE static bool make_arrays(struct sampler *s, struct err *e)
 {
-    float **wanted[HISTORY_MAX + 4] = { &s->x, &s->x0 };
+    float **wanted[HISTORY_MAX + 5] = { &s->x, &s->x0 };
     int n = 2;
     if (s->method->saves)
         wanted[n++] = &s->saved;
     if (s->method->draws)
         wanted[n++] = &s->drawn;
+    if (s->method->unguided)
+        wanted[n++] = &s->u0;
     for (int i = 0; i < s->method->history; i++)
         wanted[n++] = &s->history[i];
     for (int i = 0; i < n; i++) {
@@ -279,19 +237,26 @@ bool sampler_new(struct sampler **out, const struct sampler_spec *spec, const st
     s->config = *config;
     s->config.trained_betas = NULL;
     s->method = method;
-    s->schedule_name = spec->schedule ? schedule_find(spec->schedule)->name : NULL;
+    s->spec = *spec;
     s->steps = spec->steps;
     s->start_step = spec->start_step;
     bool diffusers = !spec->sampler || sampler_find(spec->sampler) == sampler_names;
+    if (diffusers && spec->denoise > 0 && spec->denoise < 1)
+        s->start_step = spec->steps - (int64_t)((double)spec->steps * spec->denoise);
+    if (diffusers && s->start_step >= spec->steps) {
+        sampler_free(s);
+        return err_set(e, ERR_ARG, "%lld steps with denoise %g are none", (long long)spec->steps, spec->denoise);
+    }
     s->eta = spec->eta >= 0 ? spec->eta : diffusers ? 0 : 1;
-    s->seed = spec->seed;
     s->noise = spec->noise;
-    s->shape = spec->shape;
     s->count = (size_t)shape_count(spec->shape);
     if (!noise_schedule_init(&s->schedule, config, e) || !method->plan(s, e) || !make_arrays(s, e)) {
         sampler_free(s);
         return false;
     }
+    if (diffusers && spec->end_step && spec->end_step < spec->steps)
+        while (s->calls > 1 && s->planned[s->calls - 1].step + s->start_step >= spec->end_step)
+            s->calls--;
     if (diffusers && !s->noise && needs_generator(s)) {
         sampler_free(s);
         return err_set(e, ERR_ARG, "%s draws noise in its steps and was given no generator",
@@ -306,14 +271,14 @@ void sampler_free(struct sampler *s)
     if (!s)
         return;
     noise_schedule_release(&s->schedule);
-    mem_free(s->timesteps);
-    mem_free(s->divisors);
+    mem_free(s->planned);
     mem_free(s->sigmas);
     mem_free(s->train_timesteps);
     mem_free(s->x);
     mem_free(s->x0);
     mem_free(s->saved);
     mem_free(s->drawn);
+    mem_free(s->u0);
     for (int i = 0; i < HISTORY_MAX; i++)
         mem_free(s->history[i]);
     mem_free(s);
@@ -321,9 +286,15 @@ void sampler_free(struct sampler *s)
 
 /* --- running it --- */
 
+/* Where the plan of the call at hand is. */
+static struct planned_call *current(const struct sampler *s)
+{
+    return s->planned + (s->method->adaptive ? 0 : s->call);
+}
+
 int64_t sampler_calls(const struct sampler *s)
 {
-    return s->calls;
+    return s->method->adaptive && s->call < s->calls ? 0 : s->calls;
 }
 
 int64_t sampler_calls_done(const struct sampler *s)
@@ -338,18 +309,17 @@ bool sampler_done(const struct sampler *s)
 
 int64_t sampler_steps(const struct sampler *s)
 {
-    int64_t per = s->method->calls_per_step;
-    return (s->calls + per - 1) / per;
+    return s->method->adaptive ? s->sigma_count - 1 : s->planned[s->calls - 1].step + 1;
 }
 
 int64_t sampler_steps_done(const struct sampler *s)
 {
-    return sampler_done(s) ? sampler_steps(s) : s->call / s->method->calls_per_step;
+    return sampler_done(s) ? sampler_steps(s) : current(s)->step;
 }
 
 double sampler_timestep(const struct sampler *s, int64_t i)
 {
-    return s->timesteps[i];
+    return s->planned[s->method->adaptive ? 0 : i].timestep;
 }
 
 double sampler_noise_scale(const struct sampler *s)
@@ -357,23 +327,42 @@ double sampler_noise_scale(const struct sampler *s)
     return s->noise_scale;
 }
 
+bool sampler_uses_unguided(const struct sampler *s)
+{
+    return s->method->unguided;
+}
+
+/* The generator of ComfyUI's samplers; with the CUDA generator the start noise has been drawn from it. */
+static void seed_own_noise(struct sampler *s)
+{
+    if (!s->spec.cuda_noise) {
+        torch_random_seed(&s->own_noise, s->spec.seed + 1);
+        return;
+    }
+    torch_random_seed_cuda(&s->own_noise, s->spec.seed);
+    torch_random_skip_normals(&s->own_noise, s->count);
+}
+
 void sampler_begin(struct sampler *s, const float *noise, const float *latent)
 {
     s->call = s->counter = 0;
     s->history_count = s->this_order = 0;
-    torch_random_seed(&s->own_noise, s->seed + 1);
+    seed_own_noise(s);
+    double none = noise ? 1 : 0;
     if (latent)
-        COMBINE(s, s->x, { s->noise_factor, noise }, { s->latent_factor, latent });
+        COMBINE(s, s->x, { none * s->noise_factor, noise }, { s->latent_factor, latent });
     else
-        COMBINE(s, s->x, { s->noise_scale, noise });
+        COMBINE(s, s->x, { none * s->noise_scale, noise });
+    if (s->method->adaptive)
+        adaptive_begin(s);
 }
 
 double sampler_input(struct sampler *s, float *input)
 {
-    float divisor = s->divisors[s->call];
+    const struct planned_call *call = current(s);
     for (size_t i = 0; i < s->count; i++)
-        input[i] = s->x[i] / divisor;
-    return s->timesteps[s->call];
+        input[i] = s->x[i] / call->divisor;
+    return call->timestep;
 }
 
 static bool all_finite(const float *x, size_t count)
@@ -384,20 +373,22 @@ static bool all_finite(const float *x, size_t count)
     return true;
 }
 
-bool sampler_take(struct sampler *s, const float *output, struct err *e)
+bool sampler_take(struct sampler *s, const float *output, const float *unguided, struct err *e)
 {
     long long step = (long long)(sampler_steps_done(s) + 1), steps = (long long)sampler_steps(s);
-    if (!all_finite(output, s->count))
+    double timestep = current(s)->timestep;
+    s->unguided = s->method->unguided && unguided ? unguided : output;
+    if (!all_finite(output, s->count) || !all_finite(s->unguided, s->count))
         return err_set(e, ERR_FORMAT, "the model gave NaN or infinity at step %lld of %lld (timestep %g)",
-                       step, steps, s->timesteps[s->call]);
+                       step, steps, timestep);
     if (!s->method->take(s, output, e))
         return err_add(e, "step %lld of %lld", step, steps);
     if (!all_finite(s->x, s->count))
         return err_set(e, ERR_FORMAT, "the latents became NaN or infinite at step %lld of %lld (timestep %g)",
-                       step, steps, s->timesteps[s->call]);
+                       step, steps, timestep);
     s->call++;
     if (s->finish_in_vp && sampler_done(s)) {
-        double last = s->sigmas[s->calls];
+        double last = s->sigmas[s->sigma_count - 1];
         COMBINE(s, s->x, { sqrt(last * last + 1), s->x });
     }
     return true;
@@ -417,7 +408,9 @@ bool sampler_run(struct sampler *s, sampler_predict *predict, void *self, const 
                  struct err *e)
 {
     float *input = mem_aligned(sizeof(float) * s->count), *output = mem_aligned(sizeof(float) * s->count);
-    bool ok = input && output;
+    bool unguides = sampler_uses_unguided(s);
+    float *unguided = unguides ? mem_aligned(sizeof(float) * s->count) : NULL;
+    bool ok = input && output && (unguided || !unguides);
     if (!ok)
         err_nomem(e, "a model's input and output");
     long steps = (long)sampler_steps(s);
@@ -425,11 +418,12 @@ bool sampler_run(struct sampler *s, sampler_predict *predict, void *self, const 
         progress_step(progress, "sampling", (long)sampler_steps_done(s), steps, NULL);
         ok = stop_check(e);
         double timestep = sampler_input(s, input);
-        ok = ok && predict(self, input, timestep, output, e) && sampler_take(s, output, e);
+        ok = ok && predict(self, input, timestep, output, unguided, e) && sampler_take(s, output, unguided, e);
     }
     if (ok)
         progress_step(progress, "sampling", steps, steps, NULL);
     mem_free(input);
     mem_free(output);
+    mem_free(unguided);
     return ok;
 }

@@ -10,10 +10,10 @@ double linspace(double first, double last, int64_t i, int64_t count)
     return i == count - 1 ? last : (double)i * ((last - first) / (double)(count - 1)) + first;
 }
 
-double sigma_karras(double first, double last, int64_t i, int64_t count)
+double sigma_karras(double first, double last, double rho, int64_t i, int64_t count)
 {
-    double root_first = pow(first, 1.0 / 7), root_last = pow(last, 1.0 / 7);
-    return pow(root_first + linspace(0, 1, i, count) * (root_last - root_first), 7);
+    double root_first = pow(first, 1 / rho), root_last = pow(last, 1 / rho);
+    return pow(root_first + linspace(0, 1, i, count) * (root_last - root_first), rho);
 }
 
 double sigma_exponential(double first, double last, int64_t i, int64_t count)
@@ -64,6 +64,8 @@ static double beta_incomplete(double x, double a, double b)
 
 double beta_quantile(double p, double a, double b)
 {
+    if (a == b && p == 0.5) /* exactly: half of an odd number of timesteps is a tie between two of them */
+        return 0.5;
     double low = 0, high = 1;
     for (int i = 0; i < 200; i++) {
         double middle = 0.5 * (low + high);

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Makes tests/data/sampler/: cases.json and values.f32 (little-endian floats) for tests/sampler/test_sampler.c.
+"""Makes tests/data/sampler/: for each of model, k and schedules NAME.json, a list of cases, and NAME.f32, their values (little-endian
+floats), for tests/sampler/.
 
-"model" cases run diffusers' own scheduler classes. The cases with ComfyUI's names run the published k-diffusion formulas,
-written out here in float64 (sigmas as f32, as ComfyUI holds them); the Brownian tree is torchsde's.
-Both use a denoiser that a C test computes in the same way. Needs diffusers 0.42.1, torch, numpy, scipy, torchsde 0.2.6 (with trampoline).
-values.f32 holds the start noise, a latent, then for each case its final latents, each of COUNT numbers.
+model: diffusers' own scheduler classes. The file begins with the start noise and a latent, of COUNT numbers each; a case has COUNT.
+k: ComfyUI's samplers as k_samplers.py writes them out; of the final latents every K_EVERY-th number.
+schedules: ComfyUI's noise levels, `count` for a case.
+Both samplers use denoisers that a C test computes in the same way. Needs diffusers 0.42.1, torch, numpy, scipy, torchsde 0.2.6 (with
+trampoline).
 """
 import inspect
 import json
@@ -13,6 +15,7 @@ import pathlib
 import warnings
 
 import diffusers
+import k_samplers as k
 import numpy as np
 import torch
 
@@ -22,6 +25,7 @@ torch.set_num_threads(1)
 
 SHAPE = (2, 4, 6, 5)
 COUNT = int(np.prod(SHAPE))
+K_EVERY = 6
 STEPS = (1, 2, 4, 7, 20)
 SD = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 FOLDER = pathlib.Path(__file__).parent.parent / "data" / "sampler"
@@ -167,216 +171,114 @@ for cls in ("DDIM", "PNDM", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDisc
 
 # ------------------------------------------------------------------ ComfyUI's samplers
 
-
-class Discrete:
-    """SD's discrete schedule as ComfyUI holds it."""
-
-    def __init__(self, zero_snr):
-        betas = np.linspace(SD["beta_start"] ** 0.5, SD["beta_end"] ** 0.5, 1000) ** 2
-        abar = np.cumprod(1 - betas)
-        if zero_snr:
-            root = np.sqrt(abar)
-            root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-            abar = root ** 2
-            abar[-1] = 4.8973451890853435e-08
-        self.sigmas = np.sqrt((1 - abar) / abar).astype(np.float32).astype(np.float64)
-        self.logs = np.log(self.sigmas).astype(np.float32).astype(np.float64)
-
-    def sigma(self, t):
-        low, high = math.floor(t), math.ceil(t)
-        w = t - low
-        return math.exp((1 - w) * self.logs[low] + w * self.logs[high])
-
-    def timestep(self, sigma):
-        return int(np.abs(math.log(sigma) - self.logs).argmin())
-
-    def spaced(self, name, n):
-        top, bottom = self.sigmas[-1], self.sigmas[0]
-        if name == "normal":
-            s = [self.sigma(t) for t in np.linspace(999, 0, n)]
-        elif name == "sgm_uniform":
-            s = [self.sigma(t) for t in np.linspace(999, 0, n + 1)[:-1]]
-        elif name == "simple":
-            s = [self.sigmas[-(1 + int(i * (1000 / n)))] for i in range(n)]
-        elif name == "karras":
-            s = (top ** (1 / 7) + np.linspace(0, 1, n) * (bottom ** (1 / 7) - top ** (1 / 7))) ** 7
-        else:
-            s = np.exp(np.linspace(math.log(top), math.log(bottom), n))
-        return np.array([*s, 0.0]).astype(np.float32).astype(np.float64)
+def unguided(x, t):
+    """What the model says without guidance, as `denoiser`."""
+    x = np.asarray(x, dtype=np.float32).astype(np.float64).reshape(-1)
+    return np.tanh(0.6 * x + 0.4 * math.cos(t / 100) - 0.2 * np.roll(x, -11)).astype(np.float32).reshape(SHAPE)
 
 
-def run_k(sampler, schedule, prediction, zero_snr, steps, start, eta, seed):
-    d = Discrete(zero_snr)
-    if sampler == "uni_pc":  # one step more is computed and the last sigma above 0 is left out
-        s = d.spaced(schedule, steps + 1)
-        s = np.delete(s, -2)
-    else:
-        s = d.spaced(schedule, steps)
-    s = s[start:]
-    n = len(s) - 1
-    calls = 0
-    eta = 1.0 if eta < 0 else eta
-
-    def x0_of(x, sigma):
-        nonlocal calls
-        calls += 1
-        scaled = np.float32(x) / np.float32(math.sqrt(sigma ** 2 + 1))
-        out = denoiser(scaled, d.timestep(sigma)).astype(np.float64)
-        if prediction == "epsilon":
-            out = x - sigma * out
-        elif prediction == "v_prediction":
-            out = x / (sigma ** 2 + 1) - out * sigma / math.sqrt(sigma ** 2 + 1)
-        return out.astype(np.float32).astype(np.float64)
-
-    noise = NOISE.numpy().astype(np.float64)
+def run_k(c):
+    d = k.Discrete(c["zero_snr"])
+    s = k.run_sigmas(d, c["sampler"], c["schedule"], c["steps"], c["denoise"], c["start"], c["end"], c["leftover"])
+    r = k.Run(d, s, denoiser, unguided, c["prediction"], c["eta"], c["seed"], SHAPE, c["cuda"], c["sampler"].endswith("_gpu"))
     full = s[0] >= d.sigmas[-1] * (1 - 1e-5)
-    x = noise * (math.sqrt(1 + s[0] ** 2) if full else s[0])
-    if start:
+    x = NOISE.numpy().astype(np.float64) * (math.sqrt(1 + s[0] ** 2) if full else s[0])
+    if c["start"] or c["denoise"] < 1:
         x = x + LATENT.numpy().astype(np.float64)
-    x = np.float32(x).astype(np.float64)
-
-    if sampler in ("euler", "ddim"):
-        for a, b in zip(s, s[1:]):
-            x = x + (x - x0_of(x, a)) / a * (b - a)
-    elif sampler == "euler_ancestral":
-        g = torch.Generator().manual_seed(seed + 1)
-        for a, b in zip(s, s[1:]):
-            x0 = x0_of(x, a)
-            up = min(b, eta * math.sqrt(b ** 2 * (a ** 2 - b ** 2) / a ** 2))
-            down = math.sqrt(b ** 2 - up ** 2)
-            x = x + (x - x0) / a * (down - a)
-            if b > 0:
-                x = x + up * torch.randn(SHAPE, generator=g).numpy()
-    elif sampler == "heun":
-        for a, b in zip(s, s[1:]):
-            slope = (x - x0_of(x, a)) / a
-            ahead = x + slope * (b - a)
-            if b > 0:
-                slope = (slope + (ahead - x0_of(ahead, b)) / b) / 2
-            x = x + slope * (b - a)
-    elif sampler == "lms":
-        slopes = []
-        for i in range(n):
-            x0 = x0_of(x, s[i])
-            slopes = [np.float32((x - x0) / s[i]), *slopes][:4]
-            if s[i + 1] == 0:
-                x = x0
-                continue
-            nodes = [s[i - k] for k in range(len(slopes))]
-            for j, slope in enumerate(slopes):
-                poly = np.poly1d([1.0])
-                for k, node in enumerate(nodes):
-                    if k != j:
-                        poly = poly * np.poly1d([1, -node]) / (nodes[j] - node)
-                area = poly.integ()
-                x = x + (area(s[i + 1]) - area(s[i])) * slope
-            x = np.float32(x).astype(np.float64)  # as ComfyUI keeps it: the method amplifies the rounding
-    elif sampler == "dpmpp_2m":
-        old = None
-        for i in range(n):
-            x0 = x0_of(x, s[i])
-            if s[i + 1] == 0:
-                x = x0
-            else:
-                h = math.log(s[i] / s[i + 1])
-                use = x0
-                if old is not None:
-                    r = math.log(s[i - 1] / s[i]) / h
-                    use = x0 + (x0 - old) / (2 * r)
-                x = s[i + 1] / s[i] * x + (1 - math.exp(-h)) * use
-            old = x0
-    elif sampler == "dpmpp_2m_sde":
-        import torchsde
-        t32 = lambda v: torch.tensor(v, dtype=torch.float32)
-        tree = torchsde.BrownianTree(t32(s[s > 0].min()), torch.zeros(SHAPE), t32(s.max()), entropy=seed)
-        old = None
-        for i in range(n):
-            a, b = s[i], s[i + 1]
-            x0 = x0_of(x, a)
-            if b == 0:
-                x = x0
-            else:
-                h = math.log(a / b)
-                pull = 1 - math.exp(-h * (1 + eta))
-                x = b / a * math.exp(-h * eta) * x + pull * x0
-                if old is not None:
-                    x = x + 0.5 * pull * h / math.log(s[i - 1] / a) * (x0 - old)
-                if eta > 0:
-                    w = -tree(t32(b), t32(a)).numpy().astype(np.float64) / math.sqrt(a - b)
-                    x = x + w * b * math.sqrt(1 - math.exp(-2 * h * eta))
-            old = x0
-    else:  # uni_pc, with B(h) = h and data prediction, on x / sqrt(1 + sigma^2)
-        s[-1] = np.float32(0.001)
-        alpha = lambda v: 1 / math.sqrt(1 + v * v)
-        lam = lambda v: -math.log(v)
-        model_at = lambda y, v: x0_of(y / alpha(v), v)
-        x = x * alpha(s[0])
-        order_max = max(1, min(3, n - 1))
-        known = [(s[0], model_at(x, s[0]))]
-        for k in range(1, n + 1):
-            order = min(order_max, k, n + 1 - k)
-            here, m0 = known[-1]
-            h = lam(s[k]) - lam(here)
-            base = s[k] * alpha(s[k]) / (here * alpha(here)) * x - alpha(s[k]) * math.expm1(-h) * m0
-            r = [(lam(known[-1 - i][0]) - lam(here)) / h for i in range(1, order)]
-            diffs = [(known[-1 - i][1] - m0) / r[i - 1] for i in range(1, order)]
-            phi, fact, b = math.expm1(-h) / -h - 1, 1, []
-            for i in range(1, order + 1):
-                b.append(phi * fact / -h)
-                fact *= i + 1
-                phi = phi / -h - 1 / fact
-            b = np.array(b)
-            R = np.array([[v ** i for v in (*r, 1.0)] for i in range(order)])
-            rho = [0.5] if order == 2 else (np.linalg.solve(R[:-1, :-1], b[:-1]) if order > 1 else [])
-            x = base + alpha(s[k]) * h * sum(p * dd for p, dd in zip(rho, diffs))
-            if k < n:
-                m = model_at(x, s[k])
-                rho = [0.5] if order == 1 else np.linalg.solve(R, b)
-                x = base + alpha(s[k]) * h * sum(p * dd for p, dd in zip(rho, (*diffs, m - m0)))
-                known.append((s[k], m))
-        x = x / alpha(s[-1])
-    return x.astype(np.float32), calls
+    x = k.SAMPLERS[c["sampler"]](r, np.float32(x).astype(np.float64))
+    return x.astype(np.float32), r.calls
 
 
+ALL_SCHEDULES = ("normal", "karras", "exponential", "sgm_uniform", "simple", "ddim_uniform", "beta", "linear_quadratic", "kl_optimal")
 K_CASES = []
-K_SAMPLERS = ("ddim", "euler", "euler_ancestral", "heun", "dpmpp_2m", "dpmpp_2m_sde", "lms", "uni_pc")
-for sampler in K_SAMPLERS:
-    def k(schedule="normal", steps=7, prediction="epsilon", zero_snr=False, start=0, eta=-1.0, seed=5):
-        K_CASES.append(dict(sampler=sampler, schedule=schedule, prediction=prediction, zero_snr=zero_snr, steps=steps,
-                            start=start, eta=eta, seed=seed))
-    for schedule in ("normal", "karras", "exponential", "sgm_uniform", "simple"):
-        for steps in (7, 20) if schedule != "normal" else STEPS:
-            if not (sampler == "uni_pc" and steps == 1):  # there ComfyUI gives the noise back
-                k(schedule, steps)
-    k(prediction="v_prediction")
-    k(prediction="v_prediction", zero_snr=True)
-    k(prediction="sample")
-    k(start=3)
-    if sampler in ("euler_ancestral", "dpmpp_2m_sde"):
+
+
+def case(sampler, schedule="normal", steps=7, prediction="epsilon", zero_snr=False, denoise=1.0, start=0, end=0, leftover=False,
+         eta=-1.0, seed=5, cuda=False):
+    K_CASES.append(dict(sampler=sampler, schedule=schedule, steps=steps, prediction=prediction, zero_snr=zero_snr, denoise=denoise,
+                        start=start, end=end, leftover=leftover, eta=eta, seed=seed, cuda=cuda))
+
+
+DRAWS = ("euler_ancestral", "euler_ancestral_cfg_pp", "dpm_2_ancestral", "dpmpp_2s_ancestral", "dpmpp_2s_ancestral_cfg_pp",
+         "dpmpp_sde", "dpmpp_2m_sde", "dpmpp_2m_sde_heun", "dpmpp_3m_sde", "res_multistep_ancestral",
+         "res_multistep_ancestral_cfg_pp", "seeds_2", "seeds_3")
+FIXED_NOISE = ("ddpm", "lcm", "er_sde", "sa_solver", "sa_solver_pece")
+for name in k.SAMPLERS:
+    # uni_pc and dpm_*: with one step ComfyUI gives the noise back
+    several = name.startswith("uni_pc") or name in ("dpm_fast", "dpm_adaptive")
+    if name.endswith("_gpu"):
+        case(name)
+        case(name, "karras", 4, seed=2 ** 40 + 3)
+        continue
+    for steps in (1, 2, 3, 4, 5, 6, 12)[several:]:
+        case(name, steps=steps)
+    case(name, "karras", 8)
+    case(name, prediction="v_prediction")
+    case(name, prediction="v_prediction", zero_snr=True)
+    case(name, "exponential", prediction="sample", start=3)
+    case(name, "simple", denoise=0.6)
+    case(name, end=5, start=1)
+    case(name, end=5, leftover=True)
+    if name in DRAWS:
         for eta in (0.0, 0.5):
-            k(eta=eta)
-        k(seed=2 ** 40 + 3)
+            case(name, eta=eta)
+    if name in DRAWS + FIXED_NOISE:
+        case(name, seed=2 ** 40 + 3)
+        case(name, steps=4, cuda=True)
+for name in ("euler", "heun", "dpm_2", "uni_pc"):
+    for schedule in ALL_SCHEDULES:
+        case(name, schedule, 7)
+        case(name, schedule, 20, denoise=0.35)
+        case(name, schedule, 9, denoise=0.5, end=6, start=2)
+
+SCHEDULES = [dict(schedule=name, steps=steps, zero_snr=zero, train_steps=count,
+                  sigmas=k.Discrete(zero, count).spaced(name, steps)[-(steps + 1):])
+             for name in ALL_SCHEDULES for zero, count, steps in
+             [(False, 1000, n) for n in (1, 2, 7, 20, 28)] + [(True, 1000, 7), (True, 1000, 16), (False, 1100, 9)]]
+some = k.Discrete()
+SCHEDULES += [
+    dict(node="karras", steps=6, settings=[14.614642, 0.0291675, 5.0], sigmas=[*k.karras(6, 14.614642, 0.0291675, 5.0), 0.0]),
+    dict(node="polyexponential", steps=6, settings=[14.6, 0.03, 1.5], sigmas=k.polyexponential(6, 14.6, 0.03, 1.5)),
+    dict(node="exponential", steps=5, settings=[14.6, 0.03], sigmas=k.polyexponential(5, 14.6, 0.03, 1.0)),
+    dict(node="laplace", steps=9, settings=[14.614642, 0.0291675, 0.2, 0.5], sigmas=k.laplace(9, 14.614642, 0.0291675, 0.2, 0.5)),
+    dict(node="vp", steps=7, settings=[19.9, 0.1, 0.001], sigmas=k.vp(7, 19.9, 0.1, 0.001)),
+    dict(node="beta", steps=9, settings=[0.3, 2.5], sigmas=[*some.beta(9, 0.3, 2.5), 0.0]),
+    dict(node="sd_turbo", steps=4, settings=[1.0], sigmas=some.sd_turbo(4, 1.0)),
+    dict(node="sd_turbo", steps=4, settings=[0.25], sigmas=some.sd_turbo(4, 0.25)),
+]
 
 # ------------------------------------------------------------------ out
 
+def write(name, cases, values):
+    np.concatenate([np.asarray(v).astype("<f4").reshape(-1) for v in values]).tofile(FOLDER / f"{name}.f32")
+    with open(FOLDER / f"{name}.json", "w") as f:
+        f.write("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
+
+
+FOLDER.mkdir(parents=True, exist_ok=True)
 cases, values = [], [NOISE.numpy(), LATENT.numpy()]
 for c in MODEL_CASES:
     seed = 77
     final, calls = run_diffusers(c["config"], c["steps"], c["start"], c["eta"], seed)
     assert np.isfinite(final).all(), c
-    cases.append(dict(sampler="model", config=c["config"], steps=c["steps"], start=c["start"], eta=c["eta"], seed=seed,
-                      calls=calls))
+    cases.append(dict(config=c["config"], steps=c["steps"], start=c["start"], eta=c["eta"], seed=seed, calls=calls))
     values.append(final)
-for c in K_CASES:
-    final, calls = run_k(**c)
-    assert np.isfinite(final).all(), c
-    config = dict(_class_name="DDIMScheduler", prediction_type=c["prediction"], rescale_betas_zero_snr=c["zero_snr"], **SD)
-    cases.append(dict(sampler=c["sampler"], schedule=c["schedule"], config=config, steps=c["steps"], start=c["start"],
-                      eta=c["eta"], seed=c["seed"], calls=calls))
-    values.append(final)
+write("model", cases, values)
 
-FOLDER.mkdir(parents=True, exist_ok=True)
-np.concatenate([v.astype("<f4").reshape(-1) for v in values]).tofile(FOLDER / "values.f32")
-with open(FOLDER / "cases.json", "w") as f:
-    f.write("[\n" + ",\n".join(json.dumps(c) for c in cases) + "\n]\n")
-print(len(cases), "cases; largest final", max(float(np.abs(v).max()) for v in values))
+defaults = dict(denoise=1.0, start=0, end=0, leftover=False, eta=-1.0, seed=5, cuda=False, zero_snr=False, prediction="epsilon")
+cases, values = [], []
+for c in K_CASES:
+    final, calls = run_k(c)
+    assert np.isfinite(final).all(), c
+    cases.append({key: v for key, v in dict(c, calls=calls).items() if defaults.get(key, None) != v})
+    values.append(final.reshape(-1)[::K_EVERY])
+write("k", cases, values)
+
+cases, values = [], []
+for c in SCHEDULES:
+    sigmas = c.pop("sigmas")
+    assert np.isfinite(sigmas).all(), c
+    cases.append(dict(c, count=len(sigmas)))
+    values.append(sigmas)
+write("schedules", cases, values)
+print(len(MODEL_CASES), "diffusers,", len(K_CASES), "ComfyUI,", len(SCHEDULES), "schedules")
