@@ -155,15 +155,9 @@ TEST(weights_that_do_not_fit_the_config_are_told_when_the_program_is_made)
     struct params params;
     graph_init(&g);
     params_init(&params);
-<<<<<<< HEAD
     struct net n = { .g = &g, .type = DTYPE_F32, .part = "unet", .stored = stored, .params = &params };
     (void)unet(&n, &f.parts.unet, graph_input(&g, "latent", DTYPE_F32, SHAPE(1, 8, 8, 4)),
                graph_input(&g, "timestep", DTYPE_F32, SHAPE(1)), graph_input(&g, "text", DTYPE_F32, SHAPE(1, 77, 48)), NULL);
-=======
-    struct net n = { .g = &g, .type = DTYPE_F32, .part = "unet", .stored = stored, .params = &params };
-    (void)unet(&n, &f.unet, graph_input(&g, "latent", DTYPE_F32, SHAPE(1, 8, 8, 4)),
-               graph_input(&g, "timestep", DTYPE_F32, SHAPE(1)), graph_input(&g, "text", DTYPE_F32, SHAPE(1, 77, 48)));
->>>>>>> cc976bf (model: LoRA files of every layout, in one form, beside a model's own weights)
     CHECK_FAILS(graph_ok(&g, &e), ERR_MISSING, "has no down_blocks.0.resnets.2");
     graph_release(&g);
     params_release(&params);
