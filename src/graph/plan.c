@@ -19,7 +19,7 @@ static size_t rounded(size_t bytes)
 
 static size_t value_bytes(const struct value_info *v)
 {
-    return (size_t)shape_count(v->shape) * dtype_bytes(v->type);
+    return dtype_span(v->type, shape_count(v->shape));
 }
 
 /* Fills last[v]: the last op that reads v's own number; n_ops for outputs, -1 if nobody does. */

@@ -137,7 +137,7 @@ struct program_memory program_memory(const struct program *p)
     for (size_t v = 1; v < p->graph.n_values; v++) {
         const struct value_info *info = &p->graph.values[v];
         if (info->kind == VALUE_WEIGHT && read_in_place(p, (int32_t)v))
-            m.borrowed += (size_t)shape_count(info->shape) * dtype_bytes(info->type);
+            m.borrowed += dtype_span(info->type, shape_count(info->shape));
     }
     return m;
 }

@@ -3,10 +3,13 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/mem.h"
+#include <assert.h>
 
-static const struct { const char *name, *file_name; size_t bytes; } types[DTYPE_COUNT] = {
-#define X(constant, name, file_name, bytes) [constant] = { name, file_name, bytes },
+#include "base/mem.h"
+#include "tensor/quant.h"
+
+static const struct { const char *name, *file_name; int64_t elements; size_t bytes; } types[DTYPE_COUNT] = {
+#define X(constant, name, file_name, elements, bytes) [constant] = { name, file_name, elements, bytes },
     DTYPE_TABLE(X)
 #undef X
 };
@@ -18,18 +21,48 @@ const char *dtype_name(enum dtype t)
 
 const char *dtype_file_name(enum dtype t)
 {
-    return t < DTYPE_COUNT ? types[t].file_name : "?";
+    return t < DTYPE_COUNT ? types[t].file_name : NULL;
+}
+
+bool dtype_is_quantised(enum dtype t)
+{
+    return t < DTYPE_COUNT && types[t].elements > 1;
 }
 
 size_t dtype_bytes(enum dtype t)
 {
+    assert(!dtype_is_quantised(t));
     return t < DTYPE_COUNT ? types[t].bytes : 0;
+}
+
+int64_t dtype_block(enum dtype t)
+{
+    return t < DTYPE_COUNT ? types[t].elements : 1;
+}
+
+size_t dtype_block_bytes(enum dtype t)
+{
+    return t < DTYPE_COUNT ? types[t].bytes : 0;
+}
+
+size_t dtype_span(enum dtype t, int64_t count)
+{
+    int64_t elements = dtype_block(t);
+    return (size_t)((count + elements - 1) / elements) * dtype_block_bytes(t);
 }
 
 enum dtype dtype_of_file_name(const char *name)
 {
     for (int t = 0; t < DTYPE_COUNT; t++)
-        if (!strcmp(types[t].file_name, name))
+        if (types[t].file_name && !strcmp(types[t].file_name, name))
+            return (enum dtype)t;
+    return DTYPE_COUNT;
+}
+
+enum dtype dtype_of_name(const char *name)
+{
+    for (int t = 0; t < DTYPE_COUNT; t++)
+        if (!strcmp(types[t].name, name))
             return (enum dtype)t;
     return DTYPE_COUNT;
 }
@@ -129,9 +162,8 @@ double dtype_load(const void *data, enum dtype t, int64_t i)
     case DTYPE_U8: case DTYPE_BOOL: return ((const uint8_t *)data)[i];
     case DTYPE_F8_E4M3: return f8_to_f32(((const uint8_t *)data)[i], 3, 7);
     case DTYPE_F8_E5M2: return f8_to_f32(((const uint8_t *)data)[i], 2, 15);
-    case DTYPE_COUNT: break;
+    default: return dtype_is_quantised(t) ? quant_load(data, t, i) : NAN;
     }
-    return NAN;
 }
 
 void dtype_store(void *data, enum dtype t, int64_t i, double v)
@@ -153,14 +185,41 @@ static bool writable(enum dtype t)
     return t == DTYPE_F32 || t == DTYPE_BF16 || t == DTYPE_F16 || t == DTYPE_F64;
 }
 
+/* From or to a quantised type: block by block through f32. */
+static bool convert_blocks(void *dst, enum dtype to, const void *src, enum dtype from, size_t count)
+{
+    enum dtype type = dtype_is_quantised(from) ? from : to;
+    int64_t n = dtype_block(type), blocks = (int64_t)count / n;
+    if (count % (size_t)n || (type == from ? !writable(to) : !writable(from) || !quant_can_pack(to)))
+        return false;
+#pragma omp parallel for if (count > 1 << 16)
+    for (int64_t i = 0; i < blocks; i++) {
+        float numbers[QUANT_MOST];
+        const char *in = (const char *)src + dtype_span(from, i * n);
+        char *out = (char *)dst + dtype_span(to, i * n);
+        if (type == from)
+            quant_unpack(numbers, in, from, n);
+        for (int64_t k = 0; k < n; k++)
+            if (type == from)
+                dtype_store(out, to, k, numbers[k]);
+            else
+                numbers[k] = (float)dtype_load(in, from, k);
+        if (type == to)
+            quant_pack(out, numbers, to, n);
+    }
+    return true;
+}
+
 bool dtype_convert(void *dst, enum dtype to, const void *src, enum dtype from, size_t count)
 {
     if (to >= DTYPE_COUNT || from >= DTYPE_COUNT)
         return false;
     if (to == from) {
-        memmove(dst, src, count * dtype_bytes(to));
+        memmove(dst, src, dtype_span(to, (int64_t)count));
         return true;
     }
+    if (dtype_is_quantised(from) || dtype_is_quantised(to))
+        return convert_blocks(dst, to, src, from, count);
     if (!writable(to))
         return false;
     if (from == DTYPE_F32 && to == DTYPE_BF16) {

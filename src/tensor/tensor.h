@@ -8,33 +8,55 @@
 
 #include "base/err.h"
 
-/* One table of element types: constant, name, safetensors name, bytes. */
+/* One table of element types: constant, name, safetensors name, elements of a block, bytes of a block.
+ *
+ * A plain type has blocks of one element. A quantised type (ggml's: quant.h) keeps `elements` numbers in `bytes` bytes that only
+ * make sense together: it is for storage, an array of it has a multiple of `elements` numbers, blocks run along the row-major
+ * order, and it has no bytes per element. safetensors has no name for it (NULL). */
 #define DTYPE_TABLE(X) \
-    X(DTYPE_F32, "f32", "F32", 4)   \
-    X(DTYPE_BF16, "bf16", "BF16", 2) \
-    X(DTYPE_F16, "f16", "F16", 2)   \
-    X(DTYPE_I32, "i32", "I32", 4)   \
-    X(DTYPE_U8, "u8", "U8", 1)      \
-    X(DTYPE_F64, "f64", "F64", 8)   \
-    X(DTYPE_I64, "i64", "I64", 8)   \
-    X(DTYPE_F8_E4M3, "f8_e4m3", "F8_E4M3", 1) \
-    X(DTYPE_F8_E5M2, "f8_e5m2", "F8_E5M2", 1) \
-    X(DTYPE_I16, "i16", "I16", 2)   \
-    X(DTYPE_I8, "i8", "I8", 1)      \
-    X(DTYPE_BOOL, "bool", "BOOL", 1)
+    X(DTYPE_F32, "f32", "F32", 1, 4)   \
+    X(DTYPE_BF16, "bf16", "BF16", 1, 2) \
+    X(DTYPE_F16, "f16", "F16", 1, 2)   \
+    X(DTYPE_I32, "i32", "I32", 1, 4)   \
+    X(DTYPE_U8, "u8", "U8", 1, 1)      \
+    X(DTYPE_F64, "f64", "F64", 1, 8)   \
+    X(DTYPE_I64, "i64", "I64", 1, 8)   \
+    X(DTYPE_F8_E4M3, "f8_e4m3", "F8_E4M3", 1, 1) \
+    X(DTYPE_F8_E5M2, "f8_e5m2", "F8_E5M2", 1, 1) \
+    X(DTYPE_I16, "i16", "I16", 1, 2)   \
+    X(DTYPE_I8, "i8", "I8", 1, 1)      \
+    X(DTYPE_BOOL, "bool", "BOOL", 1, 1) \
+    X(DTYPE_Q4_0, "q4_0", NULL, 32, 18) \
+    X(DTYPE_Q4_1, "q4_1", NULL, 32, 20) \
+    X(DTYPE_Q5_0, "q5_0", NULL, 32, 22) \
+    X(DTYPE_Q5_1, "q5_1", NULL, 32, 24) \
+    X(DTYPE_Q8_0, "q8_0", NULL, 32, 34) \
+    X(DTYPE_Q2_K, "q2_k", NULL, 256, 84) \
+    X(DTYPE_Q3_K, "q3_k", NULL, 256, 110) \
+    X(DTYPE_Q4_K, "q4_k", NULL, 256, 144) \
+    X(DTYPE_Q5_K, "q5_k", NULL, 256, 176) \
+    X(DTYPE_Q6_K, "q6_k", NULL, 256, 210)
 
 enum dtype {
-#define X(constant, name, file_name, bytes) constant,
+#define X(constant, name, file_name, elements, bytes) constant,
     DTYPE_TABLE(X)
 #undef X
     DTYPE_COUNT
 };
 
 const char *dtype_name(enum dtype t);
-const char *dtype_file_name(enum dtype t); /* as safetensors writes it */
-size_t dtype_bytes(enum dtype t);
+const char *dtype_file_name(enum dtype t); /* as safetensors writes it; NULL if it has no word for it */
 /* The type with this safetensors name, or DTYPE_COUNT. */
 enum dtype dtype_of_file_name(const char *name);
+/* The type with our own name, or DTYPE_COUNT. */
+enum dtype dtype_of_name(const char *name);
+
+bool dtype_is_quantised(enum dtype t);
+size_t dtype_bytes(enum dtype t);       /* of one element; an error of ours for a quantised type */
+int64_t dtype_block(enum dtype t);      /* elements of a block: 1 for a plain type */
+size_t dtype_block_bytes(enum dtype t);
+/* Bytes of `count` elements from a block's begin on; a part of a block counts as a whole one. Works for every type. */
+size_t dtype_span(enum dtype t, int64_t count);
 
 #define SHAPE_MAX_RANK 6
 
@@ -95,7 +117,7 @@ struct tensor {
 
 static inline size_t tensor_bytes(const struct tensor *t)
 {
-    return (size_t)shape_count(t->shape) * dtype_bytes(t->type);
+    return dtype_span(t->type, shape_count(t->shape));
 }
 
 /* Allocates (64-byte aligned, zeroed). Free with tensor_release. */
@@ -123,10 +145,11 @@ static inline uint16_t f32_to_bf16(float f)
 float f16_to_f32(uint16_t h);
 uint16_t f32_to_f16(float f);
 
-/* Converts count elements between any two of the floating types, or from any integer type to a floating one (numbers, not bits;
- * f32 in between). src and dst may not overlap unless they are the same type. False if a type has no conversion. */
+/* Converts count elements between any two of the floating types, or from any integer or quantised type to a floating one
+ * (numbers, not bits; f32 in between), or from a floating type to one that quant.h can pack. With a quantised type, count is a
+ * multiple of its block. src and dst may not overlap unless they are the same type. False if there is no such conversion. */
 bool dtype_convert(void *dst, enum dtype to, const void *src, enum dtype from, size_t count);
-/* One element as a double, and back. The plain way, for ref/ and tests. */
+/* One element as a double, and back. The plain way, for ref/ and tests; a quantised type can only be loaded. */
 double dtype_load(const void *data, enum dtype t, int64_t index);
 void dtype_store(void *data, enum dtype t, int64_t index, double v);
 

@@ -301,9 +301,11 @@ static bool global_of_stack(struct pickle *p)
     return push_global(p, m.text.s, m.text.bytes, n.text.s, n.text.bytes);
 }
 
+/* None where there is no such item, or v holds none. */
 static const struct pickle_value *item(const struct pickle *p, const struct pickle_value *v, size_t i)
 {
-    return i < v->items.count ? &p->values[v->items.at[i]] : &p->values[0];
+    bool holds = v->kind == PICKLE_TUPLE || v->kind == PICKLE_LIST || v->kind == PICKLE_DICT;
+    return holds && i < v->items.count ? &p->values[v->items.at[i]] : &p->values[0];
 }
 
 static bool read_sizes(struct pickle *p, const struct pickle_value *list, int64_t *out, int *rank)

@@ -9,7 +9,7 @@
 
 size_t weight_bytes(const struct weight *t)
 {
-    return (size_t)shape_count(t->shape) * dtype_bytes(t->type);
+    return dtype_span(t->type, shape_count(t->shape));
 }
 
 static uint64_t hash(const char *s)
@@ -67,6 +67,7 @@ static const struct format {
     bool (*add)(struct weights *w, struct shard *s, const char *path, struct err *e);
 } formats[] = {
     { "pytorch", torch_is, torch_add },
+    { "gguf", gguf_is, gguf_add },
     { "safetensors", NULL, safetensors_add },
 };
 

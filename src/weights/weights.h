@@ -6,6 +6,8 @@
  * pytorch      what torch.save writes (.ckpt, .pt, .pth, .bin), both its zip and the pickles before 1.6, read by a pickle
  *              machine that can put tensors, dictionaries, lists, numbers and strings together and nothing else
  *              (unpickle.h); torch_file.c says which names come of nested dictionaries.
+ * gguf         versions 2 and 3; quantised tensors stay as they are (tensor/quant.h). Shapes are outermost first like
+ *              everywhere here, and a tensor that was stored as rows of blocks has its true shape again (gguf.h).
  *
  * bounds  rank at most SHAPE_MAX_RANK, at most WEIGHTS_MAX_SHARDS files; those of a format are in its file. A type that enum
  *         dtype does not have is an error that names it. */
@@ -48,7 +50,7 @@ void weights_free(struct weights *w);
 /* What was opened: for a folder the file that was found in it. Borrowed. */
 const char *weights_path(const struct weights *w);
 
-/* "safetensors", "pytorch": of the (first) file. */
+/* "safetensors", "pytorch", "gguf": of the (first) file. */
 const char *weights_format(const struct weights *w);
 
 /* The tensor with this name, or NULL. One hash lookup. */
@@ -63,7 +65,8 @@ const struct weight *weights_at(const struct weights *w, size_t i);
 size_t weights_bytes(const struct weights *w);
 
 /* A word that the file says about itself (of the first shard that has the key), or NULL. Borrowed. Of safetensors what is in
- * "__metadata__", of PyTorch's files the texts and numbers of the outermost dictionary. */
+ * "__metadata__", of PyTorch's files the texts and numbers of the outermost dictionary, of GGUF all its
+ * metadata: numbers as text, lists as "[1, 2]" (of one longer than 64 the first 64). */
 const char *weights_metadata(const struct weights *w, const char *key);
 /* All of them. Borrowed. */
 struct weights_pair {
@@ -93,7 +96,8 @@ struct weights_entry {
 struct weights_writer;
 
 /* Plans the file and writes its header. entries and metadata are copied (metadata may be NULL with pairs 0).
- * errors  ERR_ARG for a name given twice, an invalid UTF-8 name or a bad shape; ERR_IO, ERR_NOMEM. */
+ * errors  ERR_ARG for a name given twice, an invalid UTF-8 name or a bad shape; ERR_TYPE for a quantised type, which safetensors does
+ *         not have; ERR_IO, ERR_NOMEM. */
 MUST_USE struct weights_writer *weights_write_begin(const char *path, const struct weights_entry *entries, size_t count,
                                                     const struct weights_pair *metadata, size_t pairs, struct err *e);
 /* The index into `entries` of the tensor that must be written i-th. */

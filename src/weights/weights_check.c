@@ -1,6 +1,7 @@
 /* Is every number of a tensor a number? A block is first asked as a whole, in a loop without a branch. */
 #include <string.h>
 
+#include "tensor/quant.h"
 #include "weights/weights.h"
 
 enum { BLOCK = 1024 };
@@ -41,8 +42,19 @@ static bool finite_block(enum dtype type, const void *x, size_t n)
     }
 }
 
+/* Of quantised numbers only the scales can be none. */
+static bool check_blocks(const struct weight *t, struct err *e)
+{
+    int64_t block = dtype_block(t->type), count = shape_count(t->shape) / block;
+    int64_t bad = quant_first_not_finite(t->data, t->type, count);
+    return bad == count || err_set(e, ERR_FORMAT, "tensor \"%.200s\": a scale of the %s block at index %lld of %s is no finite number",
+                                   t->name, dtype_name(t->type), (long long)(bad * block), shape_text(t->shape).s);
+}
+
 bool weights_check_finite(const struct weight *t, struct err *e)
 {
+    if (dtype_is_quantised(t->type))
+        return check_blocks(t, e);
     size_t count = (size_t)shape_count(t->shape), each = dtype_bytes(t->type);
     const char *data = t->data;
     for (size_t i = 0; i < count; i += BLOCK) {

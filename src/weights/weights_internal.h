@@ -36,7 +36,8 @@ struct where {
 };
 struct where weight_where(const char *path, const char *name);
 
-/* The number of bytes of a shape, or false if a dimension is negative or the product passes 2^60. Zeros count as one in the
+/* The number of bytes of a shape, or false if a dimension is negative, the product passes 2^60, or the numbers of a quantised type
+ * are no whole number of blocks. Zeros count as one in the
  * bound, so that no partial product of the dimensions can overflow either. */
 MUST_USE bool weight_size(enum dtype type, const struct shape *shape, size_t *bytes);
 
@@ -57,5 +58,7 @@ MUST_USE bool weights_align(struct weights *w, struct shard *s, size_t first, co
 bool safetensors_add(struct weights *w, struct shard *s, const char *path, struct err *e);
 bool torch_is(const struct file_map *m);
 bool torch_add(struct weights *w, struct shard *s, const char *path, struct err *e);
+bool gguf_is(const struct file_map *m);
+bool gguf_add(struct weights *w, struct shard *s, const char *path, struct err *e);
 
 #endif

@@ -23,16 +23,18 @@ struct where weight_where(const char *path, const char *name)
 
 bool weight_size(enum dtype type, const struct shape *shape, size_t *bytes)
 {
-    size_t bound = dtype_bytes(type), size = bound;
+    size_t block = (size_t)dtype_block(type), bound = 1, count = 1;
     for (int i = 0; i < shape->rank; i++) {
         if (shape->dim[i] < 0)
             return false;
         size_t d = (size_t)shape->dim[i];
         if (__builtin_mul_overflow(bound, d ? d : 1, &bound) || bound > SIZE_BOUND)
             return false;
-        size *= d;
+        count *= d;
     }
-    *bytes = size;
+    if (count % block || bound > SIZE_BOUND / dtype_block_bytes(type))
+        return false;
+    *bytes = dtype_span(type, (int64_t)count);
     return true;
 }
 
@@ -100,7 +102,7 @@ bool weights_add_pair(struct weights *w, struct shard *s, const char *key, size_
 
 static bool misplaced(const struct weight *t)
 {
-    return (uintptr_t)t->data % dtype_bytes(t->type) != 0;
+    return !dtype_is_quantised(t->type) && (uintptr_t)t->data % dtype_bytes(t->type) != 0; /* blocks are read by bytes */
 }
 
 bool weights_align(struct weights *w, struct shard *s, size_t first, const char *path, struct err *e)

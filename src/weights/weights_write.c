@@ -26,7 +26,7 @@ static int rank_of(enum dtype type)
 {
     static const enum dtype order[] = { DTYPE_I64, DTYPE_F64,     DTYPE_F32,     DTYPE_I32, DTYPE_BF16, DTYPE_F16,
                                         DTYPE_I16, DTYPE_F8_E4M3, DTYPE_F8_E5M2, DTYPE_I8, DTYPE_U8, DTYPE_BOOL };
-    _Static_assert(sizeof order / sizeof *order == DTYPE_COUNT, "a type without a place");
+    _Static_assert(sizeof order / sizeof *order == DTYPE_Q4_0, "a type with a safetensors name and no place");
     int at = 0;
     while (order[at] != type)
         at++;
@@ -65,6 +65,9 @@ static bool plan(struct weights_writer *w, const struct weights_entry *entries, 
             return err_set(e, ERR_ARG, "%s: tensor %zu cannot have the name \"%.100s\"", path, i, x->name);
         if (x->shape.rank < 0 || x->shape.rank > SHAPE_MAX_RANK || x->type >= DTYPE_COUNT)
             return err_set(e, ERR_ARG, "%s: tensor \"%.200s\": a bad rank or type", path, x->name);
+        if (!dtype_file_name(x->type))
+            return err_set(e, ERR_TYPE, "%s: tensor \"%.200s\": safetensors has no type for %s: write GGUF, or convert it", path,
+                           x->name, dtype_name(x->type));
         *p = (struct planned){ mem_string(x->name), x->type, x->shape, 0, i };
         if (!p->name)
             return err_nomem(e, path);

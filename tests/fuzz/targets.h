@@ -206,6 +206,7 @@ static const struct fuzz_target {
 } fuzz_targets[] = {
     { "safetensors", target_weights },
     { "torch", target_weights },
+    { "gguf", target_weights },
     { "json", target_json },
     { "tokenizer", target_tokenizer },
     { "sentencepiece", target_sentencepiece },
