@@ -176,7 +176,8 @@ static bool check_magnitude(struct lora_target *t, struct size s, struct err *e)
     if (!m)
         return true;
     int64_t count = shape_count(m->shape);
-    t->per_input = m->shape.rank > 1 && dim(m, 0) == 1 && dim(m, 1) == s.in && count == s.in && (s.in != 1 || s.out == 1);
+    /* LyCORIS writes [out, 1] or, by input channel, [1, in]; PEFT's magnitudes of a convolution are [1, out, 1, 1] */
+    t->per_input = strstr(m->name, ".dora_scale") && m->shape.rank > 1 && dim(m, 0) == 1 && dim(m, 1) == s.in && count == s.in && (s.in != 1 || s.out == 1);
     if (t->kind == LORA_KIND_NONE)
         return err_set(e, ERR_MISSING, "%s has nothing beside it that changes the weight", m->name);
     return t->per_input || count == s.out ||

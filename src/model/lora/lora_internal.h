@@ -11,7 +11,7 @@ enum lora_role {
     LORA_UP_BIAS,   /* [out], scaled as the product */
     LORA_MID,       /* [rank, rank, kh, kw] between the two */
     LORA_ALPHA,     /* one number */
-    LORA_MAGNITUDE, /* DoRA: [out] in any shape of so many numbers, or [1, in] */
+    LORA_MAGNITUDE, /* DoRA: a number for each output in any shape; called dora_scale it may be [1, in] */
     LORA_DIFF,      /* the weight's shape */
     LORA_DIFF_BIAS, /* the bias's shape */
     LORA_HADA_1A,   /* [out, rank]; with a kernel [rank, out] */
