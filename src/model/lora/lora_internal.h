@@ -46,6 +46,7 @@ struct lora_target {
 struct lora {
     const struct lora_modules *modules; /* borrowed */
     struct weights *file;
+    char *name;
     struct lora_target *targets; /* sorted by module */
     size_t count, cap;
     const char **unused;
