@@ -8,14 +8,15 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/engine.h"
+#include "cli/lora_args.h"
 #include "cli/progress_bar.h"
 #include "generate/record.h"
 
 struct generate_args {
-    struct option_texts words;
+    struct option_texts words, loras;
     const char *prompts, *model, *negative, *output, *latents, *save_latents;
     int64_t width, height, steps, seed, count, batch, clip_skip, threads;
-    double cfg, eta;
+    double cfg, eta, lora_alpha;
     int sampler, schedule, precision;
     bool plan, json, quiet, profile;
 };
@@ -38,6 +39,8 @@ static const struct option generate_options[] = {
       .help = "a model folder, or the name of an installed one", .initial_help = "limn-emoji" },
     { "negative", 'n', OPTION_TEXT, AT(negative), .help = "what should not be in the picture" },
     { "prompts", 0, OPTION_TEXT, AT(prompts), .value = "FILE", .help = "draw every line of a file, in place of words" },
+    OPTION_ROW_LORA(struct generate_args),
+    OPTION_ROW_LORA_ALPHA(struct generate_args),
     { "width", 'W', OPTION_INT, AT(width), "0", .min = 1, .max = IMAGE_MAX_SIDE, .group = "Picture",
       .help = "pixels, a multiple of the model's latent cell (8 for Stable Diffusion)", .initial_help = "the model's" },
     { "height", 'H', OPTION_INT, AT(height), "0", .min = 1, .max = IMAGE_MAX_SIDE, .help = "pixels",
@@ -81,6 +84,7 @@ struct run {
     struct engine engine;
     struct pipeline *pipeline;
     struct draw_request request;
+    struct draw_lora loras[LORA_MOST];
     struct progress_bar bar;
     struct progress progress;
     char model[PATH_MAX_BYTES];
@@ -363,7 +367,8 @@ static bool print_facts(const struct run *run, struct err *e)
                                (json_int_t)p->activations, "caches", (json_int_t)p->caches, "process",
                                (json_int_t)p->process, "planned_peak", (json_int_t)p->peak, "peak_rss",
                                (json_int_t)mem_peak_rss());
-    bool good = j && seconds && memory && !json_object_set_new(j, "denoiser_calls", json_integer(s->calls));
+    json_t *loras = lora_words_json(r->loras, r->lora_count);
+    bool good = j && seconds && memory && loras && !json_object_set(j, "loras", loras) && !json_object_set_new(j, "denoiser_calls", json_integer(s->calls));
     if (good)
         good = !json_object_set(j, "images", run->files) && !json_object_set(j, "seconds", seconds) &&
                !json_object_set(j, "memory", memory);
@@ -371,6 +376,7 @@ static bool print_facts(const struct run *run, struct err *e)
     json_decref(j);
     json_decref(seconds);
     json_decref(memory);
+    json_decref(loras);
     if (!line)
         return err_nomem(e, "a line of JSON");
     puts(line);
@@ -399,7 +405,8 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->sampler = sampler_names[a->sampler].name;
     r->schedule = a->schedule ? schedule_names[a->schedule - 1].name : NULL;
     r->seed = (uint64_t)a->seed;
-    return true;
+    r->loras = run->loras;
+    return lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &r->lora_count, e);
 }
 
 static void run_release(struct run *run)

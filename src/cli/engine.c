@@ -33,25 +33,32 @@ void engine_release(struct engine *engine)
     backend_cpu_free(engine->backend);
 }
 
-bool engine_find_model(char *out, const char *name, struct err *e)
+int engine_places(char places[ENGINE_PLACES][PATH_MAX_BYTES])
 {
-    char program[PATH_MAX_BYTES] = "", places[3][PATH_MAX_BYTES];
-    int count = 0;
-    bool given = name != NULL;
-    name = given ? name : default_model;
-    if (given && (strchr(name, '/') || path_is_folder(name)))
-        return path_join(out, "", name, e);
+    char program[PATH_MAX_BYTES] = "";
     const char *environment = getenv("LIMN_MODELS");
+    int count = 0;
+    struct err ignored = { 0 };
     if (environment && *environment)
         snprintf(places[count++], PATH_MAX_BYTES, "%s", environment);
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     char *slash = length > 0 ? strrchr(program, '/') : NULL;
     if (slash) {
         *slash = 0;
-        if (!path_join(places[count++], program, "../models", e) ||
-            !path_join(places[count++], program, "../share/limn/models", e))
-            return false;
+        count += path_join(places[count], program, "../models", &ignored);
+        count += path_join(places[count], program, "../share/limn/models", &ignored);
     }
+    return count;
+}
+
+bool engine_find_model(char *out, const char *name, struct err *e)
+{
+    char places[ENGINE_PLACES][PATH_MAX_BYTES];
+    bool given = name != NULL;
+    name = given ? name : default_model;
+    if (given && (strchr(name, '/') || path_is_folder(name)))
+        return path_join(out, "", name, e);
+    int count = engine_places(places);
     for (int i = 0; i < count; i++)
         if (!path_join(out, places[i], name, e) || path_is_folder(out))
             return !e->code;

@@ -35,6 +35,11 @@ void engine_release(struct engine *engine);
  * the places. */
 MUST_USE bool engine_find_model(char *out, const char *name, struct err *e);
 
+/* Where models are looked for, in this order: $LIMN_MODELS, beside the program's folder, where it was installed. Returns how
+ * many there are. */
+enum { ENGINE_PLACES = 3 };
+int engine_places(char places[ENGINE_PLACES][PATH_MAX_BYTES]);
+
 /* Lines of a table of bytes by kind for people, as --plan prints it on stderr; names ends with NULL. */
 void engine_print_plan(const char *const *names, const size_t *bytes);
 

@@ -49,6 +49,7 @@ void pipeline_keep(struct pipeline *p, bool keep);
 struct draw_lora {
     const struct lora *lora; /* of pipeline_lora */
     double unet, text;
+    bool in_words;           /* the prompt says so itself: a picture's record need not */
 };
 /* The LoRA in this file or folder for the pipeline's model; read once, then kept as long as the pipeline. alpha and errors: as
  * lora_open (an alpha that differs from the first call's reads it again under the same path: both stay). */

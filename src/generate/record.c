@@ -1,6 +1,9 @@
 #include "generate/record.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "base/file.h"
 
 static const char *sampler_of(const struct draw_request *r)
 {
@@ -11,6 +14,16 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
                        const char *version)
 {
     text_add(out, r->prompt ? r->prompt : "");
+    for (size_t i = 0; i < r->lora_count; i++) {
+        const struct draw_lora *l = &r->loras[i];
+        const char *name = lora_facts(l->lora).name;
+        if (l->in_words)
+            continue;
+        if (l->unet == l->text)
+            text_addf(out, " <lora:%s:%g>", name, l->unet);
+        else /* theirs have the text encoder's first */
+            text_addf(out, " <lora:%s:%g:%g>", name, l->text, l->unet);
+    }
     if (r->negative && *r->negative)
         text_addf(out, "\nNegative prompt: %s", r->negative);
     text_addf(out, "\nSteps: %lld, Sampler: %s, ", (long long)r->steps, sampler_of(r));
@@ -35,27 +48,47 @@ static json_t *words(const char *text, const char *clip_from, int clip_slot)
     return node("CLIPTextEncode", json_pack("{s:[s,i],s:s}", "clip", clip_from, clip_slot, "text", text ? text : ""));
 }
 
+/* A chain of LoraLoader nodes 20, 21, ... behind the checkpoint, which is node 4. */
+static bool add_loras(json_t *graph, const struct draw_request *r)
+{
+    char before[16] = "4", own[16];
+    for (size_t i = 0; graph && i < r->lora_count; i++) {
+        const struct draw_lora *l = &r->loras[i];
+        snprintf(own, sizeof own, "%zu", 20 + i);
+        json_t *inputs = json_pack("{s:[s,i],s:s,s:[s,i],s:f,s:f}", "clip", before, 1, "lora_name",
+                                   path_name(lora_facts(l->lora).path), "model", before, 0, "strength_clip", l->text,
+                                   "strength_model", l->unet);
+        if (json_object_set_new(graph, own, node("LoraLoader", inputs)))
+            return false;
+        strcpy(before, own);
+    }
+    return graph != NULL;
+}
+
 bool record_graph(struct text *out, const struct draw_request *r, int64_t width, int64_t height, const char *model,
                   struct err *e)
 {
     bool skips = r->clip_skip > 0;
+    char last[16] = "4"; /* what gives model and clip */
+    if (r->lora_count)
+        snprintf(last, sizeof last, "%zu", 19 + r->lora_count);
     json_t *sampler = node("KSampler",
                            json_pack("{s:f,s:i,s:[s,i],s:[s,i],s:[s,i],s:[s,i],s:s,s:s,s:I,s:I}", "cfg", r->cfg, "denoise",
-                                     1, "latent_image", "5", 0, "model", "4", 0, "negative", "7", 0, "positive", "6", 0,
+                                     1, "latent_image", "5", 0, "model", last, 0, "negative", "7", 0, "positive", "6", 0,
                                      "sampler_name", sampler_of(r), "scheduler", r->schedule ? r->schedule : "normal",
                                      "seed", (json_int_t)r->seed, "steps", (json_int_t)r->steps));
     json_t *load = node("CheckpointLoaderSimple", json_pack("{s:s}", "ckpt_name", model));
     json_t *empty = node("EmptyLatentImage", json_pack("{s:I,s:I,s:I}", "batch_size", (json_int_t)r->batch, "height",
                                                        (json_int_t)height, "width", (json_int_t)width));
     json_t *graph = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "3", sampler, "4", load, "5", empty, "6",
-                              words(r->prompt, skips ? "10" : "4", skips ? 0 : 1), "7", words(r->negative, "4", 1), "8",
+                              words(r->prompt, skips ? "10" : last, skips ? 0 : 1), "7", words(r->negative, last, 1), "8",
                               node("VAEDecode", json_pack("{s:[s,i],s:[s,i]}", "samples", "3", 0, "vae", "4", 2)), "9",
                               node("SaveImage", json_pack("{s:s,s:[s,i]}", "filename_prefix", "limn", "images", "8", 0)));
     if (graph && skips)
-        json_object_set_new(graph, "10", node("CLIPSetLastLayer", json_pack("{s:[s,i],s:I}", "clip", "4", 1,
+        json_object_set_new(graph, "10", node("CLIPSetLastLayer", json_pack("{s:[s,i],s:I}", "clip", last, 1,
                                                                             "stop_at_clip_layer",
                                                                             (json_int_t)(-1 - r->clip_skip))));
-    char *line = graph ? json_dumps(graph, JSON_ENSURE_ASCII | JSON_COMPACT) : NULL;
+    char *line = add_loras(graph, r) ? json_dumps(graph, JSON_ENSURE_ASCII | JSON_COMPACT) : NULL;
     json_decref(graph);
     if (!line)
         return err_set(e, ERR_NOMEM, "no memory for the picture's record, or its words are not UTF-8");

@@ -2,6 +2,7 @@
 #ifndef LIMN_TESTS_FUZZ_TARGETS_H
 #define LIMN_TESTS_FUZZ_TARGETS_H
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,6 +14,7 @@
 #include "tokenizer/chatglm_tokenizer.h"
 #include "generate/prompt.h"
 #include "model/text/inversion.h"
+#include "model/lora/lora.h"
 #include "tokenizer/clip_internal.h"
 #include "weights/weights.h"
 
@@ -197,6 +199,63 @@ static void target_inversion(const char *data, size_t bytes)
         sum += v.vectors[i];
     __asm__ volatile("" : : "x"(sum));
     inversion_release(&v);
+/* A LoRA for a model of a few modules: what opens must give numbers for everything it says it changes. */
+static void target_lora(const char *data, size_t bytes)
+{
+    static struct lora_modules modules;
+    static const struct { const char *name; struct shape shape; bool decay; } weights[] = {
+        { "unet/down_blocks.0.resnets.0.conv1.weight", { 4, { 4, 6, 3, 3 } }, true },
+        { "unet/down_blocks.0.resnets.0.conv1.bias", { 1, { 4 } }, false },
+        { "unet/down_blocks.0.resnets.0.norm1.weight", { 1, { 6 } }, false },
+        { "unet/down_blocks.0.resnets.0.norm1.bias", { 1, { 6 } }, false },
+        { "unet/down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight", { 2, { 4, 4 } }, true },
+        { "unet/down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0.weight", { 2, { 4, 8 } }, true },
+        { "text_encoder/text_model.encoder.layers.0.self_attn.q_proj.weight", { 2, { 8, 4 } }, true },
+        { "text_encoder/text_model.encoder.layers.0.self_attn.q_proj.bias", { 1, { 8 } }, false },
+    };
+    enum { COUNT = sizeof weights / sizeof *weights, MOST_ELEMENTS = 4 * 6 * 9 };
+    static float numbers[MOST_ELEMENTS], *room;
+    struct err e = { 0 };
+    if (!modules.count) {
+        struct params params;
+        params_init(&params);
+        for (int i = 0; i < COUNT; i++) {
+            struct param p = { .shape = weights[i].shape, .decay = weights[i].decay };
+            if (!params_add(&params, weights[i].name, &p, &e))
+                abort();
+        }
+        if (!lora_modules_add(&modules, "unet", &params, &e) || !lora_modules_add(&modules, "text_encoder", &params, &e))
+            abort();
+        params_release(&params);
+    }
+    char path[40];
+    int fd = memory_file(data, bytes, path);
+    struct lora *l = lora_open(path, &modules, NAN, &e);
+    if (!l && !e.text[0])
+        abort();
+    static const char *const parts[] = { "unet", "text_encoder" };
+    for (int i = 0; l && i < 2; i++) {
+        struct lora_use use = { l, 0.5 };
+        struct lora_mix *mix = lora_mix_new(&modules, parts[i], &use, 1, &e);
+        const struct adapters *all = lora_mix_adapters(mix);
+        for (size_t a = 0; all && a < all->count; a++) {
+            struct weight own = { all->at[a].name, DTYPE_F32, { 0 }, numbers };
+            for (size_t k = 0; k < modules.count; k++)
+                if (!strcmp(modules.at[k].name, all->at[a].name))
+                    own.shape = modules.at[k].shape;
+            struct weight bias = { all->at[a].name, DTYPE_F32, { 1, { own.shape.dim[0] } }, numbers };
+            size_t rank = (size_t)all->at[a].rank + 1;
+            room = mem_aligned(rank * MOST_ELEMENTS * sizeof *room);
+            const bool has[] = { false, all->at[a].rank, all->at[a].rank, all->at[a].gain, all->at[a].weight, all->at[a].bias };
+            for (int role = ADAPTER_DOWN; room && role <= ADAPTER_BIAS; role++)
+                if (has[role] && !all->fill(all->self, a, (enum adapter_role)role, role == ADAPTER_BIAS ? &bias : &own, room, &e) &&
+                    !e.text[0])
+                    abort();
+            mem_free(room);
+        }
+        lora_mix_free(mix);
+    }
+    lora_free(l);
     close(fd);
 }
 
@@ -212,6 +271,7 @@ static const struct fuzz_target {
     { "sentencepiece", target_sentencepiece },
     { "prompt", target_prompt },
     { "inversion", target_inversion },
+    { "lora", target_lora },
 };
 
 #endif

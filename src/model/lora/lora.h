@@ -56,6 +56,7 @@ void lora_free(struct lora *l);
 /* What was read. Everything is borrowed from the lora. */
 struct lora_facts {
     const char *path;          /* the file */
+    const char *name;          /* what people call it: the file's or the folder's name without its ending */
     size_t modules;            /* that it changes */
     int64_t least_rank, most_rank; /* 0: none has a rank */
     size_t unused_count;       /* keys that this model has no place for */

@@ -144,14 +144,16 @@ static bool check_kronecker(struct lora_target *t, struct size s, struct err *e)
 {
     const struct weight *whole = t->tensor[LORA_KRON_1], *a = t->tensor[LORA_KRON_1A], *b = t->tensor[LORA_KRON_1B];
     int64_t out2, in2, out1, in1;
+    bool whole_second = t->tensor[LORA_KRON_2] != NULL;
     if (!kron_second(t, s, &out2, &in2, e))
         return false;
     if (!whole) {
         const char *beside = a ? a->name : b ? b->name : t->module->name;
         if (!there(t, LORA_KRON_1A, "lokr_w1 or lokr_w1_a", beside, e) || !there(t, LORA_KRON_1B, "lokr_w1_b", beside, e))
             return false;
-        t->rank = dim(b, 0);
-        if (!fits(t, LORA_KRON_1A, dim(a, 0), t->rank, 1, e) || !fits(t, LORA_KRON_1B, t->rank, dim(b, 1), 1, e))
+        int64_t rank = dim(b, 0);
+        t->rank = whole_second ? rank : t->rank; /* they are equal in LyCORIS' files */
+        if (!fits(t, LORA_KRON_1A, dim(a, 0), rank, 1, e) || !fits(t, LORA_KRON_1B, rank, dim(b, 1), 1, e))
             return false;
     }
     out1 = dim(whole ? whole : a, 0);
@@ -176,7 +178,8 @@ static bool check_magnitude(struct lora_target *t, struct size s, struct err *e)
     if (!m)
         return true;
     int64_t count = shape_count(m->shape);
-    t->per_input = m->shape.rank > 1 && dim(m, 0) == 1 && dim(m, 1) == s.in && count == s.in && (s.in != 1 || s.out == 1);
+    /* LyCORIS writes [out, 1] or, by input channel, [1, in]; PEFT's magnitudes of a convolution are [1, out, 1, 1] */
+    t->per_input = strstr(m->name, ".dora_scale") && m->shape.rank > 1 && dim(m, 0) == 1 && dim(m, 1) == s.in && count == s.in && (s.in != 1 || s.out == 1);
     if (t->kind == LORA_KIND_NONE)
         return err_set(e, ERR_MISSING, "%s has nothing beside it that changes the weight", m->name);
     return t->per_input || count == s.out ||
@@ -198,8 +201,9 @@ bool lora_target_check(struct lora_target *t, struct err *e)
                 : t->kind == LORA_KIND_KRONECKER ? check_kronecker(t, s, e)
                 : t->kind == LORA_KIND_DIFF      ? fits(t, LORA_DIFF, s.out, s.in, s.area, e)
                                                  : true;
-    if (good && t->rank > LORA_MAX_RANK)
-        return err_set(e, ERR_LIMIT, "%s: rank %lld; at most %d", t->module->name, (long long)t->rank, LORA_MAX_RANK);
+    bool ranked = pair || hadamard || t->tensor[LORA_KRON_1B] || t->tensor[LORA_KRON_2B];
+    if (good && ranked && (t->rank < 1 || t->rank > LORA_MAX_RANK))
+        return err_set(e, ERR_LIMIT, "%s: rank %lld; 1 to %d are known", t->module->name, (long long)t->rank, LORA_MAX_RANK);
     for (int r = LORA_UP_BIAS; good && r <= LORA_DIFF_BIAS; r++)
         if ((r == LORA_UP_BIAS || r == LORA_DIFF_BIAS) && t->tensor[r] && shape_count(t->tensor[r]->shape) != s.out)
             good = wrong(t, (enum lora_role)r, path_of("[%lld]", (long long)s.out).s, e);

@@ -233,6 +233,23 @@ static bool in_folder(char *out, const char *folder, struct err *e)
     return err_set(e, ERR_MISSING, "%s has no %s or %s", folder, names[0], names[1]);
 }
 
+static char *name_of(const char *path)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    size_t begin = length;
+    while (begin && path[begin - 1] != '/')
+        begin--;
+    char *name = mem_zeroed(length - begin + 1, 1), *dot;
+    if (!name)
+        return NULL;
+    memcpy(name, path + begin, length - begin);
+    if (!path_is_folder(path) && (dot = strrchr(name, '.')) && dot != name)
+        *dot = 0;
+    return name;
+}
+
 struct lora *lora_open(const char *path, const struct lora_modules *modules, double alpha, struct err *e)
 {
     char found[PATH_MAX_BYTES];
@@ -242,8 +259,8 @@ struct lora *lora_open(const char *path, const struct lora_modules *modules, dou
         return NULL;
     }
     l->modules = modules;
-    bool good = true;
-    if (path_is_folder(path)) {
+    bool good = (l->name = name_of(path)) || err_nomem(e, path);
+    if (good && path_is_folder(path)) {
         good = in_folder(found, path, e);
         path = found;
     }
@@ -266,12 +283,13 @@ void lora_free(struct lora *l)
     mem_free(l->targets);
     mem_free(l->unused);
     weights_free(l->file);
+    mem_free(l->name);
     mem_free(l);
 }
 
 struct lora_facts lora_facts(const struct lora *l)
 {
-    struct lora_facts f = { .path = weights_path(l->file), .modules = l->count, .unused_count = l->unused_count,
+    struct lora_facts f = { .path = weights_path(l->file), .name = l->name, .modules = l->count, .unused_count = l->unused_count,
                             .unused = l->unused, .alpha_assumed = l->alpha_assumed };
     for (size_t i = 0; i < l->count; i++) {
         int64_t rank = l->targets[i].rank;

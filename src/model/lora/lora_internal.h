@@ -11,7 +11,7 @@ enum lora_role {
     LORA_UP_BIAS,   /* [out], scaled as the product */
     LORA_MID,       /* [rank, rank, kh, kw] between the two */
     LORA_ALPHA,     /* one number */
-    LORA_MAGNITUDE, /* DoRA: [out] in any shape of so many numbers, or [1, in] */
+    LORA_MAGNITUDE, /* DoRA: a number for each output in any shape; called dora_scale it may be [1, in] */
     LORA_DIFF,      /* the weight's shape */
     LORA_DIFF_BIAS, /* the bias's shape */
     LORA_HADA_1A,   /* [out, rank]; with a kernel [rank, out] */
@@ -46,6 +46,7 @@ struct lora_target {
 struct lora {
     const struct lora_modules *modules; /* borrowed */
     struct weights *file;
+    char *name;
     struct lora_target *targets; /* sorted by module */
     size_t count, cap;
     const char **unused;
