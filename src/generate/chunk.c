@@ -146,7 +146,7 @@ static bool comfy_embedding(struct chunker *c, const struct prompt_piece *piece)
     }
     text_add(&rest, piece->rest);
     bool good = (text_ok(&bare, c->e) && text_ok(&rest, c->e) && (!there || comfy_vectors(c, file, piece->weight)));
-    if (good && !there)
+    if (good && !there && !s->again)
         progress_line(s->progress, "there is no embedding \"%.100s\"%s: it is left out", piece->text,
                       s->inversions ? "" : ", because there is no folder of them (--embeddings)");
     good = good && (!rest.length || comfy_words(c, text_string(&rest), piece->weight));

@@ -22,6 +22,7 @@ struct chunk_source {
     const char *key;                        /* of the encoder's vectors in files that hold several: "clip_l", "clip_g", NULL */
     struct inversions *inversions;          /* NULL: no embeddings are known */
     const struct progress *progress;        /* is told what was left out; NULL: nobody */
+    bool again;                             /* another encoder read the same prompt: names that are nowhere were told */
 };
 
 struct chunk_rows {

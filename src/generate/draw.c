@@ -84,8 +84,12 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     out->channels = m->vae.latent_channels;
     out->h = out->height / factor;
     out->w = out->width / factor;
-    for (int i = 0; i < TEXT_PARTS; i++)
-        out->tokens = m->text[i].kind ? m->text[i].tokens : out->tokens;
+    struct texts texts;
+    if (!texts_syntax(p, r, &out->syntax, e) || !texts_make(&texts, p, r, out, NULL, e))
+        return false;
+    out->tokens = texts.tokens;
+    memcpy(out->given, texts.given, sizeof out->given);
+    texts_release(&texts);
     out->text_width = model_text_width(m);
     out->pooled_width = model_pooled_width(m);
     return true;
@@ -138,7 +142,7 @@ static bool encode(struct pipeline *p, const struct draw_request *r, const struc
                    const struct progress *progress, struct drawing *out, struct err *e)
 {
     bool known = pipeline_knows(p, r, s);
-    if (!known && !pipeline_encode_begin(p, r, s, e))
+    if (!known && !pipeline_encode_begin(p, r, s, progress, e))
         return false;
     for (int i = 0; i < TEXT_PARTS; i++) {
         enum model_part part = (enum model_part)i;
@@ -148,7 +152,7 @@ static bool encode(struct pipeline *p, const struct draw_request *r, const struc
                 return false;
             }
             double start = clock_seconds();
-            if (!pipeline_encode(p, part, r, s, e))
+            if (!pipeline_encode(p, part, s, e))
                 return false;
             out->text_seconds += clock_seconds() - start;
         }

@@ -11,6 +11,7 @@
 #ifndef LIMN_GENERATE_GENERATE_H
 #define LIMN_GENERATE_GENERATE_H
 
+#include "generate/prompt.h"
 #include "image/image.h"
 #include "model/family/folder.h"
 #include "model/lora/lora.h"
@@ -55,7 +56,12 @@ struct draw_lora {
  * lora_open (an alpha that differs from the first call's reads it again under the same path: both stay). */
 MUST_USE const struct lora *pipeline_lora(struct pipeline *p, const char *path, double alpha, struct err *e);
 
+/* The files of a folder are the embeddings that words may name (model/text/inversion.h). Before the first drawing. */
+MUST_USE bool pipeline_embeddings(struct pipeline *p, const char *folder, struct err *e);
+
 struct draw_request {
+    const char *prompt_syntax;     /* in prompt_syntax_names; NULL: "plain" with sampler "model", else "comfy" (prompt.h). LoRAs
+                                      that the words name are taken out; they are the caller's to apply */
     const char *prompt, *negative; /* UTF-8; NULL is "", but see model_settings.force_zeros for the negative words */
     int64_t width, height;         /* pixels, multiples of the VAE's factor; 0: the model's own */
     int64_t steps;                 /* >= 1 */
@@ -65,7 +71,9 @@ struct draw_request {
                                       1, as diffusers) */
     double eta;                    /* negative: the sampler's default */
     uint64_t seed;
-    int64_t clip_skip;             /* last layers of the text encoder left out for the prompt (never for the negative one) */
+    int64_t clip_skip;             /* layers of the text encoder left out below those that the family takes: for the prompt and
+                                      not the negative words with "plain" (diffusers), for both otherwise. ComfyUI's
+                                      stop_at_clip_layer is -1 - clip_skip (SDXL: -2 - clip_skip), webui's Clip skip 1 + clip_skip */
     int64_t batch;                 /* pictures drawn together from one noise stream */
     const float *noise;            /* [batch, c, h, w] standard normal start noise; NULL: drawn from the seed */
     /* What the denoiser sees beside the latent where it has more input channels (inpainting): [batch, extra channels, h, w], first
@@ -87,6 +95,9 @@ struct draw_request {
 };
 /* steps and cfg of the folder, or 20 and 7.5; eta -1; batch 1; the rest 0. The folder's come from its maker or its pipeline's class. */
 struct draw_request draw_request_defaults(const struct pipeline *p);
+
+/* How the words are read where the model's text encoders know weights (all of CLIP's kind). ERR_ARG: no such syntax. */
+MUST_USE bool draw_request_syntax(const struct draw_request *r, enum prompt_syntax *out, struct err *e);
 
 struct drawing {
     int64_t batch;

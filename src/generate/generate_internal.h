@@ -2,6 +2,7 @@
 #ifndef LIMN_GENERATE_GENERATE_INTERNAL_H
 #define LIMN_GENERATE_GENERATE_INTERNAL_H
 
+#include "generate/chunk.h"
 #include "generate/generate.h"
 
 enum { STAGE_KEYS = 4, STAGE_OUTPUTS = 3 };
@@ -19,15 +20,26 @@ struct stage {
     bool rescaled;        /* its scales are not yet those in the program */
 };
 
+/* The words of a request as rows of tokens for each text encoder, in the order of struct words: the prompts, then the negative
+ * words where they are encoded. */
+struct texts {
+    int64_t count;
+    struct chunk_rows (*rows)[TEXT_PARTS]; /* [count]; those of no encoder are empty */
+    int64_t tokens;         /* a multiple of every text's: states are repeated up to it, which attention does not see */
+    bool given[TEXT_PARTS]; /* an encoder gets vectors from outside (TEXT_VECTORS) */
+};
+
 /* What the text encoders made of the last words: a row for each text, the prompts', then, with guidance, the negative one's.
  * All arrays are of the pipeline's type. */
 struct words {
     char *prompt;   /* NULL after a drawing of several prompts: those are not known again */
     char *negative; /* NULL: none were given, and the family takes zeros for them */
     int64_t skip, prompt_count, tokens;
+    enum prompt_syntax syntax;
     bool guided;
     struct lora_use loras[LORA_MOST]; /* in the text encoders, with their scales there */
     size_t lora_count;
+    struct texts texts;
     void *states;   /* [texts, tokens, text_width]: all encoders' side by side; NULL: nothing is known */
     void *pooled;   /* [texts, pooled_width]; NULL if the family has none */
 };
@@ -44,6 +56,7 @@ struct pipeline {
     struct lora **loras;         /* all that were asked for, in no order; owned */
     char **lora_paths;           /* beside them; owned */
     size_t lora_count;
+    struct inversions *inversions; /* NULL: no embeddings are known */
 };
 
 /* Sizes of one drawing, after the checks of request_check. */
@@ -51,7 +64,9 @@ struct draw_sizes {
     int64_t width, height, rows; /* pixels; rows: of a denoiser call, batch or twice that */
     int64_t channels, h, w;      /* of the latents */
     int64_t extra;               /* channels that the denoiser sees beside them */
-    int64_t tokens;              /* of a text, for the denoiser: a whole number of rows of the text encoders */
+    int64_t tokens;              /* of a text, for the denoiser: texts.tokens */
+    enum prompt_syntax syntax;
+    bool given[TEXT_PARTS];      /* texts.given */
     int64_t text_width, pooled_width; /* of all text encoders together; 0: no pooled text */
     bool guided;                 /* the denoiser is asked twice: with and without the words */
     bool comfy;                  /* a ComfyUI sampler: its defaults, not diffusers' */
@@ -83,10 +98,19 @@ static inline size_t latent_count(const struct draw_sizes *s, int64_t pictures)
     return (size_t)(pictures * s->channels * s->h * s->w);
 }
 
+/* texts.c: words -> rows of tokens; s->guided, s->comfy and s->syntax are known. progress is told what was left out. */
+MUST_USE bool texts_make(struct texts *out, const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                         const struct progress *progress, struct err *e);
+void texts_release(struct texts *t);
+/* Where diffusers takes zeros in place of the states of negative words that were not given. ComfyUI always encodes. */
+bool negative_is_zero(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s);
+/* How the words of a request are read by this model: ERR_ARG for a name that is none, or that is not for its text encoders. */
+MUST_USE bool texts_syntax(const struct pipeline *p, const struct draw_request *r, enum prompt_syntax *out, struct err *e);
+
 /* encode.c: words -> p->words. begin makes room; then pipeline_encode once for each text encoder, with its stage bound. */
-MUST_USE bool pipeline_encode_begin(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, struct err *e);
-MUST_USE bool pipeline_encode(struct pipeline *p, enum model_part part, const struct draw_request *r,
-                              const struct draw_sizes *s, struct err *e);
+MUST_USE bool pipeline_encode_begin(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                                    const struct progress *progress, struct err *e);
+MUST_USE bool pipeline_encode(struct pipeline *p, enum model_part part, const struct draw_sizes *s, struct err *e);
 /* The other two parts of a drawing, each with its stage bound. denoise.c: noise -> out->latents. begun: clock_seconds of the drawing's beginning. */
 MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
                               const struct progress *progress, struct drawing *out, struct err *e);

@@ -47,6 +47,7 @@ void pipeline_free(struct pipeline *p)
         stage_drop(p, (enum model_part)part);
     pipeline_forget_words(p);
     pipeline_loras_release(p);
+    inversions_free(p->inversions);
     model_folder_release(&p->folder);
     mem_free(p);
 }
@@ -54,6 +55,13 @@ void pipeline_free(struct pipeline *p)
 const struct model_folder *pipeline_folder(const struct pipeline *p)
 {
     return p->folder.path[0] ? &p->folder : NULL;
+}
+
+bool pipeline_embeddings(struct pipeline *p, const char *folder, struct err *e)
+{
+    if (!p->inversions && !(p->inversions = inversions_new(e)))
+        return false;
+    return inversions_add(p->inversions, folder, e);
 }
 
 void pipeline_keep(struct pipeline *p, bool keep)

@@ -11,12 +11,12 @@ static bool is_text(enum model_part part)
 
 /* One row of ids at a time: texts may have several, and negative words need none where they are zeros. */
 static void text_graph(struct pipeline *p, struct net *n, enum model_part part, const struct draw_request *r,
-                       struct stage *stage)
+                       const struct draw_sizes *s, struct stage *stage)
 {
     const struct model_parts *m = p->source.model;
     const struct text_encoder *t = &m->text[part];
-    bool pooled = m->family->pools && part == model_pooling_part(m);
-    struct text_values v = t->kind->graph(n, t, m->family->states, r->clip_skip, pooled);
+    unsigned has = (m->family->pools && part == model_pooling_part(m) ? TEXT_POOLED : 0) | (s->given[part] ? TEXT_VECTORS : 0);
+    struct text_values v = t->kind->graph(n, t, m->family->states, r->clip_skip, has);
     stage->out[0] = v.states;
     stage->out[1] = v.unskipped;
     stage->out[2] = v.pooled;
@@ -52,7 +52,7 @@ void stage_graph(struct pipeline *p, struct net *n, enum model_part part, const 
                  struct stage *stage)
 {
     if (is_text(part))
-        text_graph(p, n, part, r, stage);
+        text_graph(p, n, part, r, s, stage);
     else if (part == PART_UNET)
         unet_graph(p, n, s, stage);
     else
@@ -63,8 +63,8 @@ bool stage_make(struct pipeline *p, enum model_part part, const struct draw_requ
                 struct err *e)
 {
     struct stage *stage = &p->stages[part];
-    const int64_t of_text[STAGE_KEYS] = { 1, r->clip_skip }, of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens };
-    const int64_t of_vae[STAGE_KEYS] = { 1, s->h, s->w };
+    const int64_t of_text[STAGE_KEYS] = { 1, r->clip_skip, is_text(part) && s->given[part] };
+    const int64_t of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens }, of_vae[STAGE_KEYS] = { 1, s->h, s->w };
     const int64_t *key = is_text(part) ? of_text : part == PART_UNET ? of_unet : of_vae;
     struct lora_use uses[LORA_MOST];
     size_t count = stage_loras(part, r, uses);

@@ -98,7 +98,7 @@ TEST(rows_are_those_of_both_programs)
         snprintf(folder, sizeof folder, "models/%s/tokenizer", text_of(c, "model"));
         struct clip_tokenizer *t = clip_tokenizer_open(test_data(folder), &e);
         REQUIRE(t != NULL);
-        struct chunk_source source = { t, LENGTH, 48, "clip_l", known, NULL };
+        struct chunk_source source = { t, LENGTH, 48, "clip_l", known, NULL, false };
         REQUIRE(prompt_parse(&p, syntax_of(c), text_of(c, "text"), &e));
         REQUIRE(chunk_rows_make(&rows, &p, syntax_of(c), &source, &e));
         compare_rows(c, &rows, t);
@@ -184,7 +184,7 @@ TEST(rows_have_a_limit)
     char *text = mem_zeroed(2 * WORDS + 3, 1);
     for (int i = 0; i <= WORDS; i++)
         memcpy(text + 2 * i, "a ", 2);
-    struct chunk_source source = { t, LENGTH, 48, NULL, NULL, NULL };
+    struct chunk_source source = { t, LENGTH, 48, NULL, NULL, NULL, false };
     for (int syntax = PROMPT_COMFY; syntax <= PROMPT_A1111; syntax++) {
         REQUIRE(prompt_parse(&p, (enum prompt_syntax)syntax, text, &e));
         CHECK_FAILS(chunk_rows_make(&rows, &p, (enum prompt_syntax)syntax, &source, &e), ERR_LIMIT, "more than 4800 tokens");

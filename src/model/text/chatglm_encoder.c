@@ -54,7 +54,7 @@ static bool chatglm_ids(const struct text_encoder *t, const char *words, int32_t
 
 /* TEXT_LAST is the last layer's states without the final norm, which diffusers' pipelines never apply either. */
 static struct text_values chatglm_graph(struct net *n, const struct text_encoder *t, enum text_states take, int64_t skip,
-                                        bool pooled)
+                                        unsigned has)
 {
     const struct chatglm_config *c = &t->chatglm;
     struct chatglm_input in = { graph_input(n->g, "ids", DTYPE_I32, SHAPE(1, t->tokens)),
@@ -65,9 +65,9 @@ static struct text_values chatglm_graph(struct net *n, const struct text_encoder
     struct value x = out.states = chatglm_layers(n, c, &in, chatglm_embed(n, c, &in), 0, layers - skip);
     if (skip)
         x = out.unskipped = chatglm_layers(n, c, &in, x, layers - skip, layers);
-    if (pooled && layers < c->layers)
+    if ((has & TEXT_POOLED) && layers < c->layers)
         out.pooled = chatglm_last_token(n, c, &in, x, layers, c->layers);
-    else if (pooled)
+    else if (has & TEXT_POOLED)
         out.pooled = op_reshape(n->g, op_slice(n->g, x, 1, t->tokens - 1, 1), SHAPE(1, c->hidden_size));
     return out;
 }

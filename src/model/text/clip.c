@@ -78,7 +78,7 @@ static struct value encoder_layer(struct net *n, const struct clip_config *c, st
     return op_add(n->g, x, layer_linear(n, h, path_of("%s.mlp.fc2", at).s, c->hidden_size, true));
 }
 
-struct value clip_embed(struct net *n, const struct clip_config *c, struct value ids)
+struct value clip_embed(struct net *n, const struct clip_config *c, struct value ids, struct value keep, struct value vectors)
 {
     int64_t tokens = shape_last(graph_shape(n->g, ids));
     if (tokens > c->positions)
@@ -91,6 +91,8 @@ struct value clip_embed(struct net *n, const struct clip_config *c, struct value
     if (places.id && tokens < c->positions)
         places = op_slice(n->g, places, 0, 0, tokens);
     struct value x = op_embedding(n->g, words, ids, n->type);
+    if (keep.id)
+        x = op_add(n->g, op_mul(n->g, x, keep), vectors);
     return op_add(n->g, x, op_reshape(n->g, places, SHAPE(1, tokens, c->hidden_size)));
 }
 
@@ -139,5 +141,5 @@ struct value clip_text(struct net *n, const struct clip_config *c, struct value 
     if (skip < 0 || skip >= c->layers)
         return graph_fail(n->g, ERR_ARG, "clip skip %lld: the text encoder has %lld layers", (long long)skip,
                           (long long)c->layers);
-    return clip_norm(n, c, clip_layers(n, c, clip_embed(n, c, ids), 0, c->layers - skip));
+    return clip_norm(n, c, clip_layers(n, c, clip_embed(n, c, ids, VALUE_NONE, VALUE_NONE), 0, c->layers - skip));
 }

@@ -24,8 +24,9 @@ MUST_USE json_t *clip_config_json(const struct clip_config *c);
  * any case. Gives the states [n, t, hidden_size]. */
 struct value clip_text(struct net *n, const struct clip_config *c, struct value ids, int64_t skip);
 
-/* The parts of clip_text. Positions are added to the words: [n, t, hidden_size]. */
-struct value clip_embed(struct net *n, const struct clip_config *c, struct value ids);
+/* The parts of clip_text. The words' vectors, times keep [n, t, 1] and plus vectors [n, t, hidden_size] (VALUE_NONE: as they are;
+ * both or neither), plus the positions': [n, t, hidden_size]. */
+struct value clip_embed(struct net *n, const struct clip_config *c, struct value ids, struct value keep, struct value vectors);
 /* Layers [from, to) of the encoder. */
 struct value clip_layers(struct net *n, const struct clip_config *c, struct value x, int64_t from, int64_t to);
 struct value clip_norm(struct net *n, const struct clip_config *c, struct value x);

@@ -60,19 +60,24 @@ static bool clip_ids(const struct text_encoder *t, const char *words, int32_t *i
 }
 
 static struct text_values clip_graph(struct net *n, const struct text_encoder *t, enum text_states take, int64_t skip,
-                                     bool pooled)
+                                     unsigned has)
 {
     const struct clip_config *c = &t->clip;
     struct text_values out = { .states = VALUE_NONE };
     int64_t layers = c->layers - (take == TEXT_LAST ? 0 : 1); /* below the states that are taken without skip */
-    struct value x = clip_embed(n, c, graph_input(n->g, "ids", DTYPE_I32, SHAPE(1, t->tokens)));
+    struct value ids = graph_input(n->g, "ids", DTYPE_I32, SHAPE(1, t->tokens)), keep = VALUE_NONE, vectors = VALUE_NONE;
+    if (has & TEXT_VECTORS) {
+        keep = graph_input(n->g, "keep", DTYPE_F32, SHAPE(1, t->tokens, 1));
+        vectors = graph_input(n->g, "vectors", DTYPE_F32, SHAPE(1, t->tokens, c->hidden_size));
+    }
+    struct value x = clip_embed(n, c, ids, keep, vectors);
     x = clip_layers(n, c, x, 0, layers - skip);
     out.states = take == TEXT_LAST ? clip_norm(n, c, x) : x;
     if (skip) {
         x = clip_layers(n, c, x, layers - skip, layers);
         out.unskipped = take == TEXT_LAST ? clip_norm(n, c, x) : x;
     }
-    if (pooled) {
+    if (has & TEXT_POOLED) {
         x = clip_norm(n, c, clip_layers(n, c, x, layers, c->layers));
         out.pooled = clip_pool(n, c, x, graph_input(n->g, "place", DTYPE_I32, SHAPE(1)));
     }
@@ -86,7 +91,7 @@ static bool clip_run(const struct text_encoder *t, struct program *p, const int3
     return program_set_input(p, "ids", ids, e) && (!pools || program_set_input(p, "place", &place, e)) && program_run_stoppable(p, e);
 }
 
-const struct text_kind text_clip = { classes, tokenizers, clip_open, clip_release, clip_ids, clip_graph, clip_run };
+const struct text_kind text_clip = { classes, tokenizers, clip_open, clip_release, clip_ids, clip_graph, clip_run, true };
 
 void text_encoder_release(struct text_encoder *t)
 {

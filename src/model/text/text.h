@@ -3,7 +3,7 @@
  * here.
  *
  *     t->kind->ids(t, "a red apple", ids, e);              one row of t->tokens ids
- *     v = t->kind->graph(n, t, TEXT_LAST, skip, true);     the program, made once
+ *     v = t->kind->graph(n, t, TEXT_LAST, skip, TEXT_POOLED);  the program, made once
  *     t->kind->run(t, program, ids, e);                    once for each row */
 #ifndef LIMN_MODEL_TEXT_TEXT_H
 #define LIMN_MODEL_TEXT_TEXT_H
@@ -19,11 +19,18 @@ enum text_states {
     TEXT_PENULTIMATE, /* of the last layer but one, as it is: SDXL, Kolors */
 };
 
+/* What a graph has beside states. */
+enum {
+    TEXT_POOLED = 1,  /* the pooled vector */
+    TEXT_VECTORS = 2, /* inputs "keep" f32 [1, tokens, 1] and "vectors" f32 [1, tokens, width], which the caller sets: an id's own
+                         vector counts keep times (0 or 1), and what is in `vectors` is added. Kinds with `rows` only */
+};
+
 /* What a kind's graph gives. */
 struct text_values {
     struct value states;   /* [1, tokens, width], `skip` layers before those of enum text_states */
     struct value unskipped; /* the same without skip; VALUE_NONE with skip 0: `states` is it */
-    struct value pooled;   /* [1, pooled]; VALUE_NONE unless asked for */
+    struct value pooled;   /* [1, pooled]; VALUE_NONE unless TEXT_POOLED */
 };
 
 struct text_kind;
@@ -51,9 +58,11 @@ struct text_kind {
     /* One row, filled up to t->tokens; what is longer is cut. ERR_FORMAT: not UTF-8; ERR_LIMIT. */
     bool (*ids)(const struct text_encoder *t, const char *words, int32_t *ids, struct err *e);
     /* Inputs are the kind's own: `run` sets them. skip < t->layers (with TEXT_PENULTIMATE one less). */
-    struct text_values (*graph)(struct net *n, const struct text_encoder *t, enum text_states take, int64_t skip, bool pooled);
+    struct text_values (*graph)(struct net *n, const struct text_encoder *t, enum text_states take, int64_t skip, unsigned has);
     /* Runs the program of that graph for one row. */
     bool (*run)(const struct text_encoder *t, struct program *p, const int32_t *ids, struct err *e);
+    /* A text may have several rows, and its states weights: CLIP's (generate/chunk.h). */
+    bool rows;
 };
 extern const struct text_kind text_clip, text_chatglm;
 
