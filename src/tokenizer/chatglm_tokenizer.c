@@ -71,28 +71,57 @@ void chatglm_tokenizer_free(struct chatglm_tokenizer *t)
     mem_free(t);
 }
 
-bool chatglm_tokenizer_encode(const struct chatglm_tokenizer *t, const char *text, int32_t *ids, size_t max, struct err *e)
+/* The text's first `max` pieces; *count: how many it has. */
+static bool pieces_of(const struct chatglm_tokenizer *t, const char *text, int32_t *ids, size_t max, size_t *count,
+                      struct err *e)
 {
     struct sentencepiece_cause cause;
-    size_t bytes = strlen(text), count;
-    if (max < HEAD || max > INT32_MAX)
-        return err_set(e, ERR_ARG, "room for %zu ids: [gMASK] and sop alone are %d", max, HEAD);
+    size_t bytes = strlen(text);
     if (bytes > CHATGLM_TEXT_MAX_BYTES)
         return err_set(e, ERR_LIMIT, "a text of %zu bytes; at most %zu are encoded", bytes, CHATGLM_TEXT_MAX_BYTES);
     if (!utf8_valid(text, bytes))
         return err_set(e, ERR_FORMAT, "the text is not valid UTF-8");
-    /* the pieces go to the front of the room behind the head, then everything to its end */
-    if (!sentencepiece_encode(t->model, text, bytes, ids + HEAD, max - HEAD, &count, &cause)) {
-        fail(&cause, "encoding a text", e);
-        return false;
-    }
+    if (sentencepiece_encode(t->model, text, bytes, ids, max, count, &cause))
+        return true;
+    fail(&cause, "encoding a text", e);
+    return false;
+}
+
+static void put_head(const struct chatglm_tokenizer *t, int32_t *ids)
+{
     ids[0] = t->pieces + ADDED_GMASK;
     ids[1] = t->pieces + ADDED_SOP;
-    count += HEAD;
+}
+
+bool chatglm_tokenizer_encode(const struct chatglm_tokenizer *t, const char *text, int32_t *ids, size_t max, struct err *e)
+{
+    size_t count;
+    if (max < HEAD || max > INT32_MAX)
+        return err_set(e, ERR_ARG, "room for %zu ids: [gMASK] and sop alone are %d", max, HEAD);
+    /* the pieces go to the front of the room behind the head, then everything to its end */
+    if (!pieces_of(t, text, ids + HEAD, max - HEAD, &count, e))
+        return false;
+    put_head(t, ids);
+    count = HEAD + (count < max - HEAD ? count : max - HEAD);
     memmove(ids + max - count, ids, count * sizeof *ids);
     for (size_t i = 0; i < max - count; i++)
         ids[i] = t->pad;
     return true;
+}
+
+bool chatglm_tokenizer_encode_all(const struct chatglm_tokenizer *t, const char *text, int32_t **ids, size_t *count,
+                                  struct err *e)
+{
+    size_t pieces;
+    *ids = NULL;
+    *count = 0;
+    if (!pieces_of(t, text, NULL, 0, &pieces, e))
+        return false;
+    if (!(*ids = mem_zeroed(HEAD + pieces, sizeof **ids)))
+        return err_nomem(e, "a text's ids");
+    put_head(t, *ids);
+    *count = HEAD + pieces;
+    return pieces_of(t, text, *ids + HEAD, pieces, &pieces, e);
 }
 
 int32_t chatglm_tokenizer_places(const struct chatglm_tokenizer *t, const int32_t *ids, size_t count, int32_t *places)

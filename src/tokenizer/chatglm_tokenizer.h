@@ -36,7 +36,10 @@ void chatglm_tokenizer_free(struct chatglm_tokenizer *t);
  * errors  ERR_ARG (max < 2), ERR_FORMAT (not UTF-8), ERR_LIMIT, ERR_NOMEM. */
 MUST_USE bool chatglm_tokenizer_encode(const struct chatglm_tokenizer *t, const char *text, int32_t *ids, size_t max,
                                        struct err *e);
-/* Where the tokens of such a row stand: places[count], 0 for every pad, then 0, 1, 2, ... from [gMASK] on. Returns how many
+/* [gMASK], sop and all the pieces, neither cut nor padded. *ids is freed with mem_free. */
+MUST_USE bool chatglm_tokenizer_encode_all(const struct chatglm_tokenizer *t, const char *text, int32_t **ids, size_t *count,
+                                           struct err *e);
+/* Where the tokens of a padded row stand: places[count], 0 for every pad, then 0, 1, 2, ... from [gMASK] on. Returns how many
  * pads there are. */
 int32_t chatglm_tokenizer_places(const struct chatglm_tokenizer *t, const int32_t *ids, size_t count, int32_t *places);
 

@@ -49,8 +49,9 @@ int sentencepiece_encode(const struct piece_model *s, const char *text, size_t b
         std::vector<int> found;
         auto status = s->processor.Encode({ text, bytes }, &found);
         if (status.ok()) {
+            *count = found.size();
             for (size_t i = 0; i < found.size() && i < max; i++)
-                ids[(*count)++] = found[i];
+                ids[i] = found[i];
             return 1;
         }
         tell(cause, status.error_message());

@@ -25,7 +25,7 @@ struct sentencepiece_cause {
 /* NULL with the cause. No exception and no message of the library leaves these functions. */
 struct piece_model *sentencepiece_load(const void *model, size_t bytes, struct sentencepiece_cause *cause);
 void sentencepiece_free(struct piece_model *s);
-/* The ids of the first `max` pieces of the text; *count: how many. Zero with the cause. */
+/* The ids of the first `max` pieces of the text; *count: how many pieces it has. Zero with the cause. */
 int sentencepiece_encode(const struct piece_model *s, const char *text, size_t bytes, int32_t *ids, size_t max,
                          size_t *count, struct sentencepiece_cause *cause);
 int32_t sentencepiece_size(const struct piece_model *s);

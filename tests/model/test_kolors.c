@@ -1,5 +1,6 @@
 /* Kolors' text encoder, denoiser, schedule and folder against what diffusers computes with a tiny one (tests/reference/
- * make_kolors.py). The limits are those of test_models.c. */
+ * make_kolors.py). The denoiser's limits are those of test_models.c. The text's attention is sharp, so rounding grows: diffusers'
+ * own f32 is 9e-6 from ours in f64; cpu's f32 18e-6. A pad that sees its past only, or a token that sees pads, costs 1e-1. */
 #include <stdlib.h>
 
 #include "base/file.h"
@@ -40,7 +41,7 @@ static void text_case(const struct judge_way *way, bool pooled)
     struct value out = pooled ? chatglm_last_token(&n, &c, &in, x, c.layers - 1, c.layers) : x;
     float *came = judge_run(way, &g, &params, stored, out, "ids", ids, "places", places, "pads", pads, NULL);
     float *wanted = judge_floats(expected, pooled ? "text.pooled" : "text.states", false, &s);
-    judge_near(came, wanted, shape_count(s), 1e-5, 1e-6, "%s, %s", way->name, pooled ? "pooled" : "states");
+    judge_near(came, wanted, shape_count(s), 5e-5, 5e-6, "%s, %s", way->name, pooled ? "pooled" : "states");
     CHECK(!params_find(&params, "text_encoder/output_layer.weight") &&
           !params_find(&params, "text_encoder/encoder.final_layernorm.weight"), "weights that nobody uses are read");
     mem_free(came);
@@ -139,7 +140,7 @@ TEST(the_schedule_is_that_of_diffusers)
     REQUIRE(noise_schedule_init(&noise, &f.scheduler, &e));
     assert_int_equal(noise.count, 1100);
     CHECK_NEAR(noise.alphas_cumprod[0], 0.99915, 1e-7, "first");
-    CHECK_NEAR(noise.alphas_cumprod[549], 0.2125677, 1e-7, "middle");
+    CHECK_NEAR(noise.alphas_cumprod[549], 0.2125677, 2e-7, "middle");
     CHECK_NEAR(noise.alphas_cumprod[1099], 0.00118266, 1e-8, "last");
     CHECK_NEAR(noise.sigmas[1099], 29.06122, 1e-4, "last sigma");
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {

@@ -35,10 +35,10 @@ TEXT = {"num_layers": 3, "padded_vocab_size": WORDS, "hidden_size": 40, "ffn_hid
         "apply_query_key_layer_scaling": True, "attention_softmax_in_fp32": True, "bias_dropout_fusion": True,
         "attention_dropout": 0.0, "hidden_dropout": 0.0, "classifier_dropout": None, "original_rope": True,
         "quantization_bit": 0, "pre_seq_len": None, "prefix_projection": False, "use_cache": True}
-UNET = {"sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [12, 20, 28],
+UNET = {"sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": [8, 12, 20],
         "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "layers_per_block": 2,
-        "attention_head_dim": [2, 4, 7], "transformer_layers_per_block": [1, 1, 2], "cross_attention_dim": 36,
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"], "layers_per_block": 1,
+        "attention_head_dim": [2, 3, 5], "transformer_layers_per_block": [1, 1, 2], "cross_attention_dim": 36,
         "norm_num_groups": 4, "use_linear_projection": True, "encoder_hid_dim": 40, "encoder_hid_dim_type": "text_proj",
         "addition_embed_type": "text_time", "addition_time_embed_dim": 6, "projection_class_embeddings_input_dim": 76}
 VAE = {"scaling_factor": 0.13025, "force_upcast": True}  # tiny-sd1's, which is trained, with SDXL's scale
@@ -175,7 +175,11 @@ def save(folder, text, unet, vae):
         "metadata": {"total_size": sum(v.numel() * 2 for v in weights.values())}, "weight_map": where})
     for part, module in (("unet", unet), ("vae", vae)):
         write_json(folder / part / "config.json", plain_config(module))
-        write_tensors(folder / part / "diffusion_pytorch_model.safetensors", module.state_dict(), torch.float16)
+        file = folder / part / "diffusion_pytorch_model.safetensors"
+        if module is unet:
+            write_tensors(file, module.state_dict(), torch.float16)
+        else:
+            shutil.copyfile(MODELS / "tiny-sd1" / "vae" / file.name, file)
 
 
 def draw(parts, case, out):
@@ -208,7 +212,7 @@ def texts():
 
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("--unet-steps", type=int, default=60)
+    args.add_argument("--unet-steps", type=int, default=300)
     args = args.parse_args()
     common.quiet()
     from diffusers import EulerDiscreteScheduler

@@ -25,8 +25,16 @@ static bool agrees(const struct chatglm_tokenizer *t, const json_t *c)
     static const size_t rooms[] = { 2, 12, 256 };
     const char *text = json_string_value(json_object_get(c, "text"));
     const json_t *list = json_object_get(c, "ids");
-    size_t want_count = json_array_size(list);
+    size_t want_count = json_array_size(list), all_count;
     bool good = true;
+    int32_t *all;
+    struct err cause = { 0 };
+    if (!chatglm_tokenizer_encode_all(t, text, &all, &all_count, &cause))
+        fail_msg("%s", cause.text);
+    for (size_t i = 0; i < all_count && i < want_count; i++)
+        good = good && all[i] == json_integer_value(json_array_get(list, i));
+    CHECK(good && all_count == want_count, "\"%s\": %zu ids in all, want %zu", text, all_count, want_count);
+    mem_free(all);
     for (size_t r = 0; r < sizeof rooms / sizeof *rooms; r++) {
         struct err e = { 0 };
         int32_t ids[256], places[256];
