@@ -6,12 +6,15 @@
 
 #include "base/mem.h"
 
-/* abar as the class uses it: all but DDIM put 2^-24 where a zero-SNR rescale left 0, so that sigma stays
+static const unsigned on_timesteps = 1u << SCHEDULER_DDIM | 1u << SCHEDULER_PNDM | 1u << SCHEDULER_DDPM | 1u << SCHEDULER_LCM |
+                                     1u << SCHEDULER_TCD;
+
+/* abar as the class uses it: those on sigmas put 2^-24 where a zero-SNR rescale left 0, so that sigma stays
  * finite. */
 static double abar_at(const struct sampler *s, int64_t t)
 {
     bool last = t == s->schedule.count - 1;
-    if (last && s->config.rescale_zero_snr && s->config.class != SCHEDULER_DDIM)
+    if (last && s->config.rescale_zero_snr && !(on_timesteps >> s->config.class & 1))
         return 0x1p-24;
     return s->schedule.alphas_cumprod[t];
 }
@@ -129,6 +132,28 @@ bool diffusers_plan_ddim(struct sampler *s, struct err *e)
     return plan_timesteps(s, e);
 }
 
+/* Every train_steps / original_steps-th timestep was trained for, counted so that the last is one of them; of these, falling, as
+ * evenly as whole numbers allow. */
+bool diffusers_plan_few(struct sampler *s, struct err *e)
+{
+    int64_t original = s->config.original_steps, stride = s->config.train_steps / original;
+    if (stride < 1)
+        return err_set(e, ERR_ARG, "%s: original_inference_steps is %lld, of %lld training timesteps",
+                       scheduler_class_name(s->config.class), (long long)original, (long long)s->config.train_steps);
+    if (s->steps > original)
+        return err_set(e, ERR_ARG, "%lld steps: %s takes 1 to %lld here (original_inference_steps)", (long long)s->steps,
+                       scheduler_class_name(s->config.class), (long long)original);
+    s->all_calls = s->steps;
+    s->train_timesteps = mem_zeroed((size_t)s->all_calls, sizeof(int64_t));
+    if (!s->train_timesteps)
+        return err_nomem(e, "timesteps");
+    for (int64_t i = 0; i < s->steps; i++) {
+        int64_t from_top = (int64_t)floor((double)i * ((double)original / (double)s->steps));
+        s->train_timesteps[i] = (original - from_top) * stride - 1;
+    }
+    return plan_timesteps(s, e);
+}
+
 /* Liu et al. 2022, "Pseudo Numerical Methods for Diffusion Models on Manifolds". With Runge-Kutta's start the
  * first three of the spaced timesteps take four calls each, at the whole, half and next timestep; without it
  * the second timestep is asked for twice. */
@@ -171,6 +196,42 @@ static bool spaces_sigmas(const struct scheduler_config *c)
     return c->sigmas != SIGMAS_PLAIN || (c->class == SCHEDULER_DPM_MULTISTEP && c->lu_lambdas);
 }
 
+/* The classes that work on x = alpha x0 + sigma noise and tell the model whole timesteps. */
+static bool works_in_vp(const struct scheduler_config *c)
+{
+    return c->class == SCHEDULER_DPM_MULTISTEP || c->class == SCHEDULER_UNIPC || c->class == SCHEDULER_DPM_SINGLESTEP ||
+           c->class == SCHEDULER_DEIS;
+}
+
+static bool is_kdpm2(const struct scheduler_config *c)
+{
+    return c->class == SCHEDULER_KDPM2 || c->class == SCHEDULER_KDPM2_ANCESTRAL;
+}
+
+/* KDPM2's second call of each step lies in the middle, in log sigma, of the step, or of its part without noise: s->planned.sigma,
+ * 0 at the last step. */
+static void plan_middles(struct sampler *s)
+{
+    int64_t n = s->schedule.count;
+    bool ancestral = s->config.class == SCHEDULER_KDPM2_ANCESTRAL;
+    for (int64_t call = 0; call < s->planned_calls; call++) {
+        struct planned_call *p = &s->planned[call];
+        double from = s->sigmas[s->first + p->step], to = s->sigmas[s->first + p->step + 1];
+        float up;
+        double down = ancestral ? (double)diffusers_down((float)from, (float)to, &up) : to;
+        p->sigma = f32(sqrt(from * down));
+        if (p->stage == 0)
+            continue;
+        /* the place between the whole timesteps around it, by log sigma */
+        int64_t low = 0;
+        while (low < n - 2 && ve_sigma(s, low + 1) <= p->sigma)
+            low++;
+        double logs[2] = { (double)logf((float)ve_sigma(s, low)), (double)logf((float)ve_sigma(s, low + 1)) };
+        p->timestep = f32((double)low + sigma_to_t(logs, 2, p->sigma));
+        p->divisor = (float)sqrt(p->sigma * p->sigma + 1);
+    }
+}
+
 /* The whole run's s->steps sigmas, the last one behind them, and its timesteps. The multistep classes tell
  * the model whole timesteps. `asked` is what the spacing is computed with; `total` is how many training
  * timesteps are used. */
@@ -179,7 +240,8 @@ MUST_USE static bool fill_sigmas(struct sampler *s, int64_t asked, int64_t total
 {
     const struct scheduler_config *c = &s->config;
     int64_t n = s->schedule.count, steps = s->steps;
-    bool dpm = c->class == SCHEDULER_DPM_MULTISTEP, unipc = c->class == SCHEDULER_UNIPC, whole = dpm || unipc;
+    bool dpm = c->class == SCHEDULER_DPM_MULTISTEP, unipc = c->class == SCHEDULER_UNIPC, whole = works_in_vp(c);
+    bool repeats = unipc || c->class == SCHEDULER_DEIS, kdpm2 = is_kdpm2(c);
     double *table = mem_aligned(sizeof(double) * (size_t)n), *logs = mem_aligned(sizeof(double) * (size_t)n);
     bool ok = table && logs;
     if (!ok)
@@ -220,8 +282,12 @@ MUST_USE static bool fill_sigmas(struct sampler *s, int64_t asked, int64_t total
             ts[i] = sigma_to_t(logs, n, sigmas[i]);
             bool rounds = unipc ? c->sigmas == SIGMAS_KARRAS
                                 : (c->sigmas == SIGMAS_KARRAS || lu) && c->beta_schedule != BETAS_SQUAREDCOS;
+            if (c->class == SCHEDULER_DPM_SINGLESTEP || c->class == SCHEDULER_DEIS)
+                rounds = c->sigmas == SIGMAS_KARRAS;
             if (whole)
                 ts[i] = rounds ? rint(ts[i]) : trunc(ts[i]);
+            else if (kdpm2 && c->sigmas == SIGMAS_KARRAS)
+                ts[i] = rint(ts[i]);
         }
         for (int64_t i = 0; i < steps; i++) {
             sigmas[i] = f32(sigmas[i]);
@@ -231,7 +297,7 @@ MUST_USE static bool fill_sigmas(struct sampler *s, int64_t asked, int64_t total
         if (c->class == SCHEDULER_EULER && c->log_linear && !spaced)
             end = f32(exp(f32(logs[0]))); /* its last step ends here and not at final_sigmas_type */
         else if (c->final_sigma_min)
-            end = unipc && spaced ? sigmas[steps - 1] : table[0];
+            end = repeats && spaced ? sigmas[steps - 1] : table[0];
         sigmas[steps] = end;
     }
     mem_free(table);
@@ -242,11 +308,11 @@ MUST_USE static bool fill_sigmas(struct sampler *s, int64_t asked, int64_t total
 bool diffusers_plan_sigmas(struct sampler *s, struct err *e)
 {
     const struct scheduler_config *c = &s->config;
-    bool multistep = c->class == SCHEDULER_DPM_MULTISTEP || c->class == SCHEDULER_UNIPC;
+    bool in_vp = works_in_vp(c);
     int64_t asked = s->steps, per = s->method->calls_per_step, total = s->schedule.count;
     if (!check_steps(s, 1, e))
         return false;
-    if (c->class == SCHEDULER_DPM_MULTISTEP)
+    if (c->class == SCHEDULER_DPM_MULTISTEP || c->class == SCHEDULER_DPM_SINGLESTEP)
         total -= clipped_away(s);
     if (total < 1)
         return err_set(e, ERR_FORMAT, "lambda_min_clipped %g leaves no timestep", c->lambda_min_clipped);
@@ -272,13 +338,15 @@ bool diffusers_plan_sigmas(struct sampler *s, struct err *e)
     for (int64_t call = 0; ok && call < s->calls; call++) {
         int64_t at = s->first + (per == 2 ? (call + 1) / 2 : call);
         s->planned[call].timestep = continuous ? f32(0.25 * f32(log(s->sigmas[at]))) : ts[at];
-        s->planned[call].divisor = multistep ? 1 : (float)sqrt(s->sigmas[at] * s->sigmas[at] + 1);
+        s->planned[call].divisor = in_vp ? 1 : (float)sqrt(s->sigmas[at] * s->sigmas[at] + 1);
     }
     mem_free(ts);
     if (!ok)
         return false;
+    if (is_kdpm2(c))
+        plan_middles(s);
     double first = s->sigmas[s->first];
-    if (multistep) {
+    if (in_vp) {
         s->noise_scale = 1;
         s->latent_factor = 1 / sqrt(first * first + 1);
         s->noise_factor = first * s->latent_factor;

@@ -4,7 +4,7 @@
 
 #include "sampler/diffusers_internal.h"
 
-static void clip(const struct sampler *s, float *x0)
+void diffusers_clip(const struct sampler *s, float *x0)
 {
     float bound = (float)s->config.clip_range;
     for (size_t i = 0; i < s->count; i++)
@@ -28,7 +28,7 @@ static bool take_ddim(struct sampler *s, const float *output, struct err *e)
         if (!sampler_threshold(s, s->x0, e))
             return false;
     } else if (c->clip_sample) {
-        clip(s, s->x0);
+        diffusers_clip(s, s->x0);
     }
     if (s->eta > 0)
         sampler_draw(s, s->noise);
@@ -133,11 +133,17 @@ static bool take_euler(struct sampler *s, const float *output, struct err *e)
     return true;
 }
 
+float diffusers_down(float from, float to, float *up)
+{
+    float from2 = from * from, to2 = to * to;
+    *up = sqrtf(to2 * (from2 - to2) / from2);
+    return sqrtf(fmaxf(to2 - *up * *up, 0));
+}
+
 static bool take_euler_ancestral(struct sampler *s, const float *output, struct err *e)
 {
     int64_t at = s->first + s->call;
-    float from = (float)s->sigmas[at], to = (float)s->sigmas[at + 1], from2 = from * from, to2 = to * to;
-    float up = sqrtf(to2 * (from2 - to2) / from2), down = sqrtf(fmaxf(to2 - up * up, 0));
+    float from = (float)s->sigmas[at], up, down = diffusers_down(from, (float)s->sigmas[at + 1], &up);
     euler_step(s, output, from, down);
     sampler_draw(s, s->noise);
     COMBINE(s, s->x, { 1, s->x }, { (double)up, s->drawn });
@@ -150,7 +156,7 @@ static bool take_heun(struct sampler *s, const float *output, struct err *e)
     double from = s->sigmas[step], to = s->sigmas[step + 1], at = s->call % 2 ? to : from;
     sampler_x0_from_ve(s, at, output, s->x0);
     if (s->config.clip_sample)
-        clip(s, s->x0);
+        diffusers_clip(s, s->x0);
     if (s->call % 2 == 0) {
         float *slope = sampler_history_push(s, 1);
         COMBINE(s, slope, { 1 / from, s->x }, { -1 / from, s->x0 });

@@ -7,27 +7,20 @@
 #include "base/mem.h"
 #include "sampler/diffusers_internal.h"
 
-struct point {
-    double alpha, sigma, lambda; /* lambda is infinite at sigma 0 */
-};
-
 static struct point point_of(double ve_sigma)
 {
     double alpha = 1 / sqrt(ve_sigma * ve_sigma + 1);
     return (struct point){ alpha, ve_sigma * alpha, -log(ve_sigma) };
 }
 
-static struct point point_at(const struct sampler *s, int64_t index)
+struct point point_at(const struct sampler *s, int64_t index)
 {
     return point_of(s->sigmas[index]);
 }
 
 /* --- DPM-Solver --- */
 
-/* The output as what the algorithm integrates: x0 for the "++" ones, the noise for the plain ones. s->x0 is
- * set either way. */
-MUST_USE static bool dpm_convert(struct sampler *s, struct point p, const float *output, float *to,
-                                 struct err *e)
+bool dpm_convert(struct sampler *s, struct point p, const float *output, float *to, struct err *e)
 {
     bool plus = s->config.algorithm == DPM_PLUS || s->config.algorithm == DPM_SDE_PLUS;
     sampler_x0_from_vp(s, p.alpha, p.sigma, output, s->x0);
@@ -42,12 +35,7 @@ MUST_USE static bool dpm_convert(struct sampler *s, struct point p, const float 
     return true;
 }
 
-/* Factors of one step from `from` to `to`: x_t = x * keep + D0 * first + D1 * second + D2 * third + noise. */
-struct dpm_factors {
-    double keep, first, midpoint, second, third, noise;
-};
-
-static struct dpm_factors dpm_factors_of(enum dpm_algorithm algorithm, struct point from, struct point to)
+struct dpm_factors dpm_factors_of(enum dpm_algorithm algorithm, struct point from, struct point to)
 {
     double h = to.lambda - from.lambda, ratio = to.sigma / from.sigma;
     struct dpm_factors f = { 0 };

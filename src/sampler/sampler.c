@@ -11,6 +11,7 @@
 static const struct sampler_method *const class_methods[] = {
     &method_ddim, &method_pndm, &method_euler, &method_euler_ancestral,
     &method_heun, &method_dpm,  &method_lms,   &method_unipc,
+    &method_dpm_singlestep, &method_kdpm2, &method_kdpm2_ancestral, &method_deis, &method_ddpm, &method_lcm, &method_tcd,
 };
 
 /* --- loops over latents --- */
@@ -219,9 +220,21 @@ MUST_USE static bool make_arrays(struct sampler *s, struct err *e)
 static bool needs_generator(const struct sampler *s)
 {
     const struct scheduler_config *c = &s->config;
-    return c->class == SCHEDULER_EULER_ANCESTRAL || (c->class == SCHEDULER_DDIM && s->eta > 0) ||
-           (c->class == SCHEDULER_DPM_MULTISTEP &&
-            (c->algorithm == DPM_SDE_PLUS || c->algorithm == DPM_SDE_PLAIN));
+    switch (c->class) {
+    case SCHEDULER_EULER_ANCESTRAL:
+    case SCHEDULER_KDPM2_ANCESTRAL:
+    case SCHEDULER_DDPM:
+    case SCHEDULER_LCM:
+        return true;
+    case SCHEDULER_DDIM:
+    case SCHEDULER_TCD:
+        return s->eta > 0;
+    case SCHEDULER_DPM_MULTISTEP:
+    case SCHEDULER_DPM_SINGLESTEP:
+        return c->algorithm == DPM_SDE_PLUS || c->algorithm == DPM_SDE_PLAIN;
+    default:
+        return false;
+    }
 }
 
 bool sampler_new(struct sampler **out, const struct sampler_spec *spec, const struct scheduler_config *config,

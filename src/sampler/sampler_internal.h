@@ -77,7 +77,8 @@ struct sampler_method {
 
 /* Of class_methods: diffusers' */
 extern const struct sampler_method method_ddim, method_pndm, method_euler, method_euler_ancestral,
-    method_heun, method_dpm, method_lms, method_unipc;
+    method_heun, method_dpm, method_lms, method_unipc, method_dpm_singlestep, method_kdpm2, method_kdpm2_ancestral, method_deis,
+    method_ddpm, method_lcm, method_tcd;
 
 /* sampler.c */
 struct term {

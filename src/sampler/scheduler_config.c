@@ -8,13 +8,21 @@
 #include "base/mem.h"
 
 #define BIT(class) (1u << (class))
-#define ALL 0xFFu
-#define EULER_LIKE                                                                                           \
-    (BIT(SCHEDULER_EULER) | BIT(SCHEDULER_HEUN) | BIT(SCHEDULER_DPM_MULTISTEP) | BIT(SCHEDULER_LMS) |        \
-     BIT(SCHEDULER_UNIPC))
-#define MULTISTEP (BIT(SCHEDULER_DPM_MULTISTEP) | BIT(SCHEDULER_UNIPC))
+#define DPM (BIT(SCHEDULER_DPM_MULTISTEP) | BIT(SCHEDULER_DPM_SINGLESTEP))
+#define SOLVERS (DPM | BIT(SCHEDULER_UNIPC) | BIT(SCHEDULER_DEIS))
+#define EULER_UNIPC (BIT(SCHEDULER_EULER) | BIT(SCHEDULER_UNIPC))
+#define ON_SIGMAS                                                                                            \
+    (SOLVERS | BIT(SCHEDULER_EULER) | BIT(SCHEDULER_HEUN) | BIT(SCHEDULER_LMS) | BIT(SCHEDULER_KDPM2) |      \
+     BIT(SCHEDULER_KDPM2_ANCESTRAL))
 #define DDIM_PNDM (BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_PNDM))
-#define ZERO_SNR (BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_EULER) | BIT(SCHEDULER_EULER_ANCESTRAL) | MULTISTEP)
+#define FEW_STEPS (BIT(SCHEDULER_LCM) | BIT(SCHEDULER_TCD))
+#define CLIPS (BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_HEUN) | BIT(SCHEDULER_DDPM) | BIT(SCHEDULER_LCM))
+#define THRESHOLDS (BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_DDPM) | BIT(SCHEDULER_LCM) | SOLVERS)
+#define ZERO_SNR                                                                                             \
+    (BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_DDPM) | FEW_STEPS | BIT(SCHEDULER_EULER) |                          \
+     BIT(SCHEDULER_EULER_ANCESTRAL) | BIT(SCHEDULER_DPM_MULTISTEP) | BIT(SCHEDULER_UNIPC))
+#define NO_SAMPLE_PREDICTION                                                                                 \
+    (BIT(SCHEDULER_PNDM) | BIT(SCHEDULER_EULER_ANCESTRAL) | BIT(SCHEDULER_KDPM2) | BIT(SCHEDULER_KDPM2_ANCESTRAL))
 
 /* What stands for an infinity in a file once scheduler_config_read has made its text JSON. */
 #define INFINITE_FROM 1e300
@@ -32,6 +40,13 @@ static const struct word classes[] = { { "DDIMScheduler", SCHEDULER_DDIM },
                                        { "DPMSolverMultistepScheduler", SCHEDULER_DPM_MULTISTEP },
                                        { "LMSDiscreteScheduler", SCHEDULER_LMS },
                                        { "UniPCMultistepScheduler", SCHEDULER_UNIPC },
+                                       { "DPMSolverSinglestepScheduler", SCHEDULER_DPM_SINGLESTEP },
+                                       { "KDPM2DiscreteScheduler", SCHEDULER_KDPM2 },
+                                       { "KDPM2AncestralDiscreteScheduler", SCHEDULER_KDPM2_ANCESTRAL },
+                                       { "DEISMultistepScheduler", SCHEDULER_DEIS },
+                                       { "DDPMScheduler", SCHEDULER_DDPM },
+                                       { "LCMScheduler", SCHEDULER_LCM },
+                                       { "TCDScheduler", SCHEDULER_TCD },
                                        { 0 } };
 /* The first word of a value is the one we write. */
 static const struct word predictions[] = { { "epsilon", PREDICTION_EPSILON },
@@ -57,6 +72,8 @@ static const struct word dpm_solvers[] = { { "midpoint", SOLVER_MIDPOINT }, { "h
 static const struct word unipc_solvers[] = { { "bh2", SOLVER_BH2 },      { "bh1", SOLVER_BH1 },
                                              { "midpoint", SOLVER_BH2 }, { "heun", SOLVER_BH2 },
                                              { "logrho", SOLVER_BH2 },   { 0 } };
+static const struct word variances[] = { { "fixed_small", false }, { "fixed_large", true }, { "fixed_small_log", false },
+                                         { 0 } };
 static const struct word final_sigmas[] = { { "zero", false }, { "sigma_min", true }, { 0 } };
 static const struct word interpolations[] = { { "linear", false }, { "log_linear", true }, { 0 } };
 static const struct word timestep_types[] = { { "discrete", false }, { "continuous", true }, { 0 } };
@@ -93,9 +110,11 @@ void scheduler_config_defaults(struct scheduler_config *c, enum scheduler_class 
         .beta_end = 0.02,
         .beta_schedule = BETAS_LINEAR,
         .prediction = PREDICTION_EPSILON,
-        .spacing = 1u << class & DDIM_PNDM ? SPACING_LEADING : SPACING_LINSPACE,
-        .set_alpha_to_one = class == SCHEDULER_DDIM,
-        .clip_sample = class == SCHEDULER_DDIM,
+        .spacing = BIT(class) & (DDIM_PNDM | FEW_STEPS | BIT(SCHEDULER_DDPM)) ? SPACING_LEADING : SPACING_LINSPACE,
+        .set_alpha_to_one = class == SCHEDULER_DDIM || BIT(class) & FEW_STEPS,
+        .original_steps = 50,
+        .timestep_scaling = 10,
+        .clip_sample = class == SCHEDULER_DDIM || class == SCHEDULER_DDPM,
         .clip_range = 1,
         .threshold_ratio = 0.995,
         .threshold_max = 1,
@@ -103,15 +122,18 @@ void scheduler_config_defaults(struct scheduler_config *c, enum scheduler_class 
         .sigma_max = -1,
         .solver_order = 2,
         .solver = class == SCHEDULER_UNIPC ? SOLVER_BH2 : SOLVER_MIDPOINT,
-        .lower_order_final = true,
+        .lower_order_final = class != SCHEDULER_DPM_SINGLESTEP,
+        .final_sigma_min = class == SCHEDULER_DEIS,
         .algorithm = DPM_PLUS,
         .lambda_min_clipped = -INFINITY,
         .predict_x0 = true,
     };
-    if (class == SCHEDULER_HEUN) {
+    if (BIT(class) & (BIT(SCHEDULER_HEUN) | BIT(SCHEDULER_KDPM2) | BIT(SCHEDULER_KDPM2_ANCESTRAL) | FEW_STEPS)) {
         c->beta_start = 0.00085;
         c->beta_end = 0.012;
     }
+    if (BIT(class) & FEW_STEPS)
+        c->beta_schedule = BETAS_SCALED_LINEAR;
 }
 
 void scheduler_config_release(struct scheduler_config *c)
@@ -230,25 +252,32 @@ MUST_USE static bool get_sigma_spacing(struct scheduler_config *c, const json_t 
     return true;
 }
 
-MUST_USE static bool get_multistep(struct scheduler_config *c, const json_t *json, const char *where,
-                                   struct err *e)
+MUST_USE static bool get_solver(struct scheduler_config *c, const json_t *json, const char *where,
+                                struct err *e)
 {
-    bool dpm = c->class == SCHEDULER_DPM_MULTISTEP;
+    bool unipc = c->class == SCHEDULER_UNIPC, multistep = c->class == SCHEDULER_DPM_MULTISTEP;
     int64_t order = c->solver_order;
-    GET(json_get_int(json, where, "solver_order", 1, dpm ? 3 : UNIPC_MAX_ORDER, &order, e));
+    GET(json_get_int(json, where, "solver_order", 1, unipc ? UNIPC_MAX_ORDER : 3, &order, e));
     c->solver_order = (int)order;
     GET(json_get_bool(json, where, "lower_order_final", &c->lower_order_final, e));
-    GET_WORD("solver_type", dpm ? dpm_solvers : unipc_solvers, c->solver);
+    if (c->class == SCHEDULER_DEIS)
+        return true; /* its other words stand for one value each */
+    GET_WORD("solver_type", unipc ? unipc_solvers : dpm_solvers, c->solver);
     const char *last = c->final_sigma_min ? "sigma_min" : "zero";
-    if (dpm) {
+    if (!unipc) {
         GET_WORD("algorithm_type", algorithms, c->algorithm);
-        GET(json_get_bool(json, where, "euler_at_final", &c->euler_at_final, e));
-        GET(json_get_bool(json, where, "use_lu_lambdas", &c->lu_lambdas, e));
+        if (multistep)
+            GET(json_get_bool(json, where, "euler_at_final", &c->euler_at_final, e));
+        if (multistep)
+            GET(json_get_bool(json, where, "use_lu_lambdas", &c->lu_lambdas, e));
         GET(json_get_double(json, where, "lambda_min_clipped", -INFINITY, 1e6, &c->lambda_min_clipped, e));
         if (c->lambda_min_clipped <= -INFINITE_FROM)
             c->lambda_min_clipped = -INFINITY;
         bool plus = c->algorithm == DPM_PLUS || c->algorithm == DPM_SDE_PLUS;
         const char *algorithm = word_of(algorithms, (int)c->algorithm);
+        if (!multistep && c->algorithm == DPM_SDE_PLAIN)
+            return err_set(e, ERR_FORMAT, "%s: algorithm_type is \"%s\", which %s does not know", where, algorithm,
+                           scheduler_class_name(c->class));
         if (!plus && !c->final_sigma_min)
             return err_set(e, ERR_FORMAT, "%s: algorithm_type %s needs final_sigmas_type sigma_min, it is %s",
                            where, algorithm, last);
@@ -294,11 +323,11 @@ MUST_USE static bool fill(struct scheduler_config *c, const json_t *json, const 
         c->prediction = PREDICTION_SAMPLE;
     else
         GET_WORD("prediction_type", predictions, c->prediction);
-    if (c->prediction == PREDICTION_SAMPLE &&
-        (c->class == SCHEDULER_PNDM || c->class == SCHEDULER_EULER_ANCESTRAL))
+    if (c->prediction == PREDICTION_SAMPLE && knows(c, NO_SAMPLE_PREDICTION))
         return err_set(e, ERR_FORMAT, "%s: prediction_type is \"sample\", which %s does not know", where,
                        scheduler_class_name(c->class));
-    GET_WORD("timestep_spacing", spacings, c->spacing);
+    if (c->class != SCHEDULER_DPM_SINGLESTEP)
+        GET_WORD("timestep_spacing", spacings, c->spacing);
     GET(json_get_int(json, where, "steps_offset", 0, c->train_steps, &c->steps_offset, e));
     if (knows(c, ZERO_SNR))
         GET(json_get_bool(json, where, "rescale_betas_zero_snr", &c->rescale_zero_snr, e));
@@ -306,16 +335,22 @@ MUST_USE static bool fill(struct scheduler_config *c, const json_t *json, const 
         GET(json_get_bool(json, where, "set_alpha_to_one", &c->set_alpha_to_one, e));
     if (c->class == SCHEDULER_PNDM)
         GET(json_get_bool(json, where, "skip_prk_steps", &c->skip_prk_steps, e));
-    if (knows(c, BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_HEUN))) {
+    if (c->class == SCHEDULER_DDPM)
+        GET_WORD("variance_type", variances, c->large_variance);
+    if (knows(c, FEW_STEPS)) {
+        GET(json_get_int(json, where, "original_inference_steps", 1, SCHEDULER_MAX_TIMESTEPS, &c->original_steps, e));
+        GET(json_get_double(json, where, "timestep_scaling", 0, 1e6, &c->timestep_scaling, e));
+    }
+    if (knows(c, CLIPS)) {
         GET(json_get_bool(json, where, "clip_sample", &c->clip_sample, e));
         GET(json_get_double(json, where, "clip_sample_range", 0, 1e6, &c->clip_range, e));
     }
-    if (knows(c, BIT(SCHEDULER_DDIM) | MULTISTEP)) {
+    if (knows(c, THRESHOLDS)) {
         GET(json_get_bool(json, where, "thresholding", &c->thresholding, e));
         GET(json_get_double(json, where, "dynamic_thresholding_ratio", 0, 1, &c->threshold_ratio, e));
         GET(json_get_double(json, where, "sample_max_value", 0, 1e6, &c->threshold_max, e));
     }
-    if (knows(c, EULER_LIKE)) {
+    if (knows(c, ON_SIGMAS)) {
         GET(get_sigma_spacing(c, json, where, e));
         GET(json_get_double(json, where, "sigma_min", 1e-6, 1e6, &c->sigma_min, e));
         GET(json_get_double(json, where, "sigma_max", 1e-6, 1e6, &c->sigma_max, e));
@@ -324,10 +359,10 @@ MUST_USE static bool fill(struct scheduler_config *c, const json_t *json, const 
         GET_WORD("interpolation_type", interpolations, c->log_linear);
         GET_WORD("timestep_type", timestep_types, c->continuous_timesteps);
     }
-    if (knows(c, BIT(SCHEDULER_EULER) | MULTISTEP))
+    if (knows(c, EULER_UNIPC | DPM))
         GET_WORD("final_sigmas_type", final_sigmas, c->final_sigma_min);
-    if (knows(c, MULTISTEP))
-        GET(get_multistep(c, json, where, e));
+    if (knows(c, SOLVERS))
+        GET(get_solver(c, json, where, e));
     return true;
 }
 
@@ -412,16 +447,22 @@ json_t *scheduler_config_json(const struct scheduler_config *c)
         bad |= json_object_set_new(j, "set_alpha_to_one", json_boolean(c->set_alpha_to_one));
     if (c->class == SCHEDULER_PNDM)
         bad |= json_object_set_new(j, "skip_prk_steps", json_boolean(c->skip_prk_steps));
-    if (knows(c, BIT(SCHEDULER_DDIM) | BIT(SCHEDULER_HEUN))) {
+    if (c->class == SCHEDULER_DDPM)
+        bad |= json_object_set_new(j, "variance_type", json_string(word_of(variances, c->large_variance)));
+    if (knows(c, FEW_STEPS)) {
+        bad |= json_object_set_new(j, "original_inference_steps", json_integer((json_int_t)c->original_steps));
+        bad |= json_object_set_new(j, "timestep_scaling", json_real(c->timestep_scaling));
+    }
+    if (knows(c, CLIPS)) {
         bad |= json_object_set_new(j, "clip_sample", json_boolean(c->clip_sample));
         bad |= json_object_set_new(j, "clip_sample_range", json_real(c->clip_range));
     }
-    if (knows(c, BIT(SCHEDULER_DDIM) | MULTISTEP)) {
+    if (knows(c, THRESHOLDS)) {
         bad |= json_object_set_new(j, "thresholding", json_boolean(c->thresholding));
         bad |= json_object_set_new(j, "dynamic_thresholding_ratio", json_real(c->threshold_ratio));
         bad |= json_object_set_new(j, "sample_max_value", json_real(c->threshold_max));
     }
-    if (knows(c, EULER_LIKE)) {
+    if (knows(c, ON_SIGMAS)) {
         bad |= json_object_set_new(j, "use_karras_sigmas", json_boolean(c->sigmas == SIGMAS_KARRAS));
         bad |=
             json_object_set_new(j, "use_exponential_sigmas", json_boolean(c->sigmas == SIGMAS_EXPONENTIAL));
@@ -435,16 +476,16 @@ json_t *scheduler_config_json(const struct scheduler_config *c)
         bad |= json_object_set_new(j, "timestep_type",
                                    json_string(word_of(timestep_types, c->continuous_timesteps)));
     }
-    if (knows(c, BIT(SCHEDULER_EULER) | MULTISTEP))
+    if (knows(c, EULER_UNIPC | DPM))
         bad |= json_object_set_new(j, "final_sigmas_type",
                                    json_string(word_of(final_sigmas, c->final_sigma_min)));
-    if (knows(c, MULTISTEP)) {
-        bool dpm = c->class == SCHEDULER_DPM_MULTISTEP;
+    if (knows(c, SOLVERS)) {
+        bool unipc = c->class == SCHEDULER_UNIPC;
         bad |= json_object_set_new(j, "solver_order", json_integer(c->solver_order));
-        bad |= json_object_set_new(j, "solver_type",
-                                   json_string(word_of(dpm ? dpm_solvers : unipc_solvers, (int)c->solver)));
+        const struct word *solvers = unipc ? unipc_solvers : dpm_solvers;
+        bad |= json_object_set_new(j, "solver_type", json_string(word_of(solvers, (int)c->solver)));
         bad |= json_object_set_new(j, "lower_order_final", json_boolean(c->lower_order_final));
-        if (dpm) {
+        if (!unipc) {
             bad |=
                 json_object_set_new(j, "algorithm_type", json_string(word_of(algorithms, (int)c->algorithm)));
             bad |= json_object_set_new(j, "euler_at_final", json_boolean(c->euler_at_final));

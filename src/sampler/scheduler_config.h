@@ -19,6 +19,13 @@ enum scheduler_class {
     SCHEDULER_DPM_MULTISTEP,
     SCHEDULER_LMS,
     SCHEDULER_UNIPC,
+    SCHEDULER_DPM_SINGLESTEP,
+    SCHEDULER_KDPM2,
+    SCHEDULER_KDPM2_ANCESTRAL,
+    SCHEDULER_DEIS,
+    SCHEDULER_DDPM,
+    SCHEDULER_LCM,
+    SCHEDULER_TCD,
 };
 
 /* What the denoiser's output means: the noise, v = sqrt(abar) noise - sqrt(1 - abar) x0 (Salimans and Ho
@@ -47,13 +54,18 @@ struct scheduler_config {
     bool rescale_zero_snr;
     /* DDIM, PNDM */
     bool set_alpha_to_one, skip_prk_steps;
-    /* DDIM, Heun: x0 is clipped to [-clip_range, clip_range] */
+    /* DDPM: variance_type fixed_large, not fixed_small */
+    bool large_variance;
+    /* LCM, TCD: the timesteps are some of so many evenly spaced ones; LCM: timestep_scaling */
+    int64_t original_steps;
+    double timestep_scaling;
+    /* DDIM, DDPM, LCM, Heun: x0 is clipped to [-clip_range, clip_range] */
     bool clip_sample;
     double clip_range;
-    /* DDIM, DPM, UniPC: dynamic thresholding of x0 (Saharia et al. 2022) */
+    /* DDIM, DDPM, LCM, DPM, DEIS, UniPC: dynamic thresholding of x0 (Saharia et al. 2022) */
     bool thresholding;
     double threshold_ratio, threshold_max;
-    /* Euler, Heun, DPM, LMS, UniPC */
+    /* Euler, Heun, KDPM2, DPM, DEIS, LMS, UniPC */
     enum sigma_spacing sigmas;
     bool log_linear;           /* Euler: interpolation_type */
     bool continuous_timesteps; /* Euler: timestep_type; changes what the model is told only with v_prediction
@@ -61,7 +73,7 @@ struct scheduler_config {
     double sigma_min,
         sigma_max; /* Euler, UniPC: ends of karras and exponential sigmas; negative: the schedule's own */
     bool final_sigma_min; /* Euler, DPM, UniPC: final_sigmas_type "sigma_min" */
-    /* DPM, UniPC */
+    /* DPM, DEIS, UniPC */
     int solver_order;
     enum solver_type solver;
     bool lower_order_final, euler_at_final, lu_lambdas;

@@ -169,6 +169,39 @@ for cls in ("DDIM", "PNDM", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDisc
     extra = dict(skip_prk_steps=True) if cls == "PNDM" else {}
     model(cls + "Scheduler", (7, 20), start=3, **extra, **SD)
 
+# the classes that are asked for less often
+for prediction in ("epsilon", "v_prediction", "sample"):
+    for cls in ("DPMSolverSinglestep", "DEISMultistep", "DDPM", "LCM", "TCD", "KDPM2Discrete", "KDPM2AncestralDiscrete"):
+        if prediction != "sample" or not cls.startswith("KDPM2"):
+            model(cls + "Scheduler", (1, 2, 5, 16) if prediction == "epsilon" else (6,), prediction_type=prediction, **SD)
+for cls in ("DPMSolverSinglestep", "DEISMultistep", "DDPM", "LCM", "TCD", "KDPM2Discrete", "KDPM2AncestralDiscrete"):
+    model(cls + "Scheduler", (4,))
+    model(cls + "Scheduler", (7,), start=3, **SD)
+for cls in ("DEISMultistep", "DDPM", "KDPM2Discrete", "KDPM2AncestralDiscrete"):
+    for spacing in ("leading", "trailing"):
+        model(cls + "Scheduler", (5,), timestep_spacing=spacing, steps_offset=1, **SD)
+for flag in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"):
+    for cls in ("DPMSolverSinglestep", "DEISMultistep", "KDPM2Discrete", "KDPM2AncestralDiscrete"):
+        model(cls + "Scheduler", (6,), **{flag: True}, **SD)
+for order in (1, 2, 3):
+    model("DEISMultistepScheduler", (7, 15), solver_order=order, **SD)
+    for algorithm, solver in (("dpmsolver++", "heun"), ("sde-dpmsolver++", "midpoint"), ("sde-dpmsolver++", "heun"),
+                              ("dpmsolver", "midpoint"), ("dpmsolver", "heun")):
+        last = "sigma_min" if algorithm == "dpmsolver" else "zero"
+        model("DPMSolverSinglestepScheduler", (6, 7), algorithm_type=algorithm, solver_type=solver, solver_order=order,
+              final_sigmas_type=last, **SD)
+    model("DPMSolverSinglestepScheduler", (5, 6, 8), solver_order=order, lower_order_final=True, **SD)
+model("DPMSolverSinglestepScheduler", (7,), lambda_min_clipped=-2.0, thresholding=True, **SD)
+model("DEISMultistepScheduler", (7,), thresholding=True, **SD)
+for settings in (dict(clip_sample=False), dict(variance_type="fixed_large"), dict(variance_type="fixed_small_log"),
+                 dict(clip_sample=False, thresholding=True), dict(clip_sample_range=0.5)):
+    model("DDPMScheduler", (6,), **settings, **SD)
+model("DDPMScheduler", (6,), rescale_betas_zero_snr=True, prediction_type="v_prediction", timestep_spacing="trailing", **SD)
+model("LCMScheduler", (4,), original_inference_steps=20, timestep_scaling=3.0, clip_sample=True, **SD)
+model("LCMScheduler", (3,), rescale_betas_zero_snr=True, prediction_type="v_prediction", **SD)
+for eta in (0.3, 1.0):
+    model("TCDScheduler", (1, 4, 7), eta=eta, **SD)
+
 # ------------------------------------------------------------------ ComfyUI's samplers
 
 def unguided(x, t):

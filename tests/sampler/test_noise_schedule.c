@@ -164,7 +164,17 @@ TEST(a_wrong_scheduler_config_names_file_key_and_value)
         { "[]", ERR_FORMAT, "no JSON object" },
         { "{\"_class_name\": \"DDIMScheduler\"", ERR_FORMAT, "scheduler_config.json" },
         { "{}", ERR_MISSING, "_class_name" },
-        { "{\"_class_name\": \"DDPMScheduler\"}", ERR_TYPE, "_class_name is \"DDPMScheduler\"" },
+        { "{\"_class_name\": \"EDMEulerScheduler\"}", ERR_TYPE, "_class_name is \"EDMEulerScheduler\"" },
+        { "{\"_class_name\": \"DDPMScheduler\", \"variance_type\": \"fixed_large_log\"}", ERR_FORMAT,
+          "variance_type is \"fixed_large_log\"" },
+        { "{\"_class_name\": \"LCMScheduler\", \"original_inference_steps\": 0}", ERR_FORMAT,
+          "original_inference_steps" },
+        { "{\"_class_name\": \"KDPM2DiscreteScheduler\", \"prediction_type\": \"sample\"}", ERR_FORMAT,
+          "KDPM2DiscreteScheduler does not know" },
+        { "{\"_class_name\": \"DEISMultistepScheduler\", \"solver_order\": 4}", ERR_FORMAT, "solver_order" },
+        { "{\"_class_name\": \"DPMSolverSinglestepScheduler\", \"algorithm_type\": \"sde-dpmsolver\", "
+          "\"final_sigmas_type\": \"sigma_min\"}",
+          ERR_FORMAT, "DPMSolverSinglestepScheduler does not know" },
         { "{\"_class_name\": 3}", ERR_FORMAT, "_class_name" },
         { "{\"_class_name\": \"DDIMScheduler\", \"beta_schedule\": \"sigmoid\"}", ERR_FORMAT,
           "beta_schedule is \"sigmoid\"" },
@@ -231,14 +241,16 @@ TEST(a_file_as_diffusers_writes_it_is_read)
 TEST(a_written_config_reads_back_the_same)
 {
     struct err e = { 0 };
-    for (int class = 0; class <= SCHEDULER_UNIPC; class ++) {
+    for (int class = 0; class <= SCHEDULER_TCD; class ++) {
         struct scheduler_config a, b;
         scheduler_config_defaults(&a, (enum scheduler_class) class);
         a.beta_start = 0.001;
         a.train_steps = 3;
-        a.spacing = SPACING_TRAILING;
+        if (class != SCHEDULER_DPM_SINGLESTEP)
+            a.spacing = SPACING_TRAILING;
         a.steps_offset = 1;
-        if (class != SCHEDULER_PNDM && class != SCHEDULER_EULER_ANCESTRAL)
+        if (class != SCHEDULER_PNDM && class != SCHEDULER_EULER_ANCESTRAL && class != SCHEDULER_KDPM2 &&
+            class != SCHEDULER_KDPM2_ANCESTRAL)
             a.prediction = PREDICTION_SAMPLE;
         a.rescale_zero_snr = class == SCHEDULER_DDIM;
         a.trained_betas = mem_zeroed(3, sizeof(float));

@@ -146,8 +146,10 @@ TEST(final_latents_agree_with_diffusers)
         run_init(&r, json_array_get(d.cases, i));
         bool good = run_case(&d, &r, out);
         /* diffusers computes in f32: 1e-7 at each of up to 20 steps; worst measured 4e-6. Euler ancestral at zero
-         * SNR subtracts numbers of the size of sigma_max = 4096 and a last bit of its table makes 3e-5. */
-        bool digits_lost = r.config.rescale_zero_snr && r.config.class == SCHEDULER_EULER_ANCESTRAL;
+         * SNR subtracts numbers of the size of sigma_max = 4096 and a last bit of its table makes 3e-5; KDPM2 ancestral in 2 steps
+         * takes a slope over 14.6 that it knows at 0.03: 4.5e-5. */
+        bool digits_lost = (r.config.rescale_zero_snr && r.config.class == SCHEDULER_EULER_ANCESTRAL) ||
+                           (r.config.class == SCHEDULER_KDPM2_ANCESTRAL && r.spec.steps == 2);
         struct difference x = tensor_difference(out, d.finals + i * COUNT, COUNT);
         wrong += !judge(json_array_get(d.cases, i), i, good, x, digits_lost ? 1e-4 : 1e-5);
         scheduler_config_release(&r.config);
@@ -409,6 +411,8 @@ TEST(a_spec_that_cannot_be_run_says_why)
         { NULL, NULL, 3, 0, 0, SCHEDULER_PNDM, "PNDMScheduler takes 4 to 1000" },
         { NULL, NULL, 5, 0, 0.5, SCHEDULER_DDIM, "was given no generator" },
         { NULL, NULL, 5, 0, 0, SCHEDULER_EULER_ANCESTRAL, "was given no generator" },
+        { NULL, NULL, 5, 0, 0, SCHEDULER_LCM, "LCMScheduler draws noise in its steps and was given no generator" },
+        { NULL, NULL, 51, 0, 0, SCHEDULER_TCD, "TCDScheduler takes 1 to 50 here" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct scheduler_config c = sd(cases[i].class);
