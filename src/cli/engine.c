@@ -16,6 +16,11 @@ const char *precision_choice(int index)
     return precision_names(index);
 }
 
+const char *prediction_choice(int index)
+{
+    return index >= 0 && index < PREDICTS_COUNT ? predicts_names[index] : NULL;
+}
+
 bool engine_init(struct engine *engine, int64_t threads, int precision, struct err *e)
 {
     engine->backend = backend_cpu_new((int)threads, NULL, e);
@@ -39,7 +44,7 @@ bool engine_find_model(char *out, const char *name, struct err *e)
     int count = 0;
     bool given = name != NULL;
     name = given ? name : default_model;
-    if (given && (strchr(name, '/') || path_is_folder(name)))
+    if (given && (strchr(name, '/') || path_exists(name)))
         return path_join(out, "", name, e);
     const char *environment = getenv("LIMN_MODELS");
     if (environment && *environment)
@@ -60,7 +65,7 @@ bool engine_find_model(char *out, const char *name, struct err *e)
         size_t used = strlen(e->text);
         snprintf(e->text + used, sizeof e->text - used, "%s %s", i ? "," : "", places[i]);
     }
-    return err_add(e, "--model FOLDER names one anywhere");
+    return err_add(e, "--model names a folder or a file anywhere");
 }
 
 void engine_print_plan(const char *const *names, const size_t *bytes)
