@@ -7,6 +7,7 @@
 #   make bench      measures; a JSON line per subject and type, at Stable Diffusion 1.5's shapes
 #   make docs       the man page, completions and a page of all commands into build/docs
 #   make model-report   measures the model that limn brings and writes docs/model-report.md
+#   make vocabulary fetches CLIP's vocabulary for models in single files (./setup vocabulary)
 #   make install    to PREFIX (/usr/local), below DESTDIR
 #   make clean      forgets what was built
 
@@ -18,7 +19,7 @@ ONLY =
 JOBS = $(shell nproc)
 NINJA = ninja -C $(BUILD) -j $(JOBS)
 
-.PHONY: all demo test check bench docs model-report install clean
+.PHONY: all demo test check bench docs model-report vocabulary install clean
 
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
@@ -49,6 +50,9 @@ docs: all
 
 model-report: all
 	@tools/model_report $(BUILD)
+
+vocabulary:
+	@tools/fetch_vocabulary
 
 install: all
 	$(NINJA)

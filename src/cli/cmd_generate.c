@@ -14,10 +14,10 @@
 
 struct generate_args {
     struct option_texts words, loras;
-    const char *prompts, *model, *negative, *output, *latents, *save_latents;
+    const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents;
     int64_t width, height, steps, seed, count, batch, clip_skip, threads;
     double cfg, eta, lora_alpha;
-    int sampler, schedule, precision;
+    int sampler, schedule, precision, prediction;
     bool plan, json, quiet, profile;
 };
 
@@ -35,8 +35,9 @@ static const char *schedule_choice(int index)
 }
 
 static const struct option generate_options[] = {
-    { "model", 'm', OPTION_TEXT, AT(model), .value = "FOLDER", .group = "What",
-      .help = "a model folder, or the name of an installed one", .initial_help = "limn-emoji" },
+    { "model", 'm', OPTION_TEXT, AT(model), .value = "FILE", .group = "What",
+      .help = "a model folder or file, or the name of an installed one", .initial_help = "limn-emoji" },
+    OPTION_ROWS_MODEL_PARTS(struct generate_args),
     { "negative", 'n', OPTION_TEXT, AT(negative), .help = "what should not be in the picture" },
     { "prompts", 0, OPTION_TEXT, AT(prompts), .value = "FILE", .help = "draw every line of a file, in place of words" },
     OPTION_ROW_LORA(struct generate_args),
@@ -389,7 +390,8 @@ static bool open_pipeline(struct run *run, struct err *e)
     const struct generate_args *a = run->args;
     if (!engine_find_model(run->model, a->model, e) || !engine_init(&run->engine, a->threads, a->precision, e))
         return false;
-    run->pipeline = pipeline_open(run->model, run->engine.backend, run->engine.type, e);
+    struct model_files files = { run->model, a->config, a->vae, (enum predicts)a->prediction };
+    run->pipeline = pipeline_open_files(&files, run->engine.backend, run->engine.type, e);
     if (!run->pipeline)
         return false;
     struct draw_request *r = &run->request;

@@ -16,6 +16,11 @@ const char *precision_choice(int index)
     return precision_names(index);
 }
 
+const char *prediction_choice(int index)
+{
+    return index >= 0 && index < PREDICTS_COUNT ? predicts_names[index] : NULL;
+}
+
 bool engine_init(struct engine *engine, int64_t threads, int precision, struct err *e)
 {
     engine->backend = backend_cpu_new((int)threads, NULL, e);
@@ -56,7 +61,7 @@ bool engine_find_model(char *out, const char *name, struct err *e)
     char places[ENGINE_PLACES][PATH_MAX_BYTES];
     bool given = name != NULL;
     name = given ? name : default_model;
-    if (given && (strchr(name, '/') || path_is_folder(name)))
+    if (given && (strchr(name, '/') || path_exists(name)))
         return path_join(out, "", name, e);
     int count = engine_places(places);
     for (int i = 0; i < count; i++)
@@ -67,7 +72,7 @@ bool engine_find_model(char *out, const char *name, struct err *e)
         size_t used = strlen(e->text);
         snprintf(e->text + used, sizeof e->text - used, "%s %s", i ? "," : "", places[i]);
     }
-    return err_add(e, "--model FOLDER names one anywhere");
+    return err_add(e, "--model names a folder or a file anywhere");
 }
 
 void engine_print_plan(const char *const *names, const size_t *bytes)

@@ -16,9 +16,20 @@ const char *precision_choice(int index);
     }
 #define OPTION_ROW_MODEL(type)                                                                               \
     {                                                                                                        \
-        "model", 'm', OPTION_TEXT, offsetof(type, model), .value = "FOLDER",                                 \
-            .help = "a model folder, or the name of an installed one", .initial_help = "limn-emoji"          \
+        "model", 'm', OPTION_TEXT, offsetof(type, model), .value = "FILE",                                   \
+            .help = "a model folder or file, or the name of an installed one", .initial_help = "limn-emoji"          \
     }
+
+/* Where the parts that a single file lacks come from: members config, vae (const char *) and prediction (int). */
+#define OPTION_ROWS_MODEL_PARTS(type)                                                                        \
+    { "config", 0, OPTION_TEXT, offsetof(type, config), .value = "FOLDER",                                   \
+      .help = "configs and tokenizer of a model in a single file, from a folder in diffusers' layout",       \
+      .initial_help = "those of its family" },                                                               \
+    { "vae", 0, OPTION_TEXT, offsetof(type, vae), .value = "FILE",                                           \
+      .help = "a file or folder whose VAE is taken in place of the model's" },                               \
+    { "prediction", 0, OPTION_CHOICE, offsetof(type, prediction), "auto", .choices = prediction_choice,      \
+      .help = "what the denoiser predicts, where a file does not tell it truly" }
+const char *prediction_choice(int index);
 
 struct engine {
     const struct backend *backend;
@@ -30,7 +41,7 @@ struct engine {
 MUST_USE bool engine_init(struct engine *engine, int64_t threads, int precision, struct err *e);
 void engine_release(struct engine *engine);
 
-/* The folder of a model into out[PATH_MAX_BYTES]: `name` itself if it is a folder or holds a slash; else that name in
+/* The folder or file of a model into out[PATH_MAX_BYTES]: `name` itself if it is there or holds a slash; else that name in
  * $LIMN_MODELS, beside the program's folder, or where it was installed. NULL: the model that limn brings. ERR_MISSING lists
  * the places. */
 MUST_USE bool engine_find_model(char *out, const char *name, struct err *e);

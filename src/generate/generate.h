@@ -36,6 +36,9 @@ struct pipeline;
 MUST_USE struct pipeline *pipeline_open(const char *folder, const struct backend *backend, enum dtype type, struct err *e);
 /* A pipeline for a folder that is open; all of it is borrowed. */
 struct pipeline_source pipeline_source_of(struct model_folder *folder);
+/* The same for a single file, configs of another folder, a VAE of its own (model/family/model_source.h). */
+MUST_USE struct pipeline *pipeline_open_files(const struct model_files *files, const struct backend *backend, enum dtype type,
+                                              struct err *e);
 MUST_USE struct pipeline *pipeline_new(const struct pipeline_source *source, const struct backend *backend, enum dtype type,
                                        struct err *e);
 /* Accepts NULL. */

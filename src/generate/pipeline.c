@@ -29,8 +29,14 @@ struct pipeline *pipeline_new(const struct pipeline_source *source, const struct
 
 struct pipeline *pipeline_open(const char *folder, const struct backend *backend, enum dtype type, struct err *e)
 {
+    return pipeline_open_files(&(struct model_files){ .path = folder }, backend, type, e);
+}
+
+struct pipeline *pipeline_open_files(const struct model_files *files, const struct backend *backend, enum dtype type,
+                                     struct err *e)
+{
     struct pipeline *p = pipeline_new(&(struct pipeline_source){ 0 }, backend, type, e);
-    if (p && !model_folder_open(&p->folder, folder, e)) {
+    if (p && !model_folder_open_files(&p->folder, files, e)) {
         mem_free(p);
         return NULL;
     }

@@ -42,6 +42,9 @@ struct clip_files {
     const char *merges; /* the text of merges.txt */
 };
 MUST_USE struct clip_tokenizer *clip_tokenizer_build(const struct clip_files *files, struct err *e);
+/* ... from the text of the makers' list of merges (clip_vocabulary.c). */
+MUST_USE struct clip_tokenizer *clip_tokenizer_of_list(const char *text, size_t bytes, const json_t *config, const char *where,
+                                                       struct err *e);
 /* JSON of a tokenizer's file; all numbers come as reals, because transformers writes 10^30 for "no bound". */
 MUST_USE json_t *clip_json(const char *text, size_t bytes, const char *where, struct err *e);
 

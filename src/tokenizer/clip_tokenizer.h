@@ -11,6 +11,7 @@
 #ifndef LIMN_TOKENIZER_CLIP_TOKENIZER_H
 #define LIMN_TOKENIZER_CLIP_TOKENIZER_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,13 @@ struct clip_tokenizer;
  * there (the start, end, padding and unknown tokens, model_max_length, added tokens).
  * errors  ERR_MISSING, ERR_FORMAT, ERR_LIMIT, ERR_IO, ERR_NOMEM; the text names file and value. */
 MUST_USE struct clip_tokenizer *clip_tokenizer_open(const char *folder, struct err *e);
+/* CLIP's own vocabulary, for models in single files, which carry none: the list of merges that its makers published
+ * (bpe_simple_vocab_16e6.txt.gz, packed or not), and `config` as a tokenizer_config.json (numbers as reals; borrowed).
+ * errors  ERR_IO, ERR_FORMAT, ERR_LIMIT, ERR_NOMEM. */
+MUST_USE struct clip_tokenizer *clip_tokenizer_open_vocabulary(const char *path, const json_t *config, struct err *e);
+/* Where that file is on this machine, into out[PATH_MAX_BYTES]: $LIMN_CLIP_VOCABULARY, $LIMN_MODELS, beside the program, or in a
+ * Python package that brings it. ERR_MISSING says what to do. */
+MUST_USE bool clip_vocabulary_find(char *out, struct err *e);
 /* Accepts NULL. */
 void clip_tokenizer_free(struct clip_tokenizer *t);
 

@@ -20,8 +20,7 @@ static uint64_t hash(const char *s)
     return h ^ h >> 32;
 }
 
-/* Fills the hash table; a name in two shards is an error. */
-static bool make_slots(struct weights *w, struct err *e)
+bool weights_make_slots(struct weights *w, struct err *e)
 {
     if (w->count > UINT32_MAX / 4)
         return err_set(e, ERR_LIMIT, "%s: %zu tensors", w->path, w->count);
@@ -167,7 +166,7 @@ static bool open_index(struct weights *w, const char *path, struct err *e)
     else if (!(names = mem_zeroed(json_object_size(map), sizeof *names)))
         err_nomem(e, path);
     else
-        good = open_shards(w, map, path, names, e) && make_slots(w, e);
+        good = open_shards(w, map, path, names, e) && weights_make_slots(w, e);
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)map, key, value)
@@ -239,7 +238,7 @@ static bool open_any(struct weights *w, const char *path, struct err *e)
     bool index;
     if (!is_index(path, &index, e))
         return false;
-    return index ? open_index(w, path, e) : add_file(w, path, e) && make_slots(w, e);
+    return index ? open_index(w, path, e) : add_file(w, path, e) && weights_make_slots(w, e);
 }
 
 struct weights *weights_open(const char *path, struct err *e)
@@ -262,6 +261,9 @@ void weights_free(struct weights *w)
         return;
     for (size_t i = 0; i < w->shard_count; i++)
         shard_release(&w->shards[i]);
+    for (size_t i = 0; i < w->owned_count; i++)
+        mem_free(w->owned[i]);
+    mem_free(w->owned);
     mem_free(w->shards);
     mem_free(w->list);
     mem_free(w->metadata);
@@ -300,6 +302,8 @@ size_t weights_bytes(const struct weights *w)
 
 const char *weights_metadata(const struct weights *w, const char *key)
 {
+    if (w->base)
+        return weights_metadata(w->base, key);
     for (size_t i = 0; i < w->pairs; i++)
         if (!strcmp(w->metadata[i].key, key))
             return w->metadata[i].value;
@@ -314,6 +318,8 @@ const struct weights_pair *weights_pairs(const struct weights *w, size_t *count)
 
 void weights_forget(const struct weights *w, const struct weight *t)
 {
+    if (w->base)
+        w = w->base;
     uintptr_t at = (uintptr_t)t->data;
     for (size_t i = 0; i < w->shard_count; i++) {
         const struct file_map *m = &w->shards[i].map;

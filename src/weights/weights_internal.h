@@ -26,6 +26,9 @@ struct weights {
     size_t count, cap;
     struct weights_pair *metadata; /* borrowed from the shards' words */
     size_t pairs, pairs_cap;
+    const struct weights *base;    /* what a view looks at, borrowed; NULL: a file */
+    void **owned;                  /* a view's names and turned tensors */
+    size_t owned_count, owned_cap;
     uint32_t *slots;               /* open addressing, index + 1 into list, 0 is free; slot_mask + 1 is a power of 2 */
     size_t slot_mask;
 };
@@ -60,5 +63,8 @@ bool torch_is(const struct file_map *m);
 bool torch_add(struct weights *w, struct shard *s, const char *path, struct err *e);
 bool gguf_is(const struct file_map *m);
 bool gguf_add(struct weights *w, struct shard *s, const char *path, struct err *e);
+
+/* Fills the hash table once the list is complete; a name that is there twice is an error. */
+MUST_USE bool weights_make_slots(struct weights *w, struct err *e);
 
 #endif

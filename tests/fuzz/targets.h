@@ -15,6 +15,7 @@
 #include "generate/prompt.h"
 #include "model/text/inversion.h"
 #include "model/lora/lora.h"
+#include "model/family/single_file.h"
 #include "tokenizer/clip_internal.h"
 #include "weights/weights.h"
 
@@ -256,6 +257,58 @@ static void target_lora(const char *data, size_t bytes)
         lora_mix_free(mix);
     }
     lora_free(l);
+/* A list of merges. */
+static void target_vocabulary(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    json_t *config = json_pack("{s:s, s:s, s:s, s:s}", "bos_token", CLIP_START, "eos_token", CLIP_END, "unk_token", CLIP_END,
+                               "pad_token", "!");
+    struct clip_tokenizer *t = clip_tokenizer_of_list(data, bytes, config, "list", &e);
+    if (!t && !e.text[0])
+        abort();
+    int32_t ids[20];
+    size_t count;
+    if (t && clip_tokenizer_encode(t, "a red apple", true, ids, 20, &count, &e))
+        for (size_t i = 0; i < 20; i++)
+            if (!clip_tokenizer_token(t, ids[i]))
+                abort();
+    clip_tokenizer_free(t);
+    json_decref(config);
+}
+
+/* A file of weights as a model in one file: what it is, its configs, and every part's view. */
+static void target_single(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    char path[40];
+    int fd = memory_file(data, bytes, path);
+    struct single_file *f = single_file_open(path, &e);
+    if (!f && !e.text[0])
+        abort();
+    static const char *const parts[] = { "", "text_encoder", "text_encoder_2", "unet", "vae", "scheduler", "tokenizer" };
+    for (size_t i = 0; f && i < sizeof parts / sizeof *parts; i++) {
+        err_clear(&e);
+        json_t *j = single_file_json(f, parts[i], PREDICTS_AUTO, &e);
+        if (!j && !e.text[0])
+            abort();
+        json_decref(j);
+    }
+    for (int part = 0; f && part < SINGLE_PARTS; part++) {
+        err_clear(&e);
+        struct weights *view = single_file_weights(f, (enum single_part)part, &e);
+        if (!view && !e.text[0])
+            abort();
+        unsigned sum = 0;
+        for (size_t i = 0; view && i < weights_count(view); i++) {
+            const struct weight *t = weights_at(view, i);
+            const unsigned char *p = t->data;
+            for (size_t k = 0; k < weight_bytes(t); k++)
+                sum += p[k];
+        }
+        __asm__ volatile("" : : "r"(sum));
+        weights_free(view);
+    }
+    single_file_free(f);
     close(fd);
 }
 
@@ -272,6 +325,8 @@ static const struct fuzz_target {
     { "prompt", target_prompt },
     { "inversion", target_inversion },
     { "lora", target_lora },
+    { "vocabulary", target_vocabulary },
+    { "single", target_single },
 };
 
 #endif

@@ -131,7 +131,7 @@ TEST(what_is_missing_is_named)
     struct err e = { 0 };
     struct model_folder f;
     CHECK_FAILS(model_folder_open(&f, "/nowhere/at/all", &e), ERR_MISSING, "/nowhere/at/all: no such folder");
-    CHECK_FAILS(model_folder_open(&f, test_data("models/tiny-sd1/model_index.json"), &e), ERR_MISSING, "not a folder");
+    CHECK_FAILS(model_folder_open(&f, test_data("models/tiny-sd1/model_index.json"), &e), ERR_FORMAT, "weight_map");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[PATH_MAX_BYTES];
         const char *folder = copy_of("tiny-sd1", "case");

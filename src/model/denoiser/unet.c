@@ -121,11 +121,8 @@ static bool transformer_depths(struct unet_config *c, const json_t *j, const cha
     return true;
 }
 
-bool unet_config_read(struct unet_config *c, const char *path, struct err *e)
+bool unet_config_from_json(struct unet_config *c, const json_t *j, const char *path, struct err *e)
 {
-    json_t *j = json_read(path, e);
-    if (!j)
-        return false;
     *c = (struct unet_config){ .in_channels = 4, .out_channels = 4, .sample_size = 64, .cross_attention_dim = 1280,
                                .groups = 32, .blocks = UNET_MAX_BLOCKS, .flip_sin_to_cos = true,
                                .eps = 1e-5, .downsample_padding = 1 };
@@ -189,6 +186,13 @@ bool unet_config_read(struct unet_config *c, const char *path, struct err *e)
             good = err_set(e, ERR_FORMAT, "%s: %lld heads (\"attention_head_dim\") do not divide the width %lld", path,
                            (long long)c->heads[i], (long long)c->width[i]);
     }
+    return good;
+}
+
+bool unet_config_read(struct unet_config *c, const char *path, struct err *e)
+{
+    json_t *j = json_read(path, e);
+    bool good = j && unet_config_from_json(c, j, path, e);
     json_decref(j);
     return good;
 }

@@ -41,6 +41,8 @@ int64_t unet_text_width(const struct unet_config *c);
 
 /* ERR_FORMAT names file, key and value; ERR_TYPE for a part of the family that this graph does not have. */
 MUST_USE bool unet_config_read(struct unet_config *c, const char *path, struct err *e);
+/* The same from parsed JSON; path names it in errors. */
+MUST_USE bool unet_config_from_json(struct unet_config *c, const json_t *j, const char *path, struct err *e);
 MUST_USE json_t *unet_config_json(const struct unet_config *c);
 
 /* latent [n, h, w, in_channels] of n->type, timestep f32 [n], text [n, t, unet_text_width] of n->type. extra may be NULL:

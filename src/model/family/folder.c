@@ -4,13 +4,6 @@
 
 static const char *const tokenizer_names[TEXT_PARTS] = { "tokenizer", "tokenizer_2" };
 
-/* path/part/name */
-static bool part_path(char *out, const char *path, const char *part, const char *name, struct err *e)
-{
-    char folder[PATH_MAX_BYTES];
-    return path_join(folder, path, part, e) && path_join(out, folder, name, e);
-}
-
 /* The class that model_index.json gives a part: ["library", "class"]. */
 static bool class_of(const json_t *index, const char *where, const char *part, const char **out, struct err *e)
 {
@@ -104,10 +97,9 @@ static bool read_scheduler(struct model_folder *f, const json_t *index, const ch
 {
     char path[PATH_MAX_BYTES];
     const char *class;
-    if (!class_of(index, where, "scheduler", &class, e) ||
-        !part_path(path, f->path, "scheduler", "scheduler_config.json", e))
+    if (!class_of(index, where, "scheduler", &class, e))
         return false;
-    json_t *json = json_read(path, e);
+    json_t *json = model_source_json(&f->source, "scheduler", path, e);
     if (!json)
         return false;
     bool good = json_is_object(json) || err_set(e, ERR_FORMAT, "%s: not a JSON object", path);
@@ -124,6 +116,17 @@ static bool read_scheduler(struct model_folder *f, const json_t *index, const ch
     return good;
 }
 
+/* An encoder whose config and tokenizer lie in no folder: its kind is CLIP's. */
+static bool open_clip(struct model_folder *f, int part, const char *class, struct err *e)
+{
+    char where[PATH_MAX_BYTES];
+    json_t *config = model_source_json(&f->source, model_part_names[part], where, e);
+    struct clip_tokenizer *words = config ? model_source_tokenizer(&f->source, tokenizer_names[part], e) : NULL;
+    bool good = words && text_clip_open(&f->parts.text[part], class, config, where, words, where, e);
+    json_decref(config);
+    return good;
+}
+
 static bool open_text(struct model_folder *f, int part, const json_t *index, const char *where, struct err *e)
 {
     char encoder[PATH_MAX_BYTES], tokenizer[PATH_MAX_BYTES];
@@ -131,10 +134,14 @@ static bool open_text(struct model_folder *f, int part, const json_t *index, con
     const char *class, *ignored;
     if (!text->kind || (text->optional && left_out(index, model_part_names[part])))
         return true;
-    return class_in(index, where, model_part_names[part], text->kind->classes, &class, e) &&
-           class_in(index, where, tokenizer_names[part], text->kind->tokenizers, &ignored, e) &&
-           path_join(encoder, f->path, model_part_names[part], e) &&
-           path_join(tokenizer, f->path, tokenizer_names[part], e) &&
+    if (!class_in(index, where, model_part_names[part], text->kind->classes, &class, e) ||
+        !class_in(index, where, tokenizer_names[part], text->kind->tokenizers, &ignored, e))
+        return false;
+    const char *configs = model_source_configs(&f->source);
+    if (!configs)
+        return open_clip(f, part, class, e);
+    return path_join(encoder, configs, model_part_names[part], e) &&
+           path_join(tokenizer, configs, tokenizer_names[part], e) &&
            text->kind->open(&f->parts.text[part], class, encoder, tokenizer, e);
 }
 
@@ -152,25 +159,33 @@ static bool open_parts(struct model_folder *f, const json_t *index, const char *
     for (int part = 0; part < TEXT_PARTS; part++)
         if (!open_text(f, part, index, where, e))
             return false;
-    return part_path(path, f->path, model_part_names[PART_UNET], "config.json", e) && unet_config_read(&f->parts.unet, path, e) &&
-           part_path(path, f->path, model_part_names[PART_VAE], "config.json", e) && vae_config_read(&f->parts.vae, path, e) &&
-           model_parts_agree(&f->parts, f->path, e) && read_scheduler(f, index, where, pipeline, e);
+    json_t *unet = model_source_json(&f->source, model_part_names[PART_UNET], path, e);
+    bool good = unet && unet_config_from_json(&f->parts.unet, unet, path, e);
+    json_t *vae = good ? model_source_json(&f->source, model_part_names[PART_VAE], path, e) : NULL;
+    good = vae && vae_config_from_json(&f->parts.vae, vae, path, e) && model_parts_agree(&f->parts, f->path, e) &&
+           read_scheduler(f, index, where, pipeline, e);
+    json_decref(unet);
+    json_decref(vae);
+    return good;
 }
 
-bool model_folder_open(struct model_folder *f, const char *path, struct err *e)
+bool model_folder_open_files(struct model_folder *f, const struct model_files *files, struct err *e)
 {
     char where[PATH_MAX_BYTES];
     *f = (struct model_folder){ 0 };
-    if (!path_join(f->path, "", path, e) || !path_join(where, path, "model_index.json", e))
+    if (!path_join(f->path, "", files->path, e) || !model_source_open(&f->source, files, e))
         return false;
-    if (!path_is_folder(path))
-        return err_set(e, ERR_MISSING, "%s: %s", path, path_exists(path) ? "not a folder" : "no such folder");
-    json_t *index = json_read(where, e);
+    json_t *index = model_source_json(&f->source, "", where, e);
     bool good = index && open_parts(f, index, where, e);
     json_decref(index);
     if (!good)
         model_folder_release(f);
     return good;
+}
+
+bool model_folder_open(struct model_folder *f, const char *path, struct err *e)
+{
+    return model_folder_open_files(f, &(struct model_files){ .path = path }, e);
 }
 
 void model_folder_release(struct model_folder *f)
@@ -180,14 +195,14 @@ void model_folder_release(struct model_folder *f)
     for (int part = 0; part < TEXT_PARTS; part++)
         text_encoder_release(&f->parts.text[part]);
     scheduler_config_release(&f->scheduler);
+    model_source_release(&f->source);
     *f = (struct model_folder){ 0 };
 }
 
 const struct weights *model_folder_weights(struct model_folder *f, enum model_part part, struct err *e)
 {
-    char path[PATH_MAX_BYTES];
-    if (!f->weights[part] && path_join(path, f->path, model_part_names[part], e))
-        f->weights[part] = weights_open(path, e);
+    if (!f->weights[part])
+        f->weights[part] = model_source_weights(&f->source, model_part_names[part], e);
     return f->weights[part];
 }
 

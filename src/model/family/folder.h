@@ -10,9 +10,11 @@
 
 #include "base/file.h"
 #include "model/family/family.h"
+#include "model/family/model_source.h"
 
 struct model_folder {
     char path[PATH_MAX_BYTES];
+    struct model_source source; /* where all of it comes from: the folder, or a file seen as one */
     struct model_parts parts; /* with the tokenizers, which are the folder's */
     /* As the pipeline runs it: the class of model_index.json, and what the pipeline's constructor puts right. */
     struct scheduler_config scheduler;
@@ -26,6 +28,8 @@ struct model_folder {
  * errors  name the file and the value: ERR_MISSING, ERR_FORMAT (also contradictions between parts: width of the text states,
  *         latent channels, vocabulary, positions), ERR_TYPE (another pipeline or part than a family has), ERR_IO. */
 MUST_USE bool model_folder_open(struct model_folder *f, const char *path, struct err *e);
+/* The same for whatever a user may name: a single file, configs of another folder, a VAE of its own (model_source.h). */
+MUST_USE bool model_folder_open_files(struct model_folder *f, const struct model_files *files, struct err *e);
 void model_folder_release(struct model_folder *f);
 
 /* The weights of a part, opened at the first call; borrowed, until model_folder_close or the release. NULL with e set. */

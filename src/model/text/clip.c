@@ -10,11 +10,8 @@ static const struct { const char *name; enum unary act; } acts[] = {
     { "gelu_pytorch_tanh", UNARY_GELU_TANH },
 };
 
-bool clip_config_read(struct clip_config *c, const char *path, struct err *e)
+bool clip_config_from_json(struct clip_config *c, const json_t *j, const char *path, struct err *e)
 {
-    json_t *j = json_read(path, e);
-    if (!j)
-        return false;
     /* transformers' defaults for CLIPTextConfig */
     *c = (struct clip_config){ 49408, 512, 2048, 12, 8, 77, UNARY_QUICK_GELU, 1e-5, .end = 49407,
                               .projection_dim = 512 };
@@ -43,6 +40,13 @@ bool clip_config_read(struct clip_config *c, const char *path, struct err *e)
         good = err_set(e, ERR_FORMAT, "%s: \"hidden_act\" is \"%s\", want quick_gelu or gelu", path, act);
     if (good)
         c->act = acts[i].act;
+    return good;
+}
+
+bool clip_config_read(struct clip_config *c, const char *path, struct err *e)
+{
+    json_t *j = json_read(path, e);
+    bool good = j && clip_config_from_json(c, j, path, e);
     json_decref(j);
     return good;
 }

@@ -17,6 +17,8 @@ struct clip_config {
 
 /* Reads a text encoder's config.json. ERR_FORMAT names file, key and value; ERR_TYPE for another kind of model. */
 MUST_USE bool clip_config_read(struct clip_config *c, const char *path, struct err *e);
+/* The same from parsed JSON; path names it in errors. */
+MUST_USE bool clip_config_from_json(struct clip_config *c, const json_t *j, const char *path, struct err *e);
 /* What transformers reads back to the same model. Free with json_decref; NULL without memory. */
 MUST_USE json_t *clip_config_json(const struct clip_config *c);
 

@@ -29,23 +29,28 @@ static bool agree(const struct clip_config *c, const struct clip_tokenizer *t, c
     return true;
 }
 
-static bool clip_open(struct text_encoder *t, const char *class, const char *encoder, const char *tokenizer, struct err *e)
+bool text_clip_open(struct text_encoder *t, const char *class, const json_t *config, const char *config_place,
+                    struct clip_tokenizer *tokenizer, const char *tokenizer_place, struct err *e)
 {
-    char config[PATH_MAX_BYTES];
     struct clip_config c;
-    if (!path_join(config, encoder, "config.json", e) || !clip_config_read(&c, config, e))
-        return false;
-    c.projects = !strcmp(class, projecting_class);
-    struct clip_tokenizer *words = clip_tokenizer_open(tokenizer, e);
-    if (!words)
-        return false;
-    if (!agree(&c, words, config, tokenizer, e)) {
-        clip_tokenizer_free(words);
+    if (!clip_config_from_json(&c, config, config_place, e) || !agree(&c, tokenizer, config_place, tokenizer_place, e)) {
+        clip_tokenizer_free(tokenizer);
         return false;
     }
-    *t = text_clip_of(&c, words);
+    c.projects = !strcmp(class, projecting_class);
+    *t = text_clip_of(&c, tokenizer);
     t->owned = true;
     return true;
+}
+
+static bool clip_open(struct text_encoder *t, const char *class, const char *encoder, const char *tokenizer, struct err *e)
+{
+    char place[PATH_MAX_BYTES];
+    json_t *config = path_join(place, encoder, "config.json", e) ? json_read(place, e) : NULL;
+    struct clip_tokenizer *words = config ? clip_tokenizer_open(tokenizer, e) : NULL;
+    bool good = words && text_clip_open(t, class, config, place, words, tokenizer, e);
+    json_decref(config);
+    return good;
 }
 
 static void clip_release(struct text_encoder *t)

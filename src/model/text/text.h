@@ -66,6 +66,11 @@ struct text_kind {
 };
 extern const struct text_kind text_clip, text_chatglm;
 
+/* An encoder of CLIP's kind from a parsed config; config and tokenizer are named by the two places in errors. The tokenizer
+ * becomes the encoder's, also on failure. errors  as text_kind's open. */
+MUST_USE bool text_clip_open(struct text_encoder *t, const char *class, const json_t *config, const char *config_place,
+                             struct clip_tokenizer *tokenizer, const char *tokenizer_place, struct err *e);
+
 /* An encoder of CLIP's kind from parts that the caller has and keeps. */
 struct text_encoder text_clip_of(const struct clip_config *c, const struct clip_tokenizer *tokenizer);
 

@@ -21,11 +21,8 @@ static bool all_words(const json_t *j, const char *path, const char *key, const 
     return true;
 }
 
-bool vae_config_read(struct vae_config *c, const char *path, struct err *e)
+bool vae_config_from_json(struct vae_config *c, const json_t *j, const char *path, struct err *e)
 {
-    json_t *j = json_read(path, e);
-    if (!j)
-        return false;
     *c = (struct vae_config){ .in_channels = 3, .out_channels = 3, .latent_channels = 4, .layers_per_block = 1,
                               .groups = 32, .width = { 64 }, .blocks = VAE_MAX_BLOCKS, .sample_size = 32,
                               .mid_attention = true, .quant_conv = true, .post_quant_conv = true,
@@ -56,6 +53,13 @@ bool vae_config_read(struct vae_config *c, const char *path, struct err *e)
         if (c->width[i] % c->groups)
             good = err_set(e, ERR_FORMAT, "%s: \"norm_num_groups\" %lld does not divide \"block_out_channels\" %lld", path,
                            (long long)c->groups, (long long)c->width[i]);
+    return good;
+}
+
+bool vae_config_read(struct vae_config *c, const char *path, struct err *e)
+{
+    json_t *j = json_read(path, e);
+    bool good = j && vae_config_from_json(c, j, path, e);
     json_decref(j);
     return good;
 }

@@ -17,6 +17,8 @@ struct vae_config {
 };
 
 MUST_USE bool vae_config_read(struct vae_config *c, const char *path, struct err *e);
+/* The same from parsed JSON; path names it in errors. */
+MUST_USE bool vae_config_from_json(struct vae_config *c, const json_t *j, const char *path, struct err *e);
 MUST_USE json_t *vae_config_json(const struct vae_config *c);
 /* Pixels per latent cell along a side: 2^(blocks - 1). */
 int64_t vae_factor(const struct vae_config *c);

@@ -1,0 +1,123 @@
+#include "model/family/model_source.h"
+
+#include <string.h>
+
+bool model_source_open(struct model_source *s, const struct model_files *files, struct err *e)
+{
+    *s = (struct model_source){ .predicts = files->predicts };
+    if (!path_join(s->path, "", files->path, e))
+        return false;
+    if (!path_exists(s->path))
+        return err_set(e, ERR_MISSING, "%s: no such folder or file", s->path);
+    bool folder = path_is_folder(s->path), good = true;
+    if (folder && files->config)
+        return err_set(e, ERR_ARG, "%s is a folder, which has its own configs: a config folder is for a file", s->path);
+    if (folder || files->config)
+        good = path_join(s->config, "", folder ? s->path : files->config, e);
+    if (good && files->config && !path_is_folder(s->config))
+        good = err_set(e, ERR_MISSING, "%s: no such folder", s->config);
+    if (good && !folder)
+        good = (s->file = single_file_open(s->path, e)) != NULL;
+    if (good && files->vae)
+        good = path_join(s->vae_path, "", files->vae, e);
+    if (good && files->vae && !path_is_folder(s->vae_path)) {
+        s->vae = single_file_open(s->vae_path, e);
+        good = s->vae && (single_file_has(s->vae, SINGLE_VAE) || err_set(e, ERR_TYPE, "%s holds no VAE", s->vae_path));
+    }
+    if (!good)
+        model_source_release(s);
+    return good;
+}
+
+void model_source_release(struct model_source *s)
+{
+    single_file_free(s->file);
+    single_file_free(s->vae);
+    *s = (struct model_source){ 0 };
+}
+
+/* folder/part/name of a config */
+static bool config_path(char *out, const char *folder, const char *part, struct err *e)
+{
+    const char *name = !*part ? "model_index.json" : !strcmp(part, "scheduler") ? "scheduler_config.json"
+                     : !strncmp(part, "tokenizer", 9) ? "tokenizer_config.json" : "config.json";
+    char below[PATH_MAX_BYTES];
+    return path_join(below, folder, part, e) && path_join(out, *part ? below : folder, name, e);
+}
+
+/* A VAE of its own in a folder may be the folder of the VAE or of a whole model. */
+static bool vae_folder(char *out, const struct model_source *s, struct err *e)
+{
+    return path_join(out, s->vae_path, "vae", e) && (path_is_folder(out) || path_join(out, "", s->vae_path, e));
+}
+
+/* Sizes of a VAE's file in the model's own config: groups and scaling are what its latents were made with. */
+static json_t *vae_json(const struct model_source *s, json_t *model, struct err *e)
+{
+    static const char *const from_shapes[] = { "block_out_channels", "down_block_types", "up_block_types", "latent_channels",
+                                               "layers_per_block", "mid_block_add_attention", "use_quant_conv",
+                                               "use_post_quant_conv" };
+    json_t *own = single_file_json(s->vae, "vae", PREDICTS_AUTO, e);
+    if (!own && e->code == ERR_TYPE) { /* unusual sizes: those of the model's config must be right */
+        err_clear(e);
+        return model;
+    }
+    for (size_t i = 0; own && i < sizeof from_shapes / sizeof *from_shapes; i++)
+        json_object_set(model, from_shapes[i], json_object_get(own, from_shapes[i]));
+    if (!own) {
+        json_decref(model);
+        model = NULL;
+    }
+    json_decref(own);
+    return model;
+}
+
+json_t *model_source_json(const struct model_source *s, const char *part, char where[PATH_MAX_BYTES], struct err *e)
+{
+    char folder[PATH_MAX_BYTES];
+    bool vae = s->vae_path[0] && !strcmp(part, "vae");
+    if (vae && !s->vae)
+        return vae_folder(folder, s, e) && path_join(where, folder, "config.json", e) ? json_read(where, e) : NULL;
+    json_t *j = NULL;
+    if (s->config[0]) {
+        j = config_path(where, s->config, part, e) ? json_read(where, e) : NULL;
+    } else if (path_join(where, "", s->path, e)) {
+        j = single_file_json(s->file, part, s->predicts, e);
+    }
+    if (j && s->predicts != PREDICTS_AUTO && !strcmp(part, "scheduler") &&
+        json_object_set_new(j, "prediction_type", json_string(predicts_names[s->predicts]))) {
+        json_decref(j);
+        j = NULL;
+        err_nomem(e, where);
+    }
+    return j && vae ? vae_json(s, j, e) : j;
+}
+
+const char *model_source_configs(const struct model_source *s)
+{
+    return s->config[0] ? s->config : NULL;
+}
+
+struct weights *model_source_weights(const struct model_source *s, const char *part, struct err *e)
+{
+    char folder[PATH_MAX_BYTES];
+    bool vae = s->vae_path[0] && !strcmp(part, "vae");
+    const struct single_file *file = vae ? s->vae : s->file;
+    for (int i = 0; file && i < SINGLE_PARTS; i++)
+        if (!strcmp(part, single_part_names[i]))
+            return single_file_weights(file, (enum single_part)i, e);
+    if (!(vae ? vae_folder(folder, s, e) : path_join(folder, s->path, part, e)))
+        return NULL;
+    return weights_open(folder, e);
+}
+
+struct clip_tokenizer *model_source_tokenizer(const struct model_source *s, const char *part, struct err *e)
+{
+    char path[PATH_MAX_BYTES];
+    json_t *config = single_file_json(s->file, part, s->predicts, e);
+    struct clip_tokenizer *t = NULL;
+    if (config && clip_vocabulary_find(path, e))
+        t = clip_tokenizer_open_vocabulary(path, config, e);
+    json_decref(config);
+    return t;
+}

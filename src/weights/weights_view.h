@@ -1,0 +1,28 @@
+/* Another look at the tensors of an open file: under other names, in parts, turned. A view is a struct weights that models take
+ * as they take a file; it copies nothing but names (and the few tensors that must be turned).
+ *
+ *     struct weights *view = weights_view_new(file, e);
+ *     weights_view_add(view, "conv_in.weight", weights_find(file, "model.diffusion_model.input_blocks.0.0.weight"), e);
+ *     weights_view_end(view, e);      ... now weights_find(view, ...) ...      weights_free(view);
+ *
+ * weights_path, weights_metadata and weights_forget of a view are the file's. */
+#ifndef LIMN_WEIGHTS_WEIGHTS_VIEW_H
+#define LIMN_WEIGHTS_WEIGHTS_VIEW_H
+
+#include "weights/weights.h"
+
+/* An empty view. file is borrowed and must outlive it; so must every tensor that is added, which must be the file's. Free with
+ * weights_free. */
+MUST_USE struct weights *weights_view_new(const struct weights *file, struct err *e);
+/* The tensor as it is, called `name` (copied). */
+MUST_USE bool weights_view_add(struct weights *view, const char *name, const struct weight *t, struct err *e);
+/* Part `part` of `parts` equal parts along the first dimension, in place: OpenCLIP's in_proj_weight [3 width, width] holds those
+ * of query, key and value one after the other. ERR_SHAPE if the dimension has no such parts. */
+MUST_USE bool weights_view_part(struct weights *view, const char *name, const struct weight *t, int part, int parts,
+                                struct err *e);
+/* A copy with rows and columns exchanged. ERR_SHAPE for other than two dimensions. */
+MUST_USE bool weights_view_turned(struct weights *view, const char *name, const struct weight *t, struct err *e);
+/* Nothing is added after this, and the view can be asked. ERR_FORMAT if a name was added twice. */
+MUST_USE bool weights_view_end(struct weights *view, struct err *e);
+
+#endif
