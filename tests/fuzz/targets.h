@@ -200,6 +200,9 @@ static void target_inversion(const char *data, size_t bytes)
         sum += v.vectors[i];
     __asm__ volatile("" : : "x"(sum));
     inversion_release(&v);
+    close(fd);
+}
+
 /* A LoRA for a model of a few modules: what opens must give numbers for everything it says it changes. */
 static void target_lora(const char *data, size_t bytes)
 {
@@ -257,6 +260,9 @@ static void target_lora(const char *data, size_t bytes)
         lora_mix_free(mix);
     }
     lora_free(l);
+    close(fd);
+}
+
 /* A list of merges. */
 static void target_vocabulary(const char *data, size_t bytes)
 {
