@@ -96,7 +96,7 @@ const struct command command_tokenize = {
     .name = "tokenize",
     .help = "Shows how a model's tokenizer cuts a text.",
     .details = "Prints the ids and tokens of the text with start and end, without padding and uncut. A token is written as "
-               "the vocabulary has it: CLIP's \"</w>\" ends a word, ChatGLM's \"▁\" begins one.",
+               "the vocabulary has it: CLIP's \"</w>\" ends a word, ChatGLM's U+2581 begins one.",
     .words = "\"TEXT\"", .words_place = AT(words), .words_min = 1, .words_max = 1,
     .options = tokenize_options, .args_bytes = sizeof(struct tokenize_args), .run = tokenize_run,
 };

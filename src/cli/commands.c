@@ -4,6 +4,7 @@
 const struct command *const commands[] = {
     &command_generate,
     &command_tokenize,
+    &command_pull,
     &command_bench,
     &command_train_tokenizer,
     &command_train_vae,

@@ -38,14 +38,25 @@ void engine_release(struct engine *engine)
     backend_cpu_free(engine->backend);
 }
 
+bool engine_pull_place(char *out, struct err *e)
+{
+    const char *environment = getenv("LIMN_MODELS"), *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    if (environment && *environment)
+        return path_join(out, "", environment, e);
+    if (data && *data)
+        return path_join(out, data, "limn/models", e);
+    if (home && *home)
+        return path_join(out, home, ".local/share/limn/models", e);
+    return err_set(e, ERR_MISSING, "neither LIMN_MODELS nor HOME is set: say where with --output");
+}
+
 int engine_places(char places[ENGINE_PLACES][PATH_MAX_BYTES])
 {
     char program[PATH_MAX_BYTES] = "";
-    const char *environment = getenv("LIMN_MODELS");
     int count = 0;
     struct err ignored = { 0 };
-    if (environment && *environment)
-        snprintf(places[count++], PATH_MAX_BYTES, "%s", environment);
+    if (engine_pull_place(places[count], &ignored))
+        count++;
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     char *slash = length > 0 ? strrchr(program, '/') : NULL;
     if (slash) {

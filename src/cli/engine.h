@@ -42,11 +42,13 @@ MUST_USE bool engine_init(struct engine *engine, int64_t threads, int precision,
 void engine_release(struct engine *engine);
 
 /* The folder or file of a model into out[PATH_MAX_BYTES]: `name` itself if it is there or holds a slash; else that name in
- * $LIMN_MODELS, beside the program's folder, or where it was installed. NULL: the model that limn brings. ERR_MISSING lists
+ * $LIMN_MODELS or the user's data folder, beside the program's folder, or where it was installed. NULL: the model that limn brings. ERR_MISSING lists
  * the places. */
 MUST_USE bool engine_find_model(char *out, const char *name, struct err *e);
 
-/* Where models are looked for, in this order: $LIMN_MODELS, beside the program's folder, where it was installed. Returns how
+/* Where models that are fetched go, into out[PATH_MAX_BYTES]: $LIMN_MODELS, else the user's data folder. ERR_MISSING without either. */
+MUST_USE bool engine_pull_place(char *out, struct err *e);
+/* Where models are looked for, in this order: engine_pull_place, beside the program's folder, where it was installed. Returns how
  * many there are. */
 enum { ENGINE_PLACES = 3 };
 int engine_places(char places[ENGINE_PLACES][PATH_MAX_BYTES]);
