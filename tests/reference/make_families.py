@@ -6,7 +6,7 @@ tiny-refiner  SDXL's refiner: text_encoder_2 alone (eos_token_id is the end toke
               latents_mean and latents_std
 tiny-inpaint  SD's inpainting UNet with nine input channels; PNDM whose skip_prk_steps the pipeline's constructor corrects
 tiny-odd      a UNet alone: guidance beside the timestep (latent consistency models), lists in transformer_layers_per_block with
-              their reverse, no middle block
+              their reverse, no middle block; guided.final is a drawing with parts of the others (draw_guided)
 
 Each is trained a moment, as in make_models.py; the VAE once for all. The expected values are named as in make_expected.py; beside those
   text.<part>.ids, text.<part>.states (last layer but one, no norm; SD: the last, normed), text.<part>.skip1, text.<part>.pooled
@@ -464,7 +464,24 @@ def make_odd():
     out = {}
     with torch.no_grad():
         unet_part(unet, out)
+        out["guided.final"] = draw_guided(unet)
     write_tensors(EXPECTED / "tiny-odd.safetensors", out)
+
+
+def draw_guided(unet):
+    """StableDiffusionPipeline with this UNet, the refiner's text encoder and the inpainting model's VAE: a prompt, guidance 4, seed 5,
+    3 steps of Euler, 64x64. The pipeline tells the UNet the guidance and asks it once a step."""
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionPipeline
+    from transformers import CLIPTextModel, CLIPTokenizer
+    from_refiner = MODELS / "tiny-refiner"
+    pipe = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(MODELS / "tiny-inpaint" / "vae"), unet=unet, safety_checker=None, feature_extractor=None,
+        text_encoder=CLIPTextModel.from_pretrained(from_refiner / "text_encoder_2", torch_dtype=torch.float32),
+        tokenizer=CLIPTokenizer.from_pretrained(from_refiner / "tokenizer_2"), requires_safety_checker=False,
+        scheduler=EulerDiscreteScheduler.from_config(EULER))
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(PROMPTS[1], height=SIDE, width=SIDE, num_inference_steps=3, guidance_scale=4.0, output_type="latent",
+                generator=torch.Generator().manual_seed(5)).images
 
 
 def main():
