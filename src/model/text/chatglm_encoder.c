@@ -84,4 +84,4 @@ static bool chatglm_run(const struct text_encoder *t, struct program *p, const i
 }
 
 const struct text_kind text_chatglm = { tokenizers, chatglm_open, chatglm_release, chatglm_ids, chatglm_graph,
-                                        chatglm_run };
+                                        chatglm_run, false };
