@@ -27,9 +27,9 @@ static struct program *text_program(struct model_folder *f, int part, const stru
     REQUIRE(stored != NULL);
     graph_init(&g);
     params_init(&params);
-    struct net n = { &g, DTYPE_F32, model_part_names[part], stored, false, &params };
+    struct net n = { .g = &g, .type = DTYPE_F32, .part = model_part_names[part], .stored = stored, .params = &params };
     const struct text_encoder *t = &f->parts.text[part];
-    *v = t->kind->graph(&n, t, f->parts.family->states, skip, true);
+    *v = t->kind->graph(&n, t, f->parts.family->states, skip, TEXT_POOLED);
     REQUIRE(graph_ok(&g, &e));
     graph_output(&g, v->states);
     graph_output(&g, v->pooled);
@@ -150,7 +150,7 @@ static void unet_case(const char *model, const struct judge_way *way)
     float *states = judge_floats(expected, "unet.states", false, &text);
     float *pooled = optional_floats(expected, "unet.pooled"), *ids = optional_floats(expected, "unet.time_ids");
     float *guidance = optional_floats(expected, "unet.guidance");
-    struct net n = { &g, DTYPE_F32, "unet", stored, false, &params };
+    struct net n = { .g = &g, .type = DTYPE_F32, .part = "unet", .stored = stored, .params = &params };
     struct unet_extra extra = { optional_input(&g, expected, "pooled", DTYPE_F32),
                                 optional_input(&g, expected, "time_ids", DTYPE_F32),
                                 optional_input(&g, expected, "guidance", DTYPE_F32) };
@@ -195,7 +195,7 @@ TEST(a_denoiser_that_lacks_an_input_is_an_error)
         REQUIRE(unet_config_read(&c, judge_path(models[i], "unet", "config.json"), &e));
         graph_init(&g);
         params_init(&params);
-        struct net n = { &g, DTYPE_F32, "unet", NULL, false, &params };
+        struct net n = { .g = &g, .type = DTYPE_F32, .part = "unet", .params = &params };
         (void)unet(&n, &c, graph_input(&g, "latent", DTYPE_F32, SHAPE(1, 8, 8, 4)), graph_input(&g, "timestep", DTYPE_F32, SHAPE(1)),
                    graph_input(&g, "text", DTYPE_F32, SHAPE(1, 7, c.cross_attention_dim)), NULL);
         CHECK_FAILS(graph_ok(&g, &e), ERR_ARG, parts[i]);
