@@ -34,17 +34,40 @@ static void sd15(struct bench_shape *s)
     s->train_pixels = 256;
 }
 
+static void sdxl(struct bench_shape *s)
+{
+    sd15(s);
+    s->text = (struct clip_config){ 49408, 1280, 5120, 32, 20, 77, UNARY_GELU, 1e-5, .end = 49407, .projection_dim = 1280,
+                                    .projects = true };
+    s->unet = (struct unet_config){
+        .in_channels = 4, .out_channels = 4, .sample_size = 128, .cross_attention_dim = 2048, .groups = 32, .blocks = 3,
+        .width = { 320, 640, 1280 }, .layers = { 2, 2, 2 }, .heads = { 5, 10, 20 }, .depth = { 1, 2, 10 },
+        .down_attention = { false, true, true }, .up_attention = { true, true, false }, .use_linear_projection = true,
+        .flip_sin_to_cos = true, .eps = 1e-5, .downsample_padding = 1, .text_time = true, .time_ids_dim = 256,
+        .addition_width = 1280 + 6 * 256,
+    };
+    s->vae.sample_size = 1024;
+    s->vae.scaling_factor = 0.13025;
+    s->side = 128;
+}
+
 bool bench_shape_read(struct bench_shape *s, const char *name, struct err *e)
 {
+    static const struct { const char *name; void (*fill)(struct bench_shape *s); } known[] = {
+        { "sd15", sd15 }, { "sdxl", sdxl },
+    };
     *s = (struct bench_shape){ .name = name };
-    if (!strcmp(name, "sd15")) {
-        sd15(s);
-        return true;
-    }
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(name, known[i].name)) {
+            known[i].fill(s);
+            return true;
+        }
     char path[PATH_MAX_BYTES];
-    snprintf(path, sizeof path, "%s/text_encoder/config.json", name);
+    snprintf(path, sizeof path, "%s/%s/config.json", name, model_part_names[PART_TEXT_2]);
+    if (!path_exists(path))
+        snprintf(path, sizeof path, "%s/%s/config.json", name, model_part_names[PART_TEXT]);
     if (!clip_config_read(&s->text, path, e))
-        return err_add(e, "--shape wants sd15 or a model folder");
+        return err_add(e, "--shape wants sd15, sdxl or a model folder");
     snprintf(path, sizeof path, "%s/unet/config.json", name);
     if (!unet_config_read(&s->unet, path, e))
         return false;
@@ -206,6 +229,21 @@ bool bench_graph(const struct bench_options *o, struct graph *g, struct params *
 
 /* --- a model's parts --- */
 
+/* The denoiser of the shape with all the inputs that its config asks for. */
+static struct value denoiser(struct net *n, const struct bench_shape *s, int64_t batch, struct value latent, struct value text)
+{
+    const struct unet_config *c = &s->unet;
+    struct unet_extra extra = { .pooled = VALUE_NONE };
+    if (c->text_time) {
+        int64_t ids = c->time_ids_dim ? (c->addition_width - s->text.projection_dim) / c->time_ids_dim : 0;
+        extra.pooled = graph_input(n->g, "pooled", n->type, SHAPE(batch, s->text.projection_dim));
+        extra.time_ids = graph_input(n->g, "time_ids", DTYPE_F32, SHAPE(batch, ids));
+    }
+    if (c->guidance_dim)
+        extra.guidance = graph_input(n->g, "guidance", DTYPE_F32, SHAPE(batch));
+    return unet(n, c, latent, graph_input(n->g, "timestep", DTYPE_F32, SHAPE(batch)), text, &extra);
+}
+
 static bool unet_step(const struct bench_options *o, struct bench_result *out, struct err *e)
 {
     const struct bench_shape *s = o->shape;
@@ -215,9 +253,8 @@ static bool unet_step(const struct bench_options *o, struct bench_result *out, s
     params_init(&params);
     struct net n = { .g = &g, .type = o->type, .part = "unet", .params = &params };
     out->batch = 2;
-    struct value y = unet(&n, &s->unet, graph_input(&g, "latent", o->type, SHAPE(2, s->side, s->side, s->unet.in_channels)),
-                          graph_input(&g, "timestep", DTYPE_F32, SHAPE(2)),
-                          graph_input(&g, "text", o->type, SHAPE(2, s->text.positions, s->unet.cross_attention_dim)), NULL);
+    struct value y = denoiser(&n, s, 2, graph_input(&g, "latent", o->type, SHAPE(2, s->side, s->side, s->unet.in_channels)),
+                              graph_input(&g, "text", o->type, SHAPE(2, s->text.positions, s->unet.cross_attention_dim)));
     return bench_graph(o, &g, &params, &y, 1, out, e);
 }
 
@@ -330,11 +367,12 @@ static bool training_unet(const struct bench_options *o, struct bench_result *ou
     struct params params;
     graph_init(&g);
     params_init(&params);
-    struct net text = { .g = &g, .type = o->type, .part = "text_encoder", .trained = true, .params = &params }, denoiser = text;
-    denoiser.part = "unet";
+    struct net text = { .g = &g, .type = o->type, .part = "text_encoder", .trained = true, .params = &params }, n = text;
+    n.part = "unet";
     struct value states = clip_text(&text, &s->text, graph_input(&g, "ids", DTYPE_I32, SHAPE(batch, s->text.positions)), 0);
-    struct value y = unet(&denoiser, &s->unet, graph_input(&g, "latent", o->type, latents),
-                          graph_input(&g, "timestep", DTYPE_F32, SHAPE(batch)), states, NULL);
+    if (s->unet.cross_attention_dim != s->text.hidden_size) /* of several text encoders one is trained */
+        states = graph_input(&g, "text", o->type, SHAPE(batch, s->text.positions, s->unet.cross_attention_dim));
+    struct value y = denoiser(&n, s, batch, graph_input(&g, "latent", o->type, latents), states);
     struct value weight = graph_input(&g, "weight", DTYPE_F32, SHAPE(batch));
     struct value loss = loss_weighted_mse(&g, y, graph_input(&g, "target", DTYPE_F32, latents), weight);
     return time_training(o, &g, &params, loss, batch, out, e);

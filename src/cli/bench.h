@@ -8,14 +8,14 @@
 /* The sizes that subjects have. */
 struct bench_shape {
     const char *name;
-    struct clip_config text;
+    struct clip_config text;         /* of several the largest */
     struct unet_config unet;
     struct vae_config vae;
     int64_t side;                    /* of latents */
     int64_t batch_vae, batch_unet;   /* of training steps */
     int64_t train_pixels;            /* side of the pictures of train_vae */
 };
-/* "sd15", or a folder with text_encoder/, unet/ and vae/config.json. */
+/* "sd15", "sdxl", or a folder with text_encoder/ (or text_encoder_2/), unet/ and vae/config.json. */
 MUST_USE bool bench_shape_read(struct bench_shape *s, const char *name, struct err *e);
 
 struct bench_options {

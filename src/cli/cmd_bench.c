@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "base/mem.h"
 #include "cli/bench.h"
 
 struct bench_args {
@@ -20,7 +21,7 @@ OPTION_CHOICES(bench_precision, "both", "f32", "bf16")
 
 static const struct option bench_options[] = {
     { "shape", 0, OPTION_TEXT, AT(shape), "sd15", .value = "FOLDER",
-      .help = "sd15 (Stable Diffusion 1.5 at 512x512), or a folder with the configs of a model" },
+      .help = "sd15 (Stable Diffusion 1.5 at 512x512), sdxl (at 1024x1024), or a folder with the configs of a model" },
     { "subject", 0, OPTION_TEXTS, AT(subjects), .value = "NAME", .help = "measure this only; may be given again" },
     { "precision", 0, OPTION_CHOICE, AT(precision), "both", .choices = bench_precision,
       .help = "what the models compute in; both leaves out bf16 where the processor has none" },
@@ -96,10 +97,10 @@ static bool print_result(const struct bench_args *a, const struct bench_subject 
         return true;
     }
     processor_name(processor, sizeof processor);
-    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:I,s:f,s:I,s:i,s:f,s:s,s:s,s:s}", "program", "limn", "subject", subject->name,
+    json_t *j = json_pack("{s:s,s:s,s:s,s:s,s:I,s:f,s:I,s:i,s:f,s:I,s:s,s:s,s:s}", "program", "limn", "subject", subject->name,
                           "shape", o->shape->name, "precision", dtype_name(o->type), "batch", (json_int_t)r->batch, "seconds",
                           r->seconds, "runs", (json_int_t)o->runs, "threads", engine->threads, "gflops_per_second", rate,
-                          "isa", engine->isa, "processor", processor, "version", LIMN_VERSION);
+                          "peak_rss", (json_int_t)mem_peak_rss(), "isa", engine->isa, "processor", processor, "version", LIMN_VERSION);
     if (j && r->trains)
         json_object_set_new(j, "pictures_per_second", json_real((double)r->batch / r->seconds));
     char *line = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;

@@ -1,4 +1,5 @@
 /* limn generate: pictures from words. */
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -15,8 +16,9 @@
 struct generate_args {
     struct option_texts words, loras;
     const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents;
+    const char *original_size, *crop, *target_size;
     int64_t width, height, steps, seed, count, batch, clip_skip, threads;
-    double cfg, eta, lora_alpha;
+    double cfg, eta, score, negative_score, lora_alpha;
     int sampler, schedule, precision, prediction;
     bool plan, json, quiet, profile;
 };
@@ -65,6 +67,16 @@ static const struct option generate_options[] = {
       .initial_help = "the sampler's" },
     { "clip-skip", 0, OPTION_INT, AT(clip_skip), "0", .min = 0, .max = 100,
       .help = "last layers of the text encoder that are left out" },
+    { "original-size", 0, OPTION_TEXT, AT(original_size), .value = "WxH", .group = "What SDXL is told of the picture",
+      .help = "the size it had before it was scaled: smaller looks blurred", .initial_help = "the picture's" },
+    { "crop", 0, OPTION_TEXT, AT(crop), .value = "X,Y", .help = "what was cut off at the left and above",
+      .initial_help = "0,0" },
+    { "target-size", 0, OPTION_TEXT, AT(target_size), .value = "WxH", .help = "the size it shall have",
+      .initial_help = "the picture's" },
+    { "aesthetic-score", 0, OPTION_FLOAT, AT(score), "0", .min = 0, .max = 100,
+      .help = "for a refiner: how beautiful it is, about 1 to 10", .initial_help = "6" },
+    { "negative-aesthetic-score", 0, OPTION_FLOAT, AT(negative_score), "0", .min = 0, .max = 100,
+      .help = "the same for what should not be in it", .initial_help = "2.5" },
     { "output", 'o', OPTION_TEXT, AT(output), .value = "FILE", .group = "Files",
       .help = "a PNG file, or a folder; several pictures get numbers", .initial_help = "limn-SEED.png" },
     { "latents", 0, OPTION_TEXT, AT(latents), .value = "FILE",
@@ -385,6 +397,37 @@ static bool print_facts(const struct run *run, struct err *e)
     return true;
 }
 
+/* Two whole numbers with `between` between them, as in 1024x768; text NULL leaves both. */
+static bool read_pair(const char *option, const char *text, char between, int64_t *first, int64_t *second, struct err *e)
+{
+    enum { MOST = 1 << 20 };
+    char *middle, *end;
+    if (!text)
+        return true;
+    errno = 0;
+    long long a = strtoll(text, &middle, 10), b = *middle == between ? strtoll(middle + 1, &end, 10) : -1;
+    if (!isdigit((unsigned char)*text) || *middle != between || !isdigit((unsigned char)middle[1]) || *end || errno || a > MOST ||
+        b > MOST)
+        return err_set(e, ERR_ARG, "--%s %s: want two numbers up to %d, as in 640%c480", option, text, MOST, between);
+    *first = a;
+    *second = b;
+    return true;
+}
+
+static bool read_facts(const struct run *run, struct picture_facts *f, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    const struct family *family = pipeline_folder(run->pipeline)->parts.family;
+    bool told = a->original_size || a->crop || a->target_size || a->score > 0 || a->negative_score > 0;
+    if (told && !family->time_ids)
+        return err_set(e, ERR_ARG, "%s is a model that is told nothing of a picture's sizes: --original-size, --crop, "
+                       "--target-size and the aesthetic scores are for SDXL", run->model);
+    f->score = a->score;
+    return read_pair("original-size", a->original_size, 'x', &f->original_width, &f->original_height, e) &&
+           read_pair("crop", a->crop, ',', &f->crop_left, &f->crop_top, e) &&
+           read_pair("target-size", a->target_size, 'x', &f->target_width, &f->target_height, e);
+}
+
 static bool open_pipeline(struct run *run, struct err *e)
 {
     const struct generate_args *a = run->args;
@@ -407,8 +450,10 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->sampler = sampler_names[a->sampler].name;
     r->schedule = a->schedule ? schedule_names[a->schedule - 1].name : NULL;
     r->seed = (uint64_t)a->seed;
+    r->negative_score = a->negative_score;
     r->loras = run->loras;
-    return lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &r->lora_count, e);
+    return read_facts(run, &r->facts, e) &&
+           lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &r->lora_count, e);
 }
 
 static void run_release(struct run *run)

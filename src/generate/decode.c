@@ -12,13 +12,12 @@ bool pipeline_decode(struct pipeline *p, const struct draw_sizes *s, const struc
     float *scaled = mem_aligned(count * sizeof *scaled), *turned = mem_aligned(count * sizeof *turned);
     float *picture = mem_aligned(pixels * sizeof *picture);
     void *latent = mem_aligned(count * dtype_bytes(p->type));
-    float factor = (float)p->source.model->vae.scaling_factor;
     bool good = (scaled && turned && picture && latent) || err_nomem(e, "a picture");
     good = good && program_set_input(stage->program, "latent", latent, e);
     for (int64_t i = 0; good && i < out->batch; i++) {
         progress_step(progress, "decoding", (long)i, (long)out->batch, NULL);
-        for (size_t k = 0; k < count; k++)
-            scaled[k] = out->latents[(size_t)i * count + k] / factor;
+        memcpy(scaled, out->latents + (size_t)i * count, count * sizeof *scaled);
+        vae_unscale(&p->source.model->vae, scaled, 1, s->h * s->w);
         tensor_nchw_to_nhwc(turned, scaled, 1, s->channels, s->h, s->w);
         dtype_convert(latent, p->type, turned, DTYPE_F32, count);
         good = program_run_stoppable(stage->program, e);

@@ -16,6 +16,9 @@
 #include "model/text/inversion.h"
 #include "model/lora/lora.h"
 #include "model/family/single_file.h"
+#include "model/denoiser/unet.h"
+#include "model/text/clip.h"
+#include "model/vae/vae.h"
 #include "tokenizer/clip_internal.h"
 #include "weights/weights.h"
 
@@ -86,6 +89,37 @@ static void target_json(const char *data, size_t bytes)
             abort();
     }
     json_decref(j);
+}
+
+/* The config of a model's part, as each of them reads it. What is read can be written, and is read back the same. */
+static void target_config(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    char path[40];
+    int fd = memory_file(data, bytes, path);
+    struct unet_config unet, again;
+    if (unet_config_read(&unet, path, &e)) {
+        char copy[40];
+        json_t *j = unet_config_json(&unet);
+        char *text = json_dumps(j, 0);
+        int copied = memory_file(text, strlen(text), copy);
+        if (!unet_config_read(&again, copy, &e) || memcmp(&unet, &again, sizeof unet) != 0)
+            abort();
+        close(copied);
+        free(text);
+        json_decref(j);
+    } else if (!e.text[0]) {
+        abort();
+    }
+    struct vae_config vae;
+    err_clear(&e);
+    if (vae_config_read(&vae, path, &e) ? vae.normed > VAE_MAX_NORMED || vae.latent_channels < 1 : !e.text[0])
+        abort();
+    struct clip_config clip;
+    err_clear(&e);
+    if (clip_config_read(&clip, path, &e) ? clip.hidden_size % clip.heads != 0 : !e.text[0])
+        abort();
+    close(fd);
 }
 
 /* The files of a tokenizer and a text, parted by lines of "====": vocab.json, merges.txt, tokenizer_config.json,
@@ -326,6 +360,7 @@ static const struct fuzz_target {
     { "torch", target_weights },
     { "gguf", target_weights },
     { "json", target_json },
+    { "config", target_config },
     { "tokenizer", target_tokenizer },
     { "sentencepiece", target_sentencepiece },
     { "prompt", target_prompt },

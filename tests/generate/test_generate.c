@@ -10,6 +10,7 @@
 #include "test.h"
 
 static const char *const models[] = { "tiny-sd1", "tiny-sd2", "tiny-emoji", "tiny-kolors" };
+static const char *const of_families[] = { "tiny-sdxl", "tiny-refiner", "tiny-inpaint" };
 
 static const struct backend *cpu(void)
 {
@@ -29,7 +30,7 @@ static const char *folder_of(const char *model)
     return test_data(path);
 }
 
-/* A folder with another scheduler, as StableDiffusionPipeline would run it. */
+/* A folder with another scheduler, as its pipeline would run it. */
 static struct pipeline *open_with(struct model_folder *f, const char *model, const json_t *scheduler, enum dtype type)
 {
     struct err e = { 0 };
@@ -37,13 +38,25 @@ static struct pipeline *open_with(struct model_folder *f, const char *model, con
     if (json_is_object(scheduler)) {
         scheduler_config_release(&f->scheduler);
         REQUIRE(scheduler_config_from_json(&f->scheduler, scheduler, "case", &e));
-        f->scheduler.steps_offset = 1;
-        f->scheduler.clip_sample = false;
+        if (f->parts.family == &family_sd) {
+            f->scheduler.steps_offset = 1;
+            f->scheduler.clip_sample = false;
+        }
     }
     struct pipeline_source source = pipeline_source_of(f);
     struct pipeline *p = pipeline_new(&source, cpu(), type, &e);
     REQUIRE(p != NULL);
     return p;
+}
+
+/* The two numbers of a case's list, if it has it. */
+static void pair_of(const json_t *c, const char *key, int64_t *first, int64_t *second)
+{
+    const json_t *list = json_object_get(c, key);
+    if (!list)
+        return;
+    *first = json_integer_value(json_array_get(list, 0));
+    *second = json_integer_value(json_array_get(list, 1));
 }
 
 static struct draw_request request_of(const struct pipeline *p, const json_t *c)
@@ -56,7 +69,14 @@ static struct draw_request request_of(const struct pipeline *p, const json_t *c)
     r.steps = json_integer_value(json_object_get(c, "steps"));
     r.cfg = json_number_value(json_object_get(c, "cfg"));
     r.seed = (uint64_t)json_integer_value(json_object_get(c, "seed"));
-    r.eta = json_number_value(json_object_get(c, "eta"));
+    r.sampler = json_string_value(json_object_get(c, "sampler"));
+    if (json_object_get(c, "eta"))
+        r.eta = json_number_value(json_object_get(c, "eta"));
+    pair_of(c, "original", &r.facts.original_width, &r.facts.original_height);
+    pair_of(c, "crop", &r.facts.crop_left, &r.facts.crop_top);
+    pair_of(c, "target", &r.facts.target_width, &r.facts.target_height);
+    r.facts.score = json_number_value(json_object_get(c, "score"));
+    r.negative_score = json_number_value(json_object_get(c, "negative_score"));
     r.clip_skip = json_integer_value(json_object_get(c, "clip_skip"));
     r.batch = json_integer_value(json_object_get(c, "count"));
     return r;
@@ -86,6 +106,8 @@ static void draw_case(const char *model, const json_t *c, const struct weights *
     const char *name = json_string_value(json_object_get(c, "name"));
     struct pipeline *p = open_with(&f, model, json_object_get(c, "scheduler"), DTYPE_F32);
     struct draw_request r = request_of(p, c);
+    const struct weight *extra = of_case(expected, c, "extra");
+    r.extra = extra ? extra->data : NULL;
     REQUIRE(pipeline_draw(p, &r, NULL, &d, &e));
     const struct weight *final = of_case(expected, c, "final"), *picture = of_case(expected, c, "picture");
     assert_non_null(final);
@@ -142,6 +164,92 @@ TEST(latents_and_pictures_are_those_of_diffusers)
     }
 }
 
+TEST(sdxl_its_refiner_inpainting_and_turbo_draw_as_diffusers_and_comfyui)
+{
+    for (size_t m = 0; m < sizeof of_families / sizeof *of_families; m++) {
+        json_t *info, *c, *cases;
+        struct weights *expected;
+        size_t i;
+        cases = cases_of(of_families[m], &info, &expected);
+        json_array_foreach(cases, i, c)
+            draw_case(of_families[m], c, expected, 2e-4);
+        json_decref(info);
+        weights_free(expected);
+    }
+}
+
+/* The parts that draw_guided of tests/reference/make_families.py takes from other models. */
+static const struct weights *weights_from(void *self, enum model_part part, struct err *e)
+{
+    struct model_folder *folders = self;
+    if (part == PART_UNET)
+        return folders[2].weights[PART_UNET];
+    return part == PART_VAE ? model_folder_weights(&folders[1], PART_VAE, e) : model_folder_weights(&folders[0], PART_TEXT_2, e);
+}
+
+TEST(a_denoiser_that_is_told_the_guidance_is_asked_once)
+{
+    struct err e = { 0 };
+    struct model_folder folders[3] = { 0 };
+    struct drawing d;
+    char path[PATH_MAX_BYTES];
+    REQUIRE(model_folder_open(&folders[0], folder_of("tiny-refiner"), &e));
+    REQUIRE(model_folder_open(&folders[1], folder_of("tiny-inpaint"), &e));
+    struct weights *expected = weights_open(test_data("expected/tiny-odd.safetensors"), &e);
+    struct model_parts parts = { .family = &family_sd, .vae = folders[1].parts.vae };
+    parts.text[PART_TEXT] = folders[0].parts.text[PART_TEXT_2];
+    REQUIRE(expected && path_join(path, folder_of("tiny-odd"), "unet/config.json", &e) &&
+            unet_config_read(&parts.unet, path, &e));
+    folders[2].weights[PART_UNET] = weights_open(test_data("models/tiny-odd/unet"), &e);
+    REQUIRE(folders[2].weights[PART_UNET] && model_parts_agree(&parts, "tiny-odd", &e));
+    struct pipeline_source source = { &parts, &folders[0].scheduler, weights_from, NULL, folders };
+    struct pipeline *p = pipeline_new(&source, cpu(), DTYPE_F32, &e);
+    REQUIRE(p != NULL);
+    struct draw_request r = draw_request_defaults(p);
+    r.prompt = "a red circle on a blue ground";
+    r.cfg = 4;
+    r.seed = 5;
+    r.steps = 3;
+    REQUIRE(pipeline_draw(p, &r, NULL, &d, &e));
+    const struct weight *final = weights_find(expected, "guided.final");
+    assert_non_null(final);
+    struct difference off = tensor_difference(d.latents, final->data, shape_count(d.shape));
+    if (getenv("LIMN_TEST_VERBOSE"))
+        print_message("guided latents %.1e of %.1f\n", off.max, (double)((const float *)final->data)[off.worst]);
+    CHECK(d.calls == 3 && off.max < 2e-4, "off by %g", off.max);
+    drawing_release(&d);
+    pipeline_free(p);
+    weights_free(expected);
+    weights_free(folders[2].weights[PART_UNET]);
+    model_folder_release(&folders[0]);
+    model_folder_release(&folders[1]);
+}
+
+/* With SDXL's pipelines words that are not given and words that are empty are two things: zeros, and the states of nothing. */
+TEST(kept_states_are_not_taken_for_zeros)
+{
+    struct err e = { 0 };
+    struct drawing d[3];
+    static const char *const negatives[3] = { NULL, "", NULL };
+    struct pipeline *p = pipeline_open(folder_of("tiny-sdxl"), cpu(), DTYPE_F32, &e);
+    REQUIRE(p != NULL);
+    pipeline_keep(p, true);
+    struct draw_request r = draw_request_defaults(p);
+    CHECK(r.cfg == 5, "cfg %g", r.cfg);
+    r.prompt = "a red circle";
+    r.steps = 2;
+    for (int i = 0; i < 3; i++) {
+        r.negative = negatives[i];
+        REQUIRE(pipeline_draw(p, &r, NULL, &d[i], &e));
+    }
+    size_t bytes = (size_t)shape_count(d[0].shape) * sizeof(float);
+    CHECK(!memcmp(d[0].latents, d[2].latents, bytes), "not given twice");
+    CHECK(memcmp(d[0].latents, d[1].latents, bytes) != 0, "empty words gave zeros");
+    for (int i = 0; i < 3; i++)
+        drawing_release(&d[i]);
+    pipeline_free(p);
+}
+
 TEST(given_start_noise_replaces_the_seed)
 {
     struct err e = { 0 };
@@ -166,12 +274,13 @@ TEST(given_start_noise_replaces_the_seed)
 
 TEST(bf16_gives_nearly_the_picture_of_f32)
 {
-    for (size_t m = 0; m < sizeof models / sizeof *models; m++) {
+    static const char *const drawn[] = { "tiny-sd1", "tiny-sd2", "tiny-emoji", "tiny-sdxl", "tiny-refiner" };
+    for (size_t m = 0; m < sizeof drawn / sizeof *drawn; m++) {
         struct err e = { 0 };
         struct drawing d[2];
         for (int bf16 = 0; bf16 < 2; bf16++) {
             struct model_folder f;
-            struct pipeline *p = open_with(&f, models[m], NULL, bf16 ? DTYPE_BF16 : DTYPE_F32);
+            struct pipeline *p = open_with(&f, drawn[m], NULL, bf16 ? DTYPE_BF16 : DTYPE_F32);
             struct draw_request r = draw_request_defaults(p);
             r.prompt = "a red circle on a blue ground";
             r.seed = 5;
@@ -182,8 +291,8 @@ TEST(bf16_gives_nearly_the_picture_of_f32)
         }
         double db = psnr(d[0].images[0].pixels, d[1].images[0].pixels, image_bytes(&d[0].images[0]));
         if (getenv("LIMN_TEST_VERBOSE"))
-            print_message("%s: bf16 against f32 %.1f dB\n", models[m], db);
-        CHECK(db > 30 && db < 80, "%s: %.1f dB", models[m], db);
+            print_message("%s: bf16 against f32 %.1f dB\n", drawn[m], db);
+        CHECK(db > 30 && db < 80, "%s: %.1f dB", drawn[m], db);
         drawing_release(&d[0]);
         drawing_release(&d[1]);
     }
@@ -279,6 +388,7 @@ TEST(a_wrong_request_is_an_error_that_names_the_value)
     struct err e = { 0 };
     struct drawing d;
     static const uint64_t one_seed[] = { 1 };
+    static const float one_mask[] = { 1 };
     static const struct {
         struct draw_request r;
         const char *part;
@@ -296,6 +406,9 @@ TEST(a_wrong_request_is_an_error_that_names_the_value)
         { { .steps = 2, .cfg = 2, .batch = 1, .sampler = "euler", .schedule = "nix" }, "no schedule \"nix\"" },
         { { .steps = 2, .cfg = 2, .batch = 1, .schedule = "karras" }, "takes its schedule from the model" },
         { { .steps = 2, .cfg = 2, .batch = 1, .seeds = one_seed }, "several seeds needs the prompt" },
+        { { .steps = 2, .cfg = 2, .batch = 1, .extra = one_mask }, "takes no mask" },
+        { { .steps = 2, .cfg = 2, .batch = 1, .facts = { .crop_top = -1 } }, "crop top -1" },
+        { { .steps = 2, .cfg = 2, .batch = 1, .facts = { .score = NAN } }, "aesthetic score nan" },
     };
     struct pipeline *p = pipeline_open(folder_of("tiny-sd1"), cpu(), DTYPE_F32, &e);
     REQUIRE(p != NULL);
@@ -304,6 +417,16 @@ TEST(a_wrong_request_is_an_error_that_names_the_value)
     struct draw_request r = draw_request_defaults(p);
     r.prompt = "\xff\xfe";
     CHECK_FAILS(pipeline_draw(p, &r, NULL, &d, &e), ERR_FORMAT, "in the prompt");
+    pipeline_free(p);
+    p = pipeline_open(folder_of("tiny-inpaint"), cpu(), DTYPE_F32, &e);
+    REQUIRE(p != NULL);
+    r = draw_request_defaults(p);
+    CHECK_FAILS(pipeline_draw(p, &r, NULL, &d, &e), ERR_ARG, "needs a picture and a mask");
+    pipeline_free(p);
+    p = pipeline_open(folder_of("tiny-sdxl"), cpu(), DTYPE_F32, &e);
+    REQUIRE(p != NULL);
+    r.clip_skip = 2;
+    CHECK_FAILS(pipeline_draw(p, &r, NULL, &d, &e), ERR_ARG, "clip skip 2: the text encoder has 3 layers, the last is never");
     pipeline_free(p);
 }
 

@@ -96,6 +96,31 @@ int32_t *judge_ids(const struct weights *from, const char *name, struct shape *s
     return ids;
 }
 
+const char *judge_copy_of(const char *model, const char *name)
+{
+    char command[4 * PATH_MAX_BYTES], source[200];
+    snprintf(source, sizeof source, "models/%s", model);
+    const char *to = test_scratch(name);
+    snprintf(command, sizeof command, "rm -rf '%s' && cp -r '%s' '%s'", to, test_data(source), to);
+    assert_int_equal(system(command), 0);
+    return to;
+}
+
+void judge_change(const char *folder, const char *file, const char *key, const char *value)
+{
+    struct err e = { 0 };
+    char path[PATH_MAX_BYTES];
+    REQUIRE(path_join(path, folder, file, &e));
+    json_t *j = json_read(path, &e);
+    REQUIRE(j != NULL);
+    if (*value)
+        assert_int_equal(json_object_set_new(j, key, json_loads(value, JSON_DECODE_ANY, NULL)), 0);
+    else
+        assert_int_equal(json_object_del(j, key), 0);
+    REQUIRE(json_write(j, path, &e));
+    json_decref(j);
+}
+
 float *judge_run(const struct judge_way *way, struct graph *g, struct params *params, const struct weights *stored,
                  struct value out, ...)
 {

@@ -29,6 +29,11 @@ float *judge_floats(const struct weights *from, const char *name, bool nhwc, str
 /* Whole numbers as i32. */
 int32_t *judge_ids(const struct weights *from, const char *name, struct shape *shape);
 
+/* A copy of a model's folder in a scratch folder of that name, made anew. */
+const char *judge_copy_of(const char *model, const char *name);
+/* Sets key to the JSON text `value` in folder/file ("" removes it). */
+void judge_change(const char *folder, const char *file, const char *key, const char *value);
+
 /* Ends the graph with `out` as its only output, gives the program its weights (those of `params` from their file) and the
  * inputs {name, data}..., NULL; runs it once. The result is f32. Free with mem_free. */
 float *judge_run(const struct judge_way *way, struct graph *g, struct params *params, const struct weights *stored,

@@ -1,37 +1,8 @@
 /* What a model folder may hold, and which contradictions are told. Each case copies tiny-sd1's configs and changes one value. */
-#include <stdlib.h>
-
 #include "base/file.h"
 #include "base/json.h"
+#include "judge.h"
 #include "model/family/folder.h"
-#include "test.h"
-
-/* Copies the folder's small files to a scratch folder, one per case. */
-static const char *copy_of(const char *model, const char *name)
-{
-    char command[4 * PATH_MAX_BYTES], source[200];
-    snprintf(source, sizeof source, "models/%s", model);
-    const char *to = test_scratch(name);
-    snprintf(command, sizeof command, "rm -rf '%s' && cp -r '%s' '%s'", to, test_data(source), to);
-    assert_int_equal(system(command), 0);
-    return to;
-}
-
-/* Sets key to the JSON text `value` in folder/file ("" removes it). */
-static void change(const char *folder, const char *file, const char *key, const char *value)
-{
-    struct err e = { 0 };
-    char path[PATH_MAX_BYTES];
-    REQUIRE(path_join(path, folder, file, &e));
-    json_t *j = json_read(path, &e);
-    REQUIRE(j != NULL);
-    if (*value)
-        assert_int_equal(json_object_set_new(j, key, json_loads(value, JSON_DECODE_ANY, NULL)), 0);
-    else
-        assert_int_equal(json_object_del(j, key), 0);
-    REQUIRE(json_write(j, path, &e));
-    json_decref(j);
-}
 
 TEST(a_folder_is_read_as_its_configs_say)
 {
@@ -53,11 +24,11 @@ TEST(the_pipeline_decides_class_offset_and_clipping_of_the_scheduler)
 {
     struct err e = { 0 };
     struct model_folder f;
-    const char *folder = copy_of("tiny-sd1", "scheduler");
-    change(folder, "scheduler/scheduler_config.json", "_class_name", "\"PNDMScheduler\"");
-    change(folder, "scheduler/scheduler_config.json", "steps_offset", "0");
-    change(folder, "scheduler/scheduler_config.json", "clip_sample", "true");
-    change(folder, "model_index.json", "scheduler", "[\"diffusers\", \"DDIMScheduler\"]");
+    const char *folder = judge_copy_of("tiny-sd1", "scheduler");
+    judge_change(folder, "scheduler/scheduler_config.json", "_class_name", "\"PNDMScheduler\"");
+    judge_change(folder, "scheduler/scheduler_config.json", "steps_offset", "0");
+    judge_change(folder, "scheduler/scheduler_config.json", "clip_sample", "true");
+    judge_change(folder, "model_index.json", "scheduler", "[\"diffusers\", \"DDIMScheduler\"]");
     REQUIRE(model_folder_open(&f, folder, &e));
     CHECK(f.scheduler.class == SCHEDULER_DDIM && f.scheduler.steps_offset == 1 && !f.scheduler.clip_sample, "class %d",
           (int)f.scheduler.class);
@@ -68,8 +39,8 @@ TEST(recommended_settings_are_read_from_our_own_key)
 {
     struct err e = { 0 };
     struct model_folder f;
-    const char *folder = copy_of("tiny-sd1", "recommended");
-    change(folder, "model_index.json", "_limn", "{\"steps\": 30, \"cfg\": 4.5}");
+    const char *folder = judge_copy_of("tiny-sd1", "recommended");
+    judge_change(folder, "model_index.json", "_limn", "{\"steps\": 30, \"cfg\": 4.5}");
     REQUIRE(model_folder_open(&f, folder, &e));
     CHECK(f.default_steps == 30 && f.default_cfg == 4.5, "%lld", (long long)f.default_steps);
     model_folder_release(&f);
@@ -116,8 +87,8 @@ TEST(a_contradiction_or_a_strange_part_is_told_with_file_and_value)
     struct err e = { 0 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct model_folder f;
-        const char *folder = copy_of("tiny-sd1", "case");
-        change(folder, cases[i].file, cases[i].key, cases[i].value);
+        const char *folder = judge_copy_of("tiny-sd1", "case");
+        judge_change(folder, cases[i].file, cases[i].key, cases[i].value);
         CHECK_FAILS(model_folder_open(&f, folder, &e), cases[i].code, cases[i].part);
     }
 }
@@ -134,7 +105,7 @@ TEST(what_is_missing_is_named)
     CHECK_FAILS(model_folder_open(&f, test_data("models/tiny-sd1/model_index.json"), &e), ERR_FORMAT, "weight_map");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[PATH_MAX_BYTES];
-        const char *folder = copy_of("tiny-sd1", "case");
+        const char *folder = judge_copy_of("tiny-sd1", "case");
         REQUIRE(path_join(path, folder, cases[i].file, &e));
         assert_int_equal(remove(path), 0);
         CHECK(!model_folder_open(&f, folder, &e) && strstr(e.text, cases[i].part), "%s: %s", cases[i].file, e.text);
@@ -146,8 +117,8 @@ TEST(weights_that_do_not_fit_the_config_are_told_when_the_program_is_made)
 {
     struct err e = { 0 };
     struct model_folder f;
-    const char *folder = copy_of("tiny-sd1", "fit");
-    change(folder, "unet/config.json", "layers_per_block", "3");
+    const char *folder = judge_copy_of("tiny-sd1", "fit");
+    judge_change(folder, "unet/config.json", "layers_per_block", "3");
     REQUIRE(model_folder_open(&f, folder, &e));
     const struct weights *stored = model_folder_weights(&f, PART_UNET, &e);
     REQUIRE(stored != NULL);

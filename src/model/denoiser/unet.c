@@ -172,8 +172,11 @@ bool unet_config_from_json(struct unet_config *c, const json_t *j, const char *p
     const json_t *sample = json_object_get(j, "sample_size"); /* a list [h, w] is read as its first */
     if (good && json_is_array(sample))
         sample = json_array_get(sample, 0);
-    if (good && json_is_integer(sample))
+    if (good && sample && !json_is_null(sample)) {
         c->sample_size = json_integer_value(sample);
+        if (!json_is_integer(sample) || c->sample_size < 1 || c->sample_size > 1 << 16)
+            good = err_set(e, ERR_FORMAT, "%s: \"sample_size\" must be a whole number from 1 to %d", path, 1 << 16);
+    }
     bool reversed = json_is_array(json_object_get(j, "reverse_transformer_layers_per_block"));
     for (size_t i = 0; good && i < c->blocks; i++) {
         if (reversed && c->up_attention[i] && c->up_depth[i][0] == 0)
@@ -205,13 +208,10 @@ static json_t *int_list(const int64_t *v, size_t count)
     return list;
 }
 
-/* The numbers of one block's transformers: a list only where they differ. */
+/* The numbers of one block's transformers: a list where they have their own. */
 static json_t *depths(const int64_t *each, size_t count, int64_t all)
 {
-    bool same = true;
-    for (size_t i = 0; i < count; i++)
-        same = same && each[i] == each[0];
-    return each[0] == 0 ? json_integer(all) : same ? json_integer(each[0]) : int_list(each, count);
+    return each[0] ? int_list(each, count) : json_integer(all);
 }
 
 json_t *unet_config_json(const struct unet_config *c)
@@ -224,7 +224,7 @@ json_t *unet_config_json(const struct unet_config *c)
         json_array_append_new(down, json_string(c->down_attention[i] ? "CrossAttnDownBlock2D" : "DownBlock2D"));
         json_array_append_new(up, json_string(c->up_attention[i] ? "CrossAttnUpBlock2D" : "UpBlock2D"));
         json_array_append_new(depth, depths(c->down_depth[i], (size_t)c->layers[i], c->depth[i]));
-        json_array_append_new(reverse, depths(c->up_depth[i], (size_t)c->layers[block] + 1, c->depth[block]));
+        json_array_append_new(reverse, depths(c->up_depth[i], (size_t)c->layers[block] + 1, 0));
     }
     json_t *j = json_pack("{s:s,s:s,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:o,s:o,s:o,s:b,s:b,s:f,s:f,s:i,s:s,s:s?,s:b,s:i}",
                           "_class_name", "UNet2DConditionModel", "_diffusers_version", "0.42.1", "in_channels",
@@ -241,9 +241,11 @@ json_t *unet_config_json(const struct unet_config *c)
     if (good && asymmetric)
         good = !json_object_set(j, "reverse_transformer_layers_per_block", reverse);
     if (good && c->text_time)
-        good = !json_object_set_new(j, "addition_embed_type", json_string("text_time")) &&
-               !json_object_set_new(j, "addition_time_embed_dim", json_integer(c->time_ids_dim)) &&
-               !json_object_set_new(j, "projection_class_embeddings_input_dim", json_integer(c->addition_width));
+        good = !json_object_set_new(j, "addition_embed_type", json_string("text_time"));
+    if (good && c->time_ids_dim)
+        good = !json_object_set_new(j, "addition_time_embed_dim", json_integer(c->time_ids_dim));
+    if (good && c->addition_width)
+        good = !json_object_set_new(j, "projection_class_embeddings_input_dim", json_integer(c->addition_width));
     if (good && c->text_dim)
         good = !json_object_set_new(j, "encoder_hid_dim", json_integer(c->text_dim)) &&
                !json_object_set_new(j, "encoder_hid_dim_type", json_string("text_proj"));

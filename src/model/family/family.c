@@ -70,6 +70,21 @@ static bool text_agrees(const struct model_parts *m, const char *where, struct e
                    (long long)model_text_width(m));
 }
 
+/* What the pipelines do not apply is refused: the picture would not be diffusers'. */
+static bool vae_agrees(const struct model_parts *m, const char *where, struct err *e)
+{
+    const char *pipeline = m->family->pipelines[0].class;
+    if (m->vae.out_channels != 3)
+        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"out_channels\" %lld: pictures have 3", where,
+                       (long long)m->vae.out_channels);
+    if (m->vae.shift_factor != 0)
+        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"shift_factor\" %g: %s has none", where, m->vae.shift_factor,
+                       pipeline);
+    if (m->vae.normed && !m->family->norms)
+        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"latents_mean\": %s has none", where, pipeline);
+    return true;
+}
+
 static bool channels_agree(const struct model_parts *m, const char *where, struct err *e)
 {
     int64_t extra = model_extra_channels(m);
@@ -81,13 +96,11 @@ static bool channels_agree(const struct model_parts *m, const char *where, struc
     if (m->unet.out_channels != m->vae.latent_channels)
         return err_set(e, ERR_FORMAT, "%s: unet/config.json has \"in_channels\" %lld and \"out_channels\" %lld: they must "
                        "be equal", where, (long long)m->unet.in_channels, (long long)m->unet.out_channels);
-    if (m->vae.out_channels != 3)
-        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"out_channels\" %lld: pictures have 3", where,
-                       (long long)m->vae.out_channels);
     return true;
 }
 
 bool model_parts_agree(const struct model_parts *m, const char *where, struct err *e)
 {
-    return text_agrees(m, where, e) && channels_agree(m, where, e) && (!m->family->agree || m->family->agree(m, where, e));
+    return text_agrees(m, where, e) && channels_agree(m, where, e) && vae_agrees(m, where, e) &&
+           (!m->family->agree || m->family->agree(m, where, e));
 }

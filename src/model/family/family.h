@@ -47,6 +47,7 @@ enum {
 
 struct family_text {
     const struct text_kind *kind; /* NULL: none in this place */
+    const char *class;            /* transformers' */
     bool optional;                /* model_index.json may have [null, null] */
 };
 
@@ -57,6 +58,7 @@ struct family {
     const struct family_pipeline *pipelines; /* ends with a NULL class */
     struct family_text text[TEXT_PARTS];
     enum text_states states;
+    bool norms;       /* the pipelines apply the VAE's latents_mean and latents_std */
     bool pools;       /* the last text encoder's pooled vector goes to the denoiser */
     /* Contradictions between parts that only this family knows; `where` begins the error. */
     bool (*agree)(const struct model_parts *m, const char *where, struct err *e);

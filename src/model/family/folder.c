@@ -35,11 +35,7 @@ static bool class_in(const json_t *index, const char *where, const char *part, c
 
 static bool knows_class(const struct family *family, const char *encoder)
 {
-    for (int i = 0; i < TEXT_PARTS; i++)
-        for (const char *const *c = family->text[i].kind ? family->text[i].kind->classes : NULL; c && *c; c++)
-            if (!strcmp(*c, encoder))
-                return true;
-    return false;
+    return family->text[PART_TEXT].class && !strcmp(family->text[PART_TEXT].class, encoder);
 }
 
 /* Kolors' first folder calls itself a pipeline of SDXL: the class of the text encoder says what it is. */
@@ -131,10 +127,11 @@ static bool open_text(struct model_folder *f, int part, const json_t *index, con
 {
     char encoder[PATH_MAX_BYTES], tokenizer[PATH_MAX_BYTES];
     const struct family_text *text = &f->parts.family->text[part];
+    const char *const classes[] = { text->class, NULL };
     const char *class, *ignored;
     if (!text->kind || (text->optional && left_out(index, model_part_names[part])))
         return true;
-    if (!class_in(index, where, model_part_names[part], text->kind->classes, &class, e) ||
+    if (!class_in(index, where, model_part_names[part], classes, &class, e) ||
         !class_in(index, where, tokenizer_names[part], text->kind->tokenizers, &ignored, e))
         return false;
     const char *configs = model_source_configs(&f->source);

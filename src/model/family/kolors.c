@@ -11,6 +11,6 @@ static const struct family_pipeline pipelines[] = {
 };
 
 const struct family family_kolors = {
-    .name = "kolors", .pipelines = pipelines, .text = { { &text_chatglm, false } }, .states = TEXT_PENULTIMATE,
+    .name = "kolors", .pipelines = pipelines, .text = { { &text_chatglm, "ChatGLMModel", false } }, .states = TEXT_PENULTIMATE,
     .pools = true, .agree = sdxl_agree, .time_ids = sdxl_time_ids,
 };

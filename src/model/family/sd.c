@@ -7,10 +7,6 @@ static bool agree(const struct model_parts *m, const char *where, struct err *e)
     if (m->unet.text_time)
         return err_set(e, ERR_TYPE, "%s: unet/config.json: \"addition_embed_type\" is \"text_time\"; Stable Diffusion 1 and 2 "
                        "have none", where);
-    /* StableDiffusionPipeline does not apply it, so the picture would not be diffusers'. */
-    if (m->vae.shift_factor != 0)
-        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"shift_factor\" %g: StableDiffusionPipeline has none", where,
-                       m->vae.shift_factor);
     return true;
 }
 
@@ -23,5 +19,5 @@ static const struct family_pipeline pipelines[] = {
 };
 
 const struct family family_sd = {
-    .name = "sd", .pipelines = pipelines, .text = { { &text_clip, false } }, .states = TEXT_LAST, .agree = agree,
+    .name = "sd", .pipelines = pipelines, .text = { { &text_clip, "CLIPTextModel", false } }, .states = TEXT_LAST, .agree = agree,
 };

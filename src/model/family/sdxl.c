@@ -35,9 +35,6 @@ bool sdxl_agree(const struct model_parts *m, const char *where, struct err *e)
                        "is %lld, and %lld time ids (\"requires_aesthetics_score\" is %s) take %lld each", where,
                        (long long)u->addition_width, (long long)pooled, (long long)ids,
                        m->settings.aesthetic_score ? "true" : "false", (long long)u->time_ids_dim);
-    if (m->vae.shift_factor != 0) /* as in sd.c */
-        return err_set(e, ERR_TYPE, "%s: vae/config.json has \"shift_factor\" %g: %s has none", where,
-                       m->vae.shift_factor, m->family->pipelines[0].class);
     return true;
 }
 
@@ -49,6 +46,7 @@ static const struct family_pipeline pipelines[] = {
 };
 
 const struct family family_sdxl = {
-    .name = "sdxl", .pipelines = pipelines, .text = { { &text_clip, true }, { &text_clip, false } },
-    .states = TEXT_PENULTIMATE, .pools = true, .agree = sdxl_agree, .time_ids = sdxl_time_ids,
+    .name = "sdxl", .pipelines = pipelines,
+    .text = { { &text_clip, "CLIPTextModel", true }, { &text_clip, "CLIPTextModelWithProjection", false } },
+    .states = TEXT_PENULTIMATE, .pools = true, .norms = true, .agree = sdxl_agree, .time_ids = sdxl_time_ids,
 };

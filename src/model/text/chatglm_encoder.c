@@ -5,7 +5,6 @@
 
 enum { TOKENS = 256 }; /* KolorsPipeline's max_sequence_length: no file says it */
 
-static const char *const classes[] = { "ChatGLMModel", NULL };
 static const char *const tokenizers[] = { "ChatGLMTokenizer", NULL };
 
 /* What the two folders must agree on. */
@@ -84,5 +83,5 @@ static bool chatglm_run(const struct text_encoder *t, struct program *p, const i
     return good;
 }
 
-const struct text_kind text_chatglm = { classes, tokenizers, chatglm_open, chatglm_release, chatglm_ids, chatglm_graph,
-                                        chatglm_run };
+const struct text_kind text_chatglm = { tokenizers, chatglm_open, chatglm_release, chatglm_ids, chatglm_graph,
+                                        chatglm_run, false };

@@ -2,8 +2,6 @@
 #include "base/file.h"
 #include "model/text/text.h"
 
-static const char projecting_class[] = "CLIPTextModelWithProjection";
-static const char *const classes[] = { "CLIPTextModel", projecting_class, NULL };
 static const char *const tokenizers[] = { "CLIPTokenizer", "CLIPTokenizerFast", NULL };
 
 struct text_encoder text_clip_of(const struct clip_config *c, const struct clip_tokenizer *tokenizer)
@@ -37,7 +35,7 @@ bool text_clip_open(struct text_encoder *t, const char *class, const json_t *con
         clip_tokenizer_free(tokenizer);
         return false;
     }
-    c.projects = !strcmp(class, projecting_class);
+    c.projects = !strcmp(class, "CLIPTextModelWithProjection");
     *t = text_clip_of(&c, tokenizer);
     t->owned = true;
     return true;
@@ -96,7 +94,7 @@ static bool clip_run(const struct text_encoder *t, struct program *p, const int3
     return program_set_input(p, "ids", ids, e) && (!pools || program_set_input(p, "place", &place, e)) && program_run_stoppable(p, e);
 }
 
-const struct text_kind text_clip = { classes, tokenizers, clip_open, clip_release, clip_ids, clip_graph, clip_run, true };
+const struct text_kind text_clip = { tokenizers, clip_open, clip_release, clip_ids, clip_graph, clip_run, true };
 
 void text_encoder_release(struct text_encoder *t)
 {

@@ -49,9 +49,9 @@ struct text_encoder {
 };
 
 struct text_kind {
-    /* transformers' classes for it, each list ending with NULL. */
-    const char *const *classes, *const *tokenizers;
-    /* Reads encoder/config.json and the tokenizer's folder; class is one of `classes`. Nothing to release if it fails.
+    const char *const *tokenizers; /* transformers' classes that it can read; ends with NULL */
+    /* Reads encoder/config.json and the tokenizer's folder. class: transformers', which a family asks for (a kind may stand for
+     * several). Nothing to release if it fails.
      * errors  those of the readers, and contradictions between the two: ERR_FORMAT. */
     bool (*open)(struct text_encoder *t, const char *class, const char *encoder, const char *tokenizer, struct err *e);
     void (*release)(struct text_encoder *t);

@@ -21,6 +21,27 @@ static bool all_words(const json_t *j, const char *path, const char *key, const 
     return true;
 }
 
+/* A list of a number for each latent channel; missing: *count stays 0. */
+static bool channel_numbers(const json_t *j, const char *path, const char *key, int64_t channels, double least, double *out,
+                            size_t *count, struct err *e)
+{
+    const json_t *list = json_object_get(j, key);
+    *count = 0;
+    if (!list || json_is_null(list))
+        return true;
+    if (!json_is_array(list) || json_array_size(list) != (size_t)channels || channels > VAE_MAX_NORMED)
+        return err_set(e, ERR_FORMAT, "%s: \"%s\" must be a list of \"latent_channels\" numbers, at most %d", path, key,
+                       VAE_MAX_NORMED);
+    for (size_t i = 0; i < (size_t)channels; i++) {
+        const json_t *v = json_array_get(list, i);
+        out[i] = json_number_value(v);
+        if (!json_is_number(v) || !(out[i] >= least && out[i] <= 1e9))
+            return err_set(e, ERR_FORMAT, "%s: entry %zu of \"%s\" must be a number from %g to 1e9", path, i, key, least);
+    }
+    *count = (size_t)channels;
+    return true;
+}
+
 bool vae_config_from_json(struct vae_config *c, const json_t *j, const char *path, struct err *e)
 {
     *c = (struct vae_config){ .in_channels = 3, .out_channels = 3, .latent_channels = 4, .layers_per_block = 1,
@@ -45,6 +66,10 @@ bool vae_config_from_json(struct vae_config *c, const json_t *j, const char *pat
                 json_get_double(j, path, "shift_factor", -1e9, 1e9, &c->shift_factor, e) &&
                 all_words(j, path, "down_block_types", "DownEncoderBlock2D", c->blocks, e) &&
                 all_words(j, path, "up_block_types", "UpDecoderBlock2D", c->blocks, e);
+    size_t means = 0;
+    good = good && channel_numbers(j, path, "latents_mean", c->latent_channels, -1e9, c->mean, &means, e) &&
+           channel_numbers(j, path, "latents_std", c->latent_channels, 1e-9, c->deviation, &c->normed, e);
+    c->normed = means < c->normed ? means : c->normed; /* diffusers: only where both are there */
     if (good && strcmp(class, "AutoencoderKL"))
         good = err_set(e, ERR_TYPE, "%s: \"_class_name\" is \"%s\", want AutoencoderKL", path, class);
     if (good && strcmp(act, "silu") && strcmp(act, "swish"))
@@ -72,14 +97,54 @@ json_t *vae_config_json(const struct vae_config *c)
         json_array_append_new(down, json_string("DownEncoderBlock2D"));
         json_array_append_new(up, json_string("UpDecoderBlock2D"));
     }
-    return json_pack("{s:s,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:s,s:b,s:b,s:b,s:f,s:f}", "_class_name",
-                     "AutoencoderKL", "_diffusers_version", "0.42.1", "in_channels", (int)c->in_channels, "out_channels",
-                     (int)c->out_channels, "latent_channels", (int)c->latent_channels, "layers_per_block",
-                     (int)c->layers_per_block, "norm_num_groups", (int)c->groups, "sample_size", (int)c->sample_size,
-                     "block_out_channels", widths, "down_block_types", down, "up_block_types", up, "act_fn", "silu",
-                     "mid_block_add_attention", c->mid_attention, "use_quant_conv", c->quant_conv,
-                     "use_post_quant_conv", c->post_quant_conv, "scaling_factor", c->scaling_factor, "shift_factor",
-                     c->shift_factor);
+    json_t *j = json_pack("{s:s,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:s,s:b,s:b,s:b,s:f,s:f}", "_class_name",
+                          "AutoencoderKL", "_diffusers_version", "0.42.1", "in_channels", (int)c->in_channels, "out_channels",
+                          (int)c->out_channels, "latent_channels", (int)c->latent_channels, "layers_per_block",
+                          (int)c->layers_per_block, "norm_num_groups", (int)c->groups, "sample_size", (int)c->sample_size,
+                          "block_out_channels", widths, "down_block_types", down, "up_block_types", up, "act_fn", "silu",
+                          "mid_block_add_attention", c->mid_attention, "use_quant_conv", c->quant_conv,
+                          "use_post_quant_conv", c->post_quant_conv, "scaling_factor", c->scaling_factor, "shift_factor",
+                          c->shift_factor);
+    json_t *mean = json_array(), *deviation = json_array();
+    for (size_t i = 0; i < c->normed; i++) {
+        json_array_append_new(mean, json_real(c->mean[i]));
+        json_array_append_new(deviation, json_real(c->deviation[i]));
+    }
+    if (j && c->normed) {
+        json_object_set(j, "latents_mean", mean);
+        json_object_set(j, "latents_std", deviation);
+    }
+    json_decref(mean);
+    json_decref(deviation);
+    return j;
+}
+
+void vae_unscale(const struct vae_config *c, float *latents, int64_t n, int64_t cells)
+{
+    float factor = (float)c->scaling_factor;
+    for (int64_t i = 0; i < n * c->latent_channels; i++) {
+        float *x = latents + i * cells, mean = 0, deviation = 1;
+        if (c->normed) {
+            mean = (float)c->mean[i % c->latent_channels];
+            deviation = (float)c->deviation[i % c->latent_channels];
+        }
+        for (int64_t k = 0; k < cells; k++)
+            x[k] = x[k] * deviation / factor + mean;
+    }
+}
+
+void vae_scale(const struct vae_config *c, float *latents, int64_t n, int64_t cells)
+{
+    float factor = (float)c->scaling_factor;
+    for (int64_t i = 0; i < n * c->latent_channels; i++) {
+        float *x = latents + i * cells, mean = 0, deviation = 1;
+        if (c->normed) {
+            mean = (float)c->mean[i % c->latent_channels];
+            deviation = (float)c->deviation[i % c->latent_channels];
+        }
+        for (int64_t k = 0; k < cells; k++)
+            x[k] = (x[k] - mean) * factor / deviation;
+    }
 }
 
 int64_t vae_factor(const struct vae_config *c)

@@ -5,7 +5,7 @@
 #include "base/json.h"
 #include "model/layer/net.h"
 
-enum { VAE_MAX_BLOCKS = 8 };
+enum { VAE_MAX_BLOCKS = 8, VAE_MAX_NORMED = 64 };
 
 struct vae_config {
     int64_t in_channels, out_channels, latent_channels, layers_per_block, groups;
@@ -14,6 +14,9 @@ struct vae_config {
     int64_t sample_size;
     bool mid_attention, quant_conv, post_quant_conv;
     double scaling_factor, shift_factor;
+    /* latents_mean and latents_std, [latent_channels]: the denoiser's latents are normed with them; count 0: they are not. */
+    size_t normed;
+    double mean[VAE_MAX_NORMED], deviation[VAE_MAX_NORMED];
 };
 
 MUST_USE bool vae_config_read(struct vae_config *c, const char *path, struct err *e);
@@ -26,8 +29,15 @@ int64_t vae_factor(const struct vae_config *c);
 /* image [n, h, w, in_channels] in -1..1, sides multiples of the factor -> mean and log variance of the latent, one after
  * the other in the last dimension: [n, h/f, w/f, 2 * latent_channels]. Not scaled. */
 struct value vae_encode(struct net *n, const struct vae_config *c, struct value image);
-/* latent [n, h, w, latent_channels], not scaled (divide by scaling_factor and add shift_factor first) -> image in about
- * -1..1, [n, h*f, w*f, out_channels]. */
+/* latent [n, h, w, latent_channels], not scaled (vae_unscale) -> image in about -1..1, [n, h*f, w*f, out_channels].
+ * force_upcast in a config says that the decoder's sums leave the range of f16. It asks for nothing here: f32 and bf16, which
+ * has f32's range, are all that a net computes in. */
 struct value vae_decode(struct net *n, const struct vae_config *c, struct value latent);
+
+/* Host arithmetic on latents [n, latent_channels, cells], in place: from the denoiser's to the VAE's,
+ *     x / scaling_factor, or x deviation / scaling_factor + mean,
+ * and back. */
+void vae_unscale(const struct vae_config *c, float *latents, int64_t n, int64_t cells);
+void vae_scale(const struct vae_config *c, float *latents, int64_t n, int64_t cells);
 
 #endif
