@@ -136,15 +136,15 @@ static int binary_of(const struct op_call *call)
     }
 }
 
-static bool binary_can(const struct op_call *call)
-{
-    return cpu_is_activation(call->in[0].type) && call->out[0].type == call->in[0].type &&
-           cpu_is_readable(call->in[1].type);
-}
-
 static bool repeats(const struct op_call *call)
 {
     return shape_count(call->in[0].shape) != shape_count(call->in[1].shape);
+}
+
+static bool binary_can(const struct op_call *call)
+{
+    return cpu_is_activation(call->in[0].type) && call->out[0].type == call->in[0].type &&
+           (cpu_is_readable(call->in[1].type) || (dtype_is_quantised(call->in[1].type) && repeats(call)));
 }
 
 static bool binary_prepare(const struct cpu *cpu, struct op_call *call, struct err *e)
