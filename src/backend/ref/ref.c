@@ -54,13 +54,13 @@ static bool is_floating(enum dtype t)
     return t == DTYPE_F32 || t == DTYPE_F64 || t == DTYPE_BF16 || t == DTYPE_F16;
 }
 
-/* Rows of a table, places, counts. */
 /* Inputs may also be weights of types for storage. */
 static bool is_readable(enum dtype t)
 {
     return is_floating(t) || t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2 || dtype_is_quantised(t);
 }
 
+/* Rows of a table, places, counts. */
 static bool takes_whole_numbers(enum op op, int input)
 {
     switch (op) {
