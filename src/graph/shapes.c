@@ -308,7 +308,9 @@ bool shape_cast(struct shape_call *c, struct err *e)
 {
     if (!is_floating(attr_of(c)->type))
         return err_set(e, ERR_TYPE, "cannot become %s", dtype_name(attr_of(c)->type));
-    return want_floating(c, e) && set_out(c, 0, c->in[0]->shape, attr_of(c)->type);
+    if (!is_readable(c->in[0]->type)) /* also what is only stored becomes something to compute with */
+        return err_set(e, ERR_TYPE, "input 0 has the type %s", dtype_name(c->in[0]->type));
+    return set_out(c, 0, c->in[0]->shape, attr_of(c)->type);
 }
 
 /* Whether each dimension of `small` is large's or 1. */

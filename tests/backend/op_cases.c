@@ -268,6 +268,7 @@ const struct op_case op_cases[] = {
     CASE(OP_CAST, "to sums' type", "T[3,5,7]", "S[3,5,7]"),
     CASE(OP_CAST, "from sums' type", "S[3,5,7]", "T[3,5,7]"),
     CASE(OP_CAST, "large", "T[70001]", "S[70001]"),
+    CASE(OP_CAST, "from a stored type", "Q[4,192]", "T[4,192]", .no_gradient = true),
     CASE(OP_CAST, "from f16", "H[3,33]", "T[3,33]", .no_gradient = true),
     CASE(OP_CAST, "to f16", "T[3,33]", "H[3,33]", .no_gradient = true),
 
@@ -289,6 +290,8 @@ const struct op_case op_cases[] = {
     CASE(OP_SUM_SQUARES, "large", "T[70001]", "S[1]"),
 
     CASE(OP_EMBEDDING, "words", "W[49,24] I[2,7]", "T[2,7,24]", .ids = 49),
+    CASE(OP_ADD, "stored positions", "T[3,4,64] Q[1,4,64]", "T[3,4,64]"),
+    CASE(OP_MUL, "stored", "T[8,96] Q[8,96]", "T[8,96]"),
     CASE(OP_EMBEDDING, "stored", "Q[7,512] I[2,7]", "T[2,7,512]", .ids = 7),
     CASE(OP_EMBEDDING, "odd", "W[5,7] I[11]", "T[11,7]", .ids = 5),
     CASE(OP_EMBEDDING, "one row", "W[1,3] I[1,4]", "T[1,4,3]", .ids = 1),
