@@ -58,4 +58,10 @@ static inline bool is_floating(enum dtype t)
     return t == DTYPE_F32 || t == DTYPE_BF16 || t == DTYPE_F16 || t == DTYPE_F64;
 }
 
+/* What numbers may be read from: weights may also lie in types that nothing is computed in. */
+static inline bool is_readable(enum dtype t)
+{
+    return is_floating(t) || t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2 || dtype_is_quantised(t);
+}
+
 #endif

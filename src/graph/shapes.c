@@ -30,10 +30,11 @@ static bool want_shape(const struct shape_call *c, int index, struct shape want,
                    shape_text(c->in[index]->shape).s);
 }
 
+/* Input 0 is what is computed with; those behind it may be weights of types for storage. */
 static bool want_floating(const struct shape_call *c, struct err *e)
 {
     for (int i = 0; i < c->node->n_in; i++)
-        if (c->in[i] && !is_floating(c->in[i]->type))
+        if (c->in[i] && !(i ? is_readable(c->in[i]->type) : is_floating(c->in[i]->type)))
             return err_set(e, ERR_TYPE, "input %d has the type %s", i, dtype_name(c->in[i]->type));
     return true;
 }
@@ -307,7 +308,9 @@ bool shape_cast(struct shape_call *c, struct err *e)
 {
     if (!is_floating(attr_of(c)->type))
         return err_set(e, ERR_TYPE, "cannot become %s", dtype_name(attr_of(c)->type));
-    return want_floating(c, e) && set_out(c, 0, c->in[0]->shape, attr_of(c)->type);
+    if (!is_readable(c->in[0]->type)) /* also what is only stored becomes something to compute with */
+        return err_set(e, ERR_TYPE, "input 0 has the type %s", dtype_name(c->in[0]->type));
+    return set_out(c, 0, c->in[0]->shape, attr_of(c)->type);
 }
 
 /* Whether each dimension of `small` is large's or 1. */
@@ -343,7 +346,7 @@ bool shape_embedding(struct shape_call *c, struct err *e)
     if (!want_rank(c, 0, 2, e) || !want_type(c, 1, DTYPE_I32, e))
         return false;
     struct shape y = c->in[1]->shape;
-    if (y.rank >= SHAPE_MAX_RANK || !is_floating(c->in[0]->type) || !is_floating(attr_of(c)->type))
+    if (y.rank >= SHAPE_MAX_RANK || !is_readable(c->in[0]->type) || !is_floating(attr_of(c)->type))
         return err_set(e, ERR_TYPE, "a table of floating numbers and ids of rank below %d are wanted", SHAPE_MAX_RANK);
     y.dim[y.rank++] = c->in[0]->shape.dim[1];
     return set_out(c, 0, y, attr_of(c)->type);

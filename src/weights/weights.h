@@ -83,10 +83,17 @@ void weights_forget(const struct weights *w, const struct weight *t);
 /* ERR_FORMAT with the name and the index of the first NaN or infinity in t; integers always pass. As fast as memory is read. */
 MUST_USE bool weights_check_finite(const struct weight *t, struct err *e);
 
-/* ---- writing: one safetensors file, whole or not at all (base/file.h) ----
- * The header is padded with spaces to a multiple of 8. Tensors lie in the file in the order of upstream's writer (widest
- * type first, then by name), so that each is aligned to its type; the caller writes them in that order, which
- * weights_writer_at tells. */
+/* ---- writing: one file, whole or not at all (base/file.h) ----
+ * safetensors: the header is padded with spaces to a multiple of 8. Tensors lie in the file in the order of upstream's writer
+ * (widest type first, then by name), so that each is aligned to its type; the caller writes them in that order, which
+ * weights_writer_at tells.
+ * GGUF, version 3: tensors in the order of the entries, each at a multiple of 32. Types F32, F16, BF16, F64, I8 to I64 and all
+ * quantised ones; a tensor of a quantised type whose rows are no whole blocks is stored as rows of blocks with its true shape in
+ * the metadata (gguf.h). Metadata are texts; what the writer itself states (general.alignment, general.quantization_version,
+ * true shapes) is left out of the caller's, so that a file's metadata can be handed on. ggml's programs want
+ * "general.architecture" among them, and at most four dimensions. */
+enum weights_format { WEIGHTS_SAFETENSORS, WEIGHTS_GGUF };
+
 struct weights_entry {
     const char *name;
     enum dtype type;
@@ -100,11 +107,18 @@ struct weights_writer;
  *         not have; ERR_IO, ERR_NOMEM. */
 MUST_USE struct weights_writer *weights_write_begin(const char *path, const struct weights_entry *entries, size_t count,
                                                     const struct weights_pair *metadata, size_t pairs, struct err *e);
+/* The same for either format. ERR_TYPE also for a type that GGUF has no word for, ERR_ARG for a key that is there twice. */
+MUST_USE struct weights_writer *weights_write_begin_as(enum weights_format format, const char *path,
+                                                       const struct weights_entry *entries, size_t count,
+                                                       const struct weights_pair *metadata, size_t pairs, struct err *e);
 /* The index into `entries` of the tensor that must be written i-th. */
 size_t weights_writer_at(const struct weights_writer *w, size_t i);
 /* Writes the whole data of entries[entry], which must be the next one in weights_writer_at's order (ERR_ARG if not).
  * After an error only weights_write_abandon is allowed. */
 MUST_USE bool weights_write_tensor(struct weights_writer *w, size_t entry, const void *data, struct err *e);
+/* The same from data of another type (what dtype_convert can), a few MB at a time: no second copy of the tensor is made. The
+ * numbers must be finite if the entry's type is quantised. ERR_TYPE if there is no such conversion. */
+MUST_USE bool weights_write_converted(struct weights_writer *w, size_t entry, const void *data, enum dtype type, struct err *e);
 /* Flushes, syncs, renames. Frees the writer whether it succeeds or not; on failure nothing is left on the disk and what
  * was at `path` before is untouched. ERR_ARG if a tensor was not written. */
 MUST_USE bool weights_write_commit(struct weights_writer *w, struct err *e);

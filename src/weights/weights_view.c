@@ -53,6 +53,9 @@ bool weights_view_part(struct weights *view, const char *name, const struct weig
         return err_set(e, ERR_SHAPE, "%s: \"%.200s\" is %s, which has no %d equal parts", view->path, t->name,
                        shape_text(t->shape).s, parts);
     piece.shape.dim[0] /= parts;
+    if (shape_count(piece.shape) % dtype_block(t->type))
+        return err_set(e, ERR_SHAPE, "%s: \"%.200s\" is %s, whose %d parts are no whole blocks of %s", view->path, t->name,
+                       shape_text(t->shape).s, parts, dtype_name(t->type));
     piece.data = (const char *)t->data + (size_t)part * weight_bytes(&piece);
     return weights_view_add(view, name, &piece, e);
 }
@@ -62,15 +65,24 @@ bool weights_view_turned(struct weights *view, const char *name, const struct we
     if (t->shape.rank != 2)
         return err_set(e, ERR_SHAPE, "%s: \"%.200s\" is %s, want two dimensions", view->path, t->name,
                        shape_text(t->shape).s);
-    size_t rows = (size_t)t->shape.dim[0], columns = (size_t)t->shape.dim[1], each = dtype_bytes(t->type);
-    struct weight turned = { t->name, t->type, SHAPE(t->shape.dim[1], t->shape.dim[0]), NULL };
-    char *to = mem_aligned(weight_bytes(t) + 1);
+    size_t rows = (size_t)t->shape.dim[0], columns = (size_t)t->shape.dim[1];
+    struct weight turned = { t->name, dtype_is_quantised(t->type) ? DTYPE_F32 : t->type, SHAPE(t->shape.dim[1], t->shape.dim[0]),
+                             NULL };
+    size_t each = dtype_bytes(turned.type);
+    char *to = mem_aligned(weight_bytes(&turned) + 1);
     turned.data = to;
     if (!own(view, to, e))
         return false;
+    char *plain = dtype_is_quantised(t->type) ? mem_aligned(weight_bytes(&turned)) : NULL;
+    if (dtype_is_quantised(t->type) && !plain)
+        return err_nomem(e, view->path);
+    if (plain)
+        (void)dtype_convert(plain, DTYPE_F32, t->data, t->type, rows * columns);
+    const char *from = plain ? plain : t->data;
     for (size_t i = 0; i < rows; i++)
         for (size_t k = 0; k < columns; k++)
-            memcpy(to + (k * rows + i) * each, (const char *)t->data + (i * columns + k) * each, each);
+            memcpy(to + (k * rows + i) * each, from + (i * columns + k) * each, each);
+    mem_free(plain);
     return weights_view_add(view, name, &turned, e);
 }
 

@@ -17,10 +17,12 @@ MUST_USE struct weights *weights_view_new(const struct weights *file, struct err
 /* The tensor as it is, called `name` (copied). */
 MUST_USE bool weights_view_add(struct weights *view, const char *name, const struct weight *t, struct err *e);
 /* Part `part` of `parts` equal parts along the first dimension, in place: OpenCLIP's in_proj_weight [3 width, width] holds those
- * of query, key and value one after the other. ERR_SHAPE if the dimension has no such parts. */
+ * of query, key and value one after the other. ERR_SHAPE if the dimension has no such parts, or a quantised type
+ * no whole blocks in them. */
 MUST_USE bool weights_view_part(struct weights *view, const char *name, const struct weight *t, int part, int parts,
                                 struct err *e);
-/* A copy with rows and columns exchanged. ERR_SHAPE for other than two dimensions. */
+/* A copy with rows and columns exchanged; of a quantised type, whose blocks run along the rows, in f32. ERR_SHAPE for other than
+ * two dimensions. */
 MUST_USE bool weights_view_turned(struct weights *view, const char *name, const struct weight *t, struct err *e);
 /* Nothing is added after this, and the view can be asked. ERR_FORMAT if a name was added twice. */
 MUST_USE bool weights_view_end(struct weights *view, struct err *e);

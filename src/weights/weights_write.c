@@ -1,25 +1,12 @@
-/* Writing one safetensors file as a stream: the header is known before the first tensor. */
+/* Writing one file as a stream: the header is known before the first tensor. What both formats share, and safetensors' header;
+ * GGUF's is in gguf_write.c. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "weights/weights_internal.h"
-
-struct planned {
-    char *name;
-    enum dtype type;
-    struct shape shape;
-    size_t bytes;
-    size_t entry; /* index into the caller's entries */
-};
-
-struct weights_writer {
-    struct file_write file;
-    struct planned *list; /* in the order of the file */
-    size_t count, next;
-};
+#include "weights/weights_write_internal.h"
 
 /* Upstream's order: by its list of types from the last (the wider ones, so that none needs padding), then by name. */
 static int rank_of(enum dtype type)
@@ -53,6 +40,12 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct planned *)a)->name, ((const struct planned *)b)->name);
 }
 
+static int by_entry(const void *a, const void *b)
+{
+    const struct planned *x = a, *y = b;
+    return (x->entry > y->entry) - (x->entry < y->entry);
+}
+
 static bool plan(struct weights_writer *w, const struct weights_entry *entries, size_t count, struct err *e)
 {
     const char *path = w->file.path;
@@ -65,10 +58,10 @@ static bool plan(struct weights_writer *w, const struct weights_entry *entries, 
             return err_set(e, ERR_ARG, "%s: tensor %zu cannot have the name \"%.100s\"", path, i, x->name);
         if (x->shape.rank < 0 || x->shape.rank > SHAPE_MAX_RANK || x->type >= DTYPE_COUNT)
             return err_set(e, ERR_ARG, "%s: tensor \"%.200s\": a bad rank or type", path, x->name);
-        if (!dtype_file_name(x->type))
+        if (w->format == WEIGHTS_SAFETENSORS && !dtype_file_name(x->type))
             return err_set(e, ERR_TYPE, "%s: tensor \"%.200s\": safetensors has no type for %s: write GGUF, or convert it", path,
                            x->name, dtype_name(x->type));
-        *p = (struct planned){ mem_string(x->name), x->type, x->shape, 0, i };
+        *p = (struct planned){ .name = mem_string(x->name), .type = x->type, .shape = x->shape, .entry = i };
         if (!p->name)
             return err_nomem(e, path);
         w->count++;
@@ -81,7 +74,7 @@ static bool plan(struct weights_writer *w, const struct weights_entry *entries, 
         if (!strcmp(w->list[i].name, w->list[i - 1].name))
             return err_set(e, ERR_ARG, "%s: the tensor \"%.200s\" is given twice", path, w->list[i].name);
     if (count)
-        qsort(w->list, count, sizeof *w->list, by_type_and_name);
+        qsort(w->list, count, sizeof *w->list, w->format == WEIGHTS_GGUF ? by_entry : by_type_and_name);
     return true;
 }
 
@@ -136,23 +129,31 @@ static bool put_header(struct weights_writer *w, const struct weights_pair *meta
     return good;
 }
 
-struct weights_writer *weights_write_begin(const char *path, const struct weights_entry *entries, size_t count,
-                                           const struct weights_pair *metadata, size_t pairs, struct err *e)
+struct weights_writer *weights_write_begin_as(enum weights_format format, const char *path, const struct weights_entry *entries,
+                                              size_t count, const struct weights_pair *metadata, size_t pairs, struct err *e)
 {
     struct weights_writer *w = mem_zeroed(1, sizeof *w);
     if (!w) {
         err_nomem(e, path);
         return NULL;
     }
+    w->format = format;
     if (!file_begin(&w->file, path, e)) {
         mem_free(w);
         return NULL;
     }
-    if (!plan(w, entries, count, e) || !put_header(w, metadata, pairs, e)) {
+    if (!plan(w, entries, count, e) ||
+        !(format == WEIGHTS_GGUF ? gguf_put_header(w, metadata, pairs, e) : put_header(w, metadata, pairs, e))) {
         weights_write_abandon(w);
         return NULL;
     }
     return w;
+}
+
+struct weights_writer *weights_write_begin(const char *path, const struct weights_entry *entries, size_t count,
+                                           const struct weights_pair *metadata, size_t pairs, struct err *e)
+{
+    return weights_write_begin_as(WEIGHTS_SAFETENSORS, path, entries, count, metadata, pairs, e);
 }
 
 size_t weights_writer_at(const struct weights_writer *w, size_t i)
@@ -160,14 +161,49 @@ size_t weights_writer_at(const struct weights_writer *w, size_t i)
     return w->list[i].entry;
 }
 
+static const struct planned *next_of(struct weights_writer *w, size_t entry, struct err *e)
+{
+    if (w->next < w->count && w->list[w->next].entry == entry)
+        return &w->list[w->next++];
+    err_set(e, ERR_ARG, "%s: tensor %zu is written out of order", w->file.path, entry);
+    return NULL;
+}
+
+/* The zeros behind a tensor. */
+static bool put_gap(struct weights_writer *w, const struct planned *p, struct err *e)
+{
+    static const char zeros[64];
+    return !p->gap_bytes || file_put(&w->file, zeros, p->gap_bytes, e);
+}
+
 bool weights_write_tensor(struct weights_writer *w, size_t entry, const void *data, struct err *e)
 {
-    if (w->next == w->count || w->list[w->next].entry != entry)
-        return err_set(e, ERR_ARG, "%s: tensor %zu is written out of order", w->file.path, entry);
-    const struct planned *p = &w->list[w->next++];
-    if (p->bytes && !file_put(&w->file, data, p->bytes, e))
+    const struct planned *p = next_of(w, entry, e);
+    if (!p)
+        return false;
+    if ((p->bytes && !file_put(&w->file, data, p->bytes, e)) || !put_gap(w, p, e))
         return err_add(e, "writing the tensor \"%.200s\"", p->name);
     return true;
+}
+
+bool weights_write_converted(struct weights_writer *w, size_t entry, const void *data, enum dtype type, struct err *e)
+{
+    enum { PIECE = 1 << 20 }; /* whole blocks of every type */
+    const struct planned *p = next_of(w, entry, e);
+    if (!p)
+        return false;
+    int64_t count = shape_count(p->shape);
+    void *piece = mem_aligned(dtype_span(p->type, PIECE));
+    bool good = piece || err_nomem(e, w->file.path);
+    for (int64_t i = 0; good && i < count; i += PIECE) {
+        int64_t n = count - i < PIECE ? count - i : PIECE;
+        good = dtype_convert(piece, p->type, (const char *)data + dtype_span(type, i), type, (size_t)n)
+                   ? file_put(&w->file, piece, dtype_span(p->type, n), e)
+                   : err_set(e, ERR_TYPE, "%s: %s cannot become %s", w->file.path, dtype_name(type), dtype_name(p->type));
+    }
+    mem_free(piece);
+    good = good && put_gap(w, p, e);
+    return good || err_add(e, "writing the tensor \"%.200s\"", p->name);
 }
 
 bool weights_write_commit(struct weights_writer *w, struct err *e)

@@ -15,6 +15,7 @@ enum fill {
  *   T  an input of the activation type            W  a weight, of the weight type
  *   S  an input of the type of sums (f32, or f64 where T is f64)
  *   H  an input of type f16                       U  a mutable weight of the type of sums, to be updated
+ *   Q  a weight of the stored type, if one is given; else the same as W
  *   I  i32 ids below `ids`                        P  the STEP_COUNT numbers of an optimizer's step
  * Of outputs the letter only says the type. attr.type and attr.shape are output 0's unless the op has its own. */
 struct op_case {
@@ -33,6 +34,7 @@ struct case_types {
     enum dtype activation, weight;
     bool mutable_; /* weights may not be packed */
     bool copied;   /* the op gets a copy of input 0, which it may write over if its flag says so */
+    enum dtype stored; /* a quantised or 8-bit type; DTYPE_F32: none */
 };
 struct case_text {
     char s[200];
@@ -54,6 +56,7 @@ void case_expected(const struct op_case *c, int slot, struct case_types types, s
 /* The numbers of a case: doubles that the types of `types` hold exactly. */
 struct case_data {
     double *in[OP_MAX_IN], *loss; /* loss: one factor per element of output 0 */
+    void *stored[OP_MAX_IN];      /* the bytes of a Q in its type */
     int64_t count[OP_MAX_IN], loss_count;
     bool whole[OP_MAX_IN]; /* whole numbers (letter I): no gradient */
 };

@@ -10,6 +10,7 @@
 #include "graph/ops.h"
 #include "graph/passes.h"
 #include "graph/program.h"
+#include "tensor/quant_blocks.h"
 
 /* A word of a case: letter and shape. */
 struct spec {
@@ -53,6 +54,7 @@ static enum dtype type_of(char letter, struct case_types types)
     switch (letter) {
     case 'T': return types.activation;
     case 'W': return types.weight;
+    case 'Q': return types.stored && types.weight != DTYPE_F64 ? types.stored : types.weight;
     case 'H': return DTYPE_F16;
     case 'I': return DTYPE_I32;
     default: return sums_of(types.activation);
@@ -64,6 +66,8 @@ struct case_text case_text(const struct op_case *c, struct case_types types)
     struct case_text t;
     snprintf(t.s, sizeof t.s, "%s: %s, %s with %s %s weights", op_desc(c->op)->name, c->name,
              dtype_name(types.activation), dtype_name(types.weight), types.mutable_ ? "mutable" : "constant");
+    if (types.stored)
+        snprintf(t.s + strlen(t.s), sizeof t.s - strlen(t.s), " and %s", dtype_name(types.stored));
     return t;
 }
 
@@ -104,8 +108,8 @@ struct case_values case_build(const struct op_case *c, struct case_types types, 
         snprintf(name, sizeof name, "in%d", i);
         if (letter == '-')
             continue;
-        if (letter == 'U' || (letter == 'W' && types.weight != DTYPE_F64))
-            v.in[i] = graph_weight(g, name, type_of(letter, types), specs[i].shape, letter == 'U' || types.mutable_);
+        if (letter == 'U' || ((letter == 'W' || letter == 'Q') && types.weight != DTYPE_F64))
+            v.in[i] = graph_weight(g, name, type_of(letter, types), specs[i].shape, letter == 'U' || (types.mutable_ && !(letter == 'Q' && types.stored)));
         else
             v.in[i] = graph_input(g, name, type_of(letter, types), specs[i].shape);
     }
@@ -146,6 +150,55 @@ static const double step_numbers[STEP_COUNT] = {
     [STEP_CORRECTION1] = 0.271, [STEP_CORRECTION2] = 0.029701, [STEP_GRAD_SCALE] = 0.5, [STEP_EMA_DECAY] = 0.75,
 };
 
+/* Blocks of random bits whose numbers are at most about `most`: with scales of 1 they say how large they would be. */
+static bool draw_blocks(struct case_data *d, int i, enum dtype type, double most, struct random *r)
+{
+    static const struct { enum dtype type; int at[2]; } scales[] = {
+#define X(type_, tail, first, second) { type_, { first, second } },
+        QUANT_TABLE(X)
+#undef X
+    };
+    size_t bytes = dtype_span(type, d->count[i]), block = dtype_block_bytes(type);
+    uint8_t *b = d->stored[i] = mem_aligned(bytes);
+    if (!b)
+        return false;
+    for (size_t k = 0; k < bytes; k++)
+        b[k] = (uint8_t)random_u32(r);
+    double scale = 1;
+    for (int pass = 0; pass < 2; pass++) {
+        double largest = 0;
+        for (size_t s = 0; s < sizeof scales / sizeof *scales; s++)
+            for (size_t at = 0; scales[s].type == type && at < bytes; at += block)
+                for (int k = 0; k < 2; k++)
+                    if (scales[s].at[k] >= 0)
+                        memcpy(b + at + scales[s].at[k], &(uint16_t){ f32_to_f16((float)scale) }, 2);
+        for (int64_t k = 0; k < d->count[i]; k++) {
+            d->in[i][k] = dtype_load(b, type, k);
+            largest = fmax(largest, fabs(d->in[i][k]));
+        }
+        scale = most / largest;
+    }
+    return true;
+}
+
+/* Bytes of an 8-bit float, none of them NaN or infinite, from doubles, which become what the bytes say. */
+static bool draw_bytes(struct case_data *d, int i, enum dtype type)
+{
+    uint8_t *b = d->stored[i] = mem_aligned((size_t)d->count[i]);
+    for (int64_t k = 0; b && k < d->count[i]; k++) {
+        double best = INFINITY;
+        for (int code = 0; code < 256; code++) {
+            double v = dtype_load(&(uint8_t){ (uint8_t)code }, type, 0);
+            if (fabs(v - d->in[i][k]) < best) {
+                best = fabs(v - d->in[i][k]);
+                b[k] = (uint8_t)code;
+            }
+        }
+        d->in[i][k] = dtype_load(b, type, k);
+    }
+    return b != NULL;
+}
+
 bool case_data_init(struct case_data *d, const struct op_case *c, struct case_types types, uint64_t seed,
                     struct err *e)
 {
@@ -168,13 +221,15 @@ bool case_data_init(struct case_data *d, const struct op_case *c, struct case_ty
         d->count[i] = shape_count(shape);
         d->in[i] = mem_zeroed((size_t)d->count[i], sizeof *d->in[i]);
         /* weights as an initialiser makes them, so that results stay near 1 */
-        double scale = letter == 'W' && shape.rank > 1 && (c->op == OP_MATMUL || c->op == OP_CONV2D)
+        double scale = (letter == 'W' || letter == 'Q') && shape.rank > 1 && (c->op == OP_MATMUL || c->op == OP_CONV2D)
                            ? sqrt((double)shape.dim[0] / (double)d->count[i]) : 1;
         ok = d->in[i] != NULL;
         for (int64_t k = 0; ok && k < d->count[i]; k++)
             d->in[i][k] = letter == 'I' ? (double)random_below(&r, (uint64_t)c->ids)
                           : rounded(letter == 'P' ? step_numbers[k] : scale * draw(&r, c->fill),
-                                    type_of(letter, types));
+                                    letter == 'Q' && types.stored ? DTYPE_F64 : type_of(letter, types));
+        if (ok && letter == 'Q' && types.stored)
+            ok = dtype_is_quantised(types.stored) ? draw_blocks(d, i, types.stored, 4 * scale, &r) : draw_bytes(d, i, types.stored);
     }
     for (int64_t k = 0; ok && k < d->loss_count; k++)
         d->loss[k] = rounded((double)random_normal(&r), DTYPE_BF16);
@@ -186,8 +241,10 @@ bool case_data_init(struct case_data *d, const struct op_case *c, struct case_ty
 
 void case_data_release(struct case_data *d)
 {
-    for (int i = 0; i < OP_MAX_IN; i++)
+    for (int i = 0; i < OP_MAX_IN; i++) {
         mem_free(d->in[i]);
+        mem_free(d->stored[i]);
+    }
     mem_free(d->loss);
     *d = (struct case_data){ 0 };
 }
@@ -242,10 +299,17 @@ static bool fed_init(struct fed *f, const struct backend *b, struct graph *g, co
             continue;
         if (!tensor_init(&f->in[i], graph_type(graph, v), graph_shape(graph, v), e))
             goto failed;
-        fill(&f->in[i], from);
+        if (i < OP_MAX_IN && d->stored[i] && f->in[i].type != DTYPE_F64)
+            memcpy(f->in[i].data, d->stored[i], tensor_bytes(&f->in[i]));
+        else
+            fill(&f->in[i], from);
         if (input.id ? !program_set_input(f->program, name, f->in[i].data, e)
                      : !program_bind_weight(f->program, name, &f->in[i], &kept, e))
             goto failed;
+        if (weight.id && !kept && d->stored[i]) { /* a stored weight must be read where it lies */
+            err_set(e, ERR_BACKEND, "%s was copied", name);
+            goto failed;
+        }
         if (weight.id && !kept) /* a packed weight's bytes may be forgotten: so nothing may read them again */
             memset(f->in[i].data, 0xFF, tensor_bytes(&f->in[i]));
     }
@@ -361,7 +425,7 @@ struct case_loss *case_loss_new(const struct backend *b, const struct op_case *c
     }
     struct graph g;
     graph_init(&g);
-    struct case_values v = case_build(c, (struct case_types){ DTYPE_F64, DTYPE_F64, false, false }, &g);
+    struct case_values v = case_build(c, (struct case_types){ DTYPE_F64, DTYPE_F64, false, false, DTYPE_F32 }, &g);
     l->loss = add_loss(&g, v.out[0]);
     l->data = d;
     graph_output(&g, l->loss);

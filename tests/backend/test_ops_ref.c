@@ -7,7 +7,7 @@
 #include "backend/ref/ref.h"
 #include "base/random.h"
 
-static const struct case_types f64 = { DTYPE_F64, DTYPE_F64, false, false };
+static const struct case_types f64 = { DTYPE_F64, DTYPE_F64, false, false, DTYPE_F32 };
 enum { SEED = 20 };
 
 TEST(every_op_has_a_case_and_every_gradient_is_measured)
@@ -28,8 +28,8 @@ TEST(every_op_has_a_case_and_every_gradient_is_measured)
 TEST(shapes_and_types_of_results_are_as_the_cases_say)
 {
     static const struct case_types all[] = {
-        { DTYPE_F32, DTYPE_F32, false, false }, { DTYPE_BF16, DTYPE_BF16, false, false }, { DTYPE_BF16, DTYPE_F32, true, false },
-        { DTYPE_F16, DTYPE_BF16, false, false }, { DTYPE_F64, DTYPE_F64, false, false },
+        { DTYPE_F32, DTYPE_F32, false, false, DTYPE_F32 }, { DTYPE_BF16, DTYPE_BF16, false, false, DTYPE_F32 }, { DTYPE_BF16, DTYPE_F32, true, false, DTYPE_F32 },
+        { DTYPE_F16, DTYPE_BF16, false, false, DTYPE_F32 }, { DTYPE_F64, DTYPE_F64, false, false, DTYPE_F32 },
     };
     for (size_t i = 0; i < op_case_count; i++)
         for (size_t t = 0; t < sizeof all / sizeof *all; t++) {
@@ -60,7 +60,7 @@ TEST(ref_can_and_runs_every_case_in_every_floating_type)
          * what was rounded. f32's own rounding is 6e-8. */
         static const double tolerance[] = { 1e-5, 3e-2, 6e-3, 1e-12 };
         for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
-            struct case_types ct = { types[t], types[t], false, false };
+            struct case_types ct = { types[t], types[t], false, false, DTYPE_F32 };
             struct err e = { 0 };
             struct case_data d;
             struct case_result came, wanted;

@@ -8,6 +8,8 @@ static void to_f32(const struct cpu *cpu, float *y, const void *x, enum dtype fr
         k->bf16_to_f32(y, x, count);
     else if (from == DTYPE_F16 && k->f16_to_f32)
         k->f16_to_f32(y, x, count);
+    else if (dtype_is_quantised(from))
+        cpu->kernels->quant->unpack(y, x, from, count);
     else
         (void)dtype_convert(y, DTYPE_F32, x, from, (size_t)count); /* can() let only convertible types in */
 }
@@ -26,17 +28,17 @@ static void from_f32(const struct cpu *cpu, void *y, enum dtype to, const float 
 void cpu_convert(const struct cpu *cpu, void *y, enum dtype to, const void *x, enum dtype from, int64_t count)
 {
     if (to == from) {
-        memcpy(y, x, (size_t)count * dtype_bytes(to));
+        memcpy(y, x, dtype_span(to, count));
     } else if (to == DTYPE_F32) {
         to_f32(cpu, y, x, from, count);
     } else if (from == DTYPE_F32) {
         from_f32(cpu, y, to, x, count);
     } else {
-        enum { CHUNK = 1024 };
+        enum { CHUNK = 1024 }; /* whole blocks of every type */
         float numbers[CHUNK] __attribute__((aligned(64)));
         for (int64_t i = 0; i < count; i += CHUNK) {
             int64_t n = cpu_least(CHUNK, count - i);
-            to_f32(cpu, numbers, (const char *)x + i * (int64_t)dtype_bytes(from), from, n);
+            to_f32(cpu, numbers, (const char *)x + dtype_span(from, i), from, n);
             from_f32(cpu, (char *)y + i * (int64_t)dtype_bytes(to), to, numbers, n);
         }
     }
@@ -74,7 +76,7 @@ const float *cpu_f32_input(const struct cpu *cpu, const struct op_call *call, in
     }
 #pragma omp parallel num_threads(cpu->threads)
     {
-        struct span part = cpu_my_part(count, 64);
+        struct span part = cpu_my_part(count, 1024); /* whole blocks of every type */
         cpu_convert(cpu, numbers + part.begin, DTYPE_F32, cpu_at(in, part.begin), in->type, part.end - part.begin);
     }
     return numbers;

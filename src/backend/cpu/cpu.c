@@ -59,7 +59,7 @@ static const struct cpu_op *const ops[OP_COUNT] = {
     [OP_EMA] = &cpu_ema,
 };
 
-#define SET(isa) { &elementwise_##isa, &convert_##isa, &norm_##isa, &reduce_##isa, &update_##isa }
+#define SET(isa) { &elementwise_##isa, &convert_##isa, &quant_##isa, &norm_##isa, &reduce_##isa, &update_##isa }
 static const struct kind {
     const char *name;
     dnnl_cpu_isa_t dnnl;

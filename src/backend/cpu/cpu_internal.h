@@ -79,10 +79,17 @@ static inline bool cpu_is_readable(enum dtype t)
     return cpu_is_float(t) || t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2;
 }
 
-/* Element `at` of an array. */
+/* Types for storage that are smaller than what is computed in: a weight stays as it is and is converted into scratch at each
+ * run, since a packed form would be the larger copy. */
+static inline bool cpu_is_narrow(enum dtype t)
+{
+    return t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2 || dtype_is_quantised(t);
+}
+
+/* Element `at` of an array; of a quantised one the first of a block. */
 static inline void *cpu_at(const struct tensor *t, int64_t at)
 {
-    return (char *)t->data + at * (int64_t)dtype_bytes(t->type);
+    return (char *)t->data + dtype_span(t->type, at);
 }
 
 /* Rounds bytes up so that what follows is aligned to 64. */
@@ -91,7 +98,8 @@ static inline size_t cpu_round(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
-/* y[i] = x[i], count elements of any floating types (x also of an integer type), in the calling thread. */
+/* y[i] = x[i], count elements of any floating types (x also of an integer type, or whole blocks of a quantised one), in the
+ * calling thread. */
 void cpu_convert(const struct cpu *cpu, void *y, enum dtype to, const void *x, enum dtype from, int64_t count);
 
 /* Small operands (gamma, beta, bias, a broadcast b) that kernels want in f32.

@@ -44,8 +44,10 @@ void dnnl_operand_add(const struct op_call *call, struct dnnl_work *work, int ar
         strides = row_major;
     }
     dnnl_data_type_t t = type_of(tensor_of(call, o)->type);
-    o->convert = t == dnnl_data_type_undef; /* e.g. f16 weights: converted to f32 first */
-    dnnl_memory_desc_init_by_strides(&o->user, rank, dims, o->convert ? dnnl_f32 : t, strides);
+    o->convert = t == dnnl_data_type_undef; /* e.g. f16 weights: converted first, a matrix to what it is multiplied with */
+    if (o->convert)
+        t = arg == DNNL_ARG_WEIGHTS && call->in[0].type == DTYPE_BF16 ? dnnl_bf16 : dnnl_f32;
+    dnnl_memory_desc_init_by_strides(&o->user, rank, dims, t, strides);
 }
 
 /* What the primitive shall see, before it was asked: biases and weight gradients in f32, the rest in t. */
@@ -132,7 +134,7 @@ static dnnl_status_t make_operand(const struct cpu *cpu, struct op_call *call, s
     dnnl_status_t s = dnnl_memory_create(&o->prim_memory, &o->prim, cpu->engine, DNNL_MEMORY_NONE);
     if (s != dnnl_success || o->direct)
         return s;
-    bool constant = !o->is_output && call->is_constant[o->index];
+    bool constant = !o->is_output && call->is_constant[o->index] && !cpu_is_narrow(call->in[o->index].type);
     if (constant)
         call->packed_bytes[o->index] = dnnl_memory_desc_get_size(&o->prim);
     else {
@@ -220,6 +222,20 @@ static bool reorder(const struct cpu *cpu, const struct op_call *call, const str
     return s == dnnl_success || fail(e, call, "reordering an operand", s);
 }
 
+/* The operand as it lies at src, in `user`'s type. */
+static void convert(const struct cpu *cpu, const struct dnnl_operand *o, void *to, const void *src, const struct tensor *as)
+{
+    enum { GRAIN = 1024 }; /* whole blocks of every type */
+    enum dtype type = our_type(o->user.data_type);
+    int64_t count = shape_count(as->shape);
+#pragma omp parallel num_threads(cpu_team(cpu, count))
+    {
+        struct span s = cpu_my_part(count, GRAIN);
+        cpu_convert(cpu, (char *)to + dtype_span(type, s.begin), type, (const char *)src + dtype_span(as->type, s.begin), as->type,
+                    s.end - s.begin);
+    }
+}
+
 bool dnnl_op_pack(const struct cpu *cpu, const struct op_call *call, int index, const void *src, void *packed,
                   struct err *e)
 {
@@ -230,17 +246,10 @@ bool dnnl_op_pack(const struct cpu *cpu, const struct op_call *call, int index, 
             continue;
         void *converted = NULL;
         if (o->convert) {
-            int64_t count = shape_count(call->in[index].shape);
-            converted = mem_aligned((size_t)count * sizeof(float));
+            converted = mem_aligned(dnnl_memory_desc_get_size(&o->user));
             if (!converted)
                 return err_nomem(e, "converting a weight");
-#pragma omp parallel num_threads(cpu_team(cpu, count))
-            {
-                struct span s = cpu_my_part(count, 16);
-                cpu_convert(cpu, (float *)converted + s.begin, our_type(o->user.data_type),
-                            (const char *)src + s.begin * (int64_t)dtype_bytes(call->in[index].type),
-                            call->in[index].type, s.end - s.begin);
-            }
+            convert(cpu, o, converted, src, &call->in[index]);
         }
         bool good = reorder(cpu, call, o, converted ? converted : (void *)(uintptr_t)src, packed, e);
         mem_free(converted);
@@ -262,8 +271,7 @@ bool dnnl_op_run(const struct cpu *cpu, struct op_call *call, struct err *e)
             void *user = data;
             data = scratch + o->prim_at;
             if (!o->is_output && o->convert) {
-                cpu_convert(cpu, scratch + o->convert_at, DTYPE_F32, user, call->in[o->index].type,
-                            shape_count(call->in[o->index].shape));
+                convert(cpu, o, scratch + o->convert_at, user, &call->in[o->index]);
                 user = scratch + o->convert_at;
             }
             if (!o->is_output && !reorder(cpu, call, o, user, data, e))

@@ -86,7 +86,8 @@ static dnnl_status_t describe_gradient(const struct op_call *call, const struct 
 
 static bool can_forward(const struct op_call *call)
 {
-    return cpu_is_activation(call->in[0].type) && cpu_is_float(call->in[1].type) && call->in[1].type != DTYPE_F64;
+    return cpu_is_activation(call->in[0].type) && (cpu_is_float(call->in[1].type) || cpu_is_narrow(call->in[1].type)) &&
+           call->in[1].type != DTYPE_F64;
 }
 
 static bool can_gradient(const struct op_call *call)

@@ -2,7 +2,8 @@
  *
  * An op describes its operands in the form the graph has them (`user`), lets oneDNN choose the form it works on (`prim`),
  * and everything in between is made here: constant weights are reordered once (pack), other operands at each run through
- * scratch, and where a processor has no kernel for bf16 the work is done in f32. */
+ * scratch (so are constant weights of types smaller than 16 bits: packed, they would be the model's second and larger copy), and where
+ * a processor has no kernel for bf16 the work is done in f32. */
 #ifndef LIMN_BACKEND_CPU_DNNL_INTERNAL_H
 #define LIMN_BACKEND_CPU_DNNL_INTERNAL_H
 
@@ -19,7 +20,7 @@ struct dnnl_operand {
     bool any;        /* oneDNN may choose the layout */
 
     bool direct;                 /* user and prim are the same: no copy */
-    bool convert;                /* the file's type is unknown to oneDNN: first to `user`'s type in scratch */
+    bool convert;                /* the file's type is unknown to oneDNN: first to `user`'s type */
     size_t convert_at, prim_at;  /* offsets in scratch */
     dnnl_memory_t user_memory, prim_memory;
     dnnl_primitive_t reorder;

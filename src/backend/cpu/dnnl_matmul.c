@@ -16,7 +16,7 @@ static dnnl_status_t describe(const struct op_call *call, const struct dnnl_work
 static bool can(const struct op_call *call)
 {
     enum dtype t = call->in[0].type, y = call->out[0].type;
-    return cpu_is_activation(t) && cpu_is_float(call->in[1].type) && cpu_is_activation(y) &&
+    return cpu_is_activation(t) && (cpu_is_float(call->in[1].type) || cpu_is_narrow(call->in[1].type)) && cpu_is_activation(y) &&
            call->in[1].type != DTYPE_F64 && (y == t || y == DTYPE_F32);
 }
 

@@ -139,7 +139,7 @@ static int binary_of(const struct op_call *call)
 static bool binary_can(const struct op_call *call)
 {
     return cpu_is_activation(call->in[0].type) && call->out[0].type == call->in[0].type &&
-           cpu_is_readable(call->in[1].type);
+           (cpu_is_readable(call->in[1].type) || cpu_is_narrow(call->in[1].type));
 }
 
 static bool repeats(const struct op_call *call)
@@ -157,14 +157,14 @@ static bool binary_prepare(const struct cpu *cpu, struct op_call *call, struct e
 /* b has a's shape; where it has another type both go through f32, a piece at a time. */
 static void binary_same(const struct cpu *cpu, const struct op_call *call)
 {
-    enum { CHUNK = 1024 };
+    enum { CHUNK = 1024 }; /* whole blocks of every type */
     const struct tensor *a = &call->in[0], *b = &call->in[1], *y = &call->out[0];
     const struct elementwise_kernels *k = cpu->kernels->elementwise;
     int64_t count = shape_count(a->shape);
     int op = binary_of(call);
 #pragma omp parallel num_threads(cpu_team(cpu, count))
     {
-        struct span part = cpu_my_part(count, GRAIN);
+        struct span part = cpu_my_part(count, b->type == a->type ? GRAIN : CHUNK);
         if (b->type == a->type) {
             k->same[a->type == DTYPE_BF16][op](cpu_at(y, part.begin), cpu_at(a, part.begin), cpu_at(b, part.begin),
                                                part.end - part.begin);

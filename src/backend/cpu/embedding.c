@@ -16,7 +16,9 @@ static bool ids_in_range(const struct op_call *call, int64_t rows, struct err *e
 
 static bool embedding_can(const struct op_call *call)
 {
-    return cpu_is_readable(call->in[0].type) && call->in[1].type == DTYPE_I32 && cpu_is_float(call->out[0].type);
+    enum dtype t = call->in[0].type;
+    bool rows = dtype_is_quantised(t) && shape_last(call->in[0].shape) % dtype_block(t) == 0; /* a row begins with a block */
+    return (cpu_is_readable(t) || rows) && call->in[1].type == DTYPE_I32 && cpu_is_float(call->out[0].type);
 }
 
 static bool embedding_run(const struct cpu *cpu, struct op_call *call, struct err *e)

@@ -112,7 +112,7 @@ const struct cpu_op cpu_place = { .can = same_types, .run = place_run };
 
 static bool cast_can(const struct op_call *call)
 {
-    return cpu_is_readable(call->in[0].type) && cpu_is_float(call->out[0].type);
+    return (cpu_is_readable(call->in[0].type) || cpu_is_narrow(call->in[0].type)) && cpu_is_float(call->out[0].type);
 }
 
 static bool cast_run(const struct cpu *cpu, struct op_call *call, struct err *e)
@@ -121,7 +121,7 @@ static bool cast_run(const struct cpu *cpu, struct op_call *call, struct err *e)
     int64_t count = shape_count(x->shape);
 #pragma omp parallel num_threads(cpu_team(cpu, count))
     {
-        struct span part = cpu_my_part(count, GRAIN);
+        struct span part = cpu_my_part(count, 1024); /* whole blocks of every type */
         cpu_convert(cpu, cpu_at(y, part.begin), y->type, cpu_at(x, part.begin), x->type, part.end - part.begin);
     }
     return true;

@@ -54,6 +54,12 @@ static bool is_floating(enum dtype t)
     return t == DTYPE_F32 || t == DTYPE_F64 || t == DTYPE_BF16 || t == DTYPE_F16;
 }
 
+/* Inputs may also be weights of types for storage. */
+static bool is_readable(enum dtype t)
+{
+    return is_floating(t) || t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2 || dtype_is_quantised(t);
+}
+
 /* Rows of a table, places, counts. */
 static bool takes_whole_numbers(enum op op, int input)
 {
@@ -76,7 +82,7 @@ static bool ref_can(const struct backend *b, const struct op_call *call)
         enum dtype t = call->in[i].type;
         if (!node->in[i])
             continue;
-        if (takes_whole_numbers(node->op, i) ? t != DTYPE_I32 : !is_floating(t) && t != DTYPE_F8_E4M3 && t != DTYPE_F8_E5M2)
+        if (takes_whole_numbers(node->op, i) ? t != DTYPE_I32 : !is_readable(t))
             return false;
     }
     for (int i = 0; i < node->n_out; i++)
@@ -124,9 +130,13 @@ static bool ref_run(const struct backend *b, struct op_call *call, struct err *e
         if (!node->in[i] || !t->data)
             continue;
         int64_t count = shape_count(t->shape);
+        if (dtype_is_quantised(t->type)) {
+            (void)dtype_convert(at, DTYPE_F64, t->data, t->type, (size_t)count); /* block by block: loading one number unpacks all */
+        } else {
 #pragma omp parallel for if (args.large)
-        for (int64_t k = 0; k < count; k++)
-            at[k] = dtype_load(t->data, t->type, k);
+            for (int64_t k = 0; k < count; k++)
+                at[k] = dtype_load(t->data, t->type, k);
+        }
         args.in[i] = at;
         at += doubles_of(t);
     }

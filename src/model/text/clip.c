@@ -92,8 +92,12 @@ struct value clip_embed(struct net *n, const struct clip_config *c, struct value
                                     SHAPE(c->vocab_size, c->hidden_size), INIT_NORMAL, 0.02, false);
     struct value places = net_weight(n, "text_model.embeddings", "position_embedding.weight",
                                      SHAPE(c->positions, c->hidden_size), INIT_NORMAL, 0.02, false);
-    if (places.id && tokens < c->positions)
+    if (places.id && tokens < c->positions) {
+        enum dtype type = graph_type(n->g, places);
+        if (dtype_is_quantised(type) || dtype_bytes(type) == 1) /* no part can be taken of what is only stored */
+            places = op_cast(n->g, places, DTYPE_F32);
         places = op_slice(n->g, places, 0, 0, tokens);
+    }
     struct value x = op_embedding(n->g, words, ids, n->type);
     if (keep.id)
         x = op_add(n->g, op_mul(n->g, x, keep), vectors);

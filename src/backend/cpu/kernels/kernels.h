@@ -47,6 +47,11 @@ struct convert_kernels {
     void (*f32_to_f16)(void *y, const float *x, int64_t n);
 };
 
+/* y[i] = the number, n of a quantised type (tensor/quant.h), n a multiple of its block. */
+struct quant_kernels {
+    void (*unpack)(float *y, const void *blocks, enum dtype t, int64_t n);
+};
+
 /* What a channel of an image is normalised and differentiated with; arrays of c numbers. */
 struct norm_channels {
     const float *rstd, *shift; /* normalised = rstd x + shift */
@@ -107,6 +112,7 @@ struct update_kernels {
 struct kernels {
     const struct elementwise_kernels *elementwise;
     const struct convert_kernels *convert;
+    const struct quant_kernels *quant;
     const struct norm_kernels *norm;
     const struct reduce_kernels *reduce;
     const struct update_kernels *update;
@@ -115,6 +121,7 @@ struct kernels {
 #define KERNELS_OF(isa)                                             \
     extern const struct elementwise_kernels elementwise_##isa;      \
     extern const struct convert_kernels convert_##isa;              \
+    extern const struct quant_kernels quant_##isa;                  \
     extern const struct norm_kernels norm_##isa;                    \
     extern const struct reduce_kernels reduce_##isa;                \
     extern const struct update_kernels update_##isa;
