@@ -9,8 +9,8 @@
 #include "generate/generate.h"
 #include "test.h"
 
-static const char *const models[] = { "tiny-sd1", "tiny-sd2", "tiny-emoji", "tiny-kolors" };
-static const char *const of_families[] = { "tiny-sdxl", "tiny-refiner", "tiny-inpaint" };
+static const char *const models[] = { "tiny-sd1", "tiny-sd2", "tiny-emoji" };
+static const char *const of_families[] = { "tiny-sdxl", "tiny-refiner", "tiny-inpaint", "tiny-kolors" };
 
 static const struct backend *cpu(void)
 {
@@ -164,7 +164,7 @@ TEST(latents_and_pictures_are_those_of_diffusers)
     }
 }
 
-TEST(sdxl_its_refiner_inpainting_and_turbo_draw_as_diffusers_and_comfyui)
+TEST(sdxl_its_refiner_inpainting_turbo_and_kolors_draw_as_diffusers_and_comfyui)
 {
     for (size_t m = 0; m < sizeof of_families / sizeof *of_families; m++) {
         json_t *info, *c, *cases;

@@ -1,10 +1,11 @@
 """Writes a model folder of Kolors' size with random weights, to measure memory and time with:
 
-    python make_random_kolors.py FOLDER [--dtype f16|bf16] [--tiny] [--part text_encoder|unet|vae]
+    python make_random_kolors.py FOLDER [--dtype f16|bf16] [--tiny] [--hollow] [--part text_encoder|unet|vae]
 
 17 GB at 16 bit, streamed to the disk a piece at a time: it takes some hundred MB of memory. Weights are one random block, again
 and again, scaled like PyTorch's initial ones, so that nothing overflows; pictures are noise. The tokenizer is tiny-kolors'.
---tiny writes the same files of tiny-kolors' sizes, to try the script with. --part writes one part only (with its config)."""
+--tiny writes the same files of tiny-kolors' sizes, to try the script with. --hollow leaves the numbers out: zeros that take no
+room on the disk, which is enough for `limn generate --plan`. --part writes one part only (with its config)."""
 
 import argparse
 import json
@@ -46,13 +47,16 @@ def modules(tiny):
 class Numbers:
     """Bytes of so many numbers: the block, scaled, from a place that moves on."""
 
-    def __init__(self, dtype):
-        self.dtype = dtype
+    def __init__(self, dtype, hollow):
+        self.dtype, self.hollow = dtype, hollow
         self.block = torch.empty(BLOCK).uniform_(-1, 1, generator=torch.Generator().manual_seed(5))
         self.at = 0
 
     def write(self, file, shape, name):
         count = torch.Size(shape).numel()
+        if self.hollow:
+            file.truncate(file.seek(2 * count, 1))
+            return
         if len(shape) == 1:
             value = 1.0 if name.endswith("weight") else 0.0
             file.write(bytes(torch.full(shape, value, dtype=self.dtype).view(torch.uint8).numpy()))
@@ -97,15 +101,14 @@ def shards(shapes):
     return out
 
 
-def write_part(folder, part, module, dtype, numbers):
+def write_part(folder, part, module, text, dtype, numbers):
     (folder / part).mkdir(parents=True, exist_ok=True)
     shapes = {k: tuple(v.shape) for k, v in module.named_parameters()}
     if part != "text_encoder":
         config = {"_class_name": type(module).__name__, **{k: v for k, v in module.config.items() if not k.startswith("_")}}
         write_json(folder / part / "config.json", config)
         return stream(folder / part / "diffusion_pytorch_model.safetensors", shapes, dtype, numbers)
-    config = {"architectures": ["ChatGLMModel"], "model_type": "chatglm", **TEXT}
-    write_json(folder / part / "config.json", {**config, **{k: getattr(module.config, k) for k in TEXT}})
+    write_json(folder / part / "config.json", {"architectures": ["ChatGLMModel"], "model_type": "chatglm", **text})
     pieces, total = shards(shapes), 0
     names = [f"model-{i + 1:05}-of-{len(pieces):05}.safetensors" for i in range(len(pieces))]
     for name, piece in zip(names, pieces):
@@ -120,6 +123,7 @@ def main():
     p.add_argument("folder", type=Path)
     p.add_argument("--dtype", choices=DTYPES, default="f16")
     p.add_argument("--tiny", action="store_true")
+    p.add_argument("--hollow", action="store_true")
     p.add_argument("--part", choices=["text_encoder", "unet", "vae"])
     args = p.parse_args()
     common.quiet()
@@ -129,10 +133,10 @@ def main():
     shutil.copy(MODELS / NAME / "model_index.json", args.folder)
     (args.folder / "scheduler").mkdir(exist_ok=True)
     write_json(args.folder / "scheduler" / "scheduler_config.json", SCHEDULER)
-    numbers = Numbers(dtype)
+    numbers, text = Numbers(dtype, args.hollow), TEXT if args.tiny else FULL_TEXT
     for part, module in modules(args.tiny).items():
         if args.part in (None, part):
-            print(part, write_part(args.folder, part, module, name, numbers), "bytes", flush=True)
+            print(part, write_part(args.folder, part, module, text, name, numbers), "bytes", flush=True)
 
 
 if __name__ == "__main__":

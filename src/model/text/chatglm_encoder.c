@@ -78,7 +78,7 @@ static bool chatglm_run(const struct text_encoder *t, struct program *p, const i
         return err_nomem(e, "the words' places");
     int32_t pads = chatglm_tokenizer_places(t->pieces, ids, (size_t)t->tokens, places);
     bool good = program_set_input(p, "ids", ids, e) && program_set_input(p, "places", places, e) &&
-                program_set_input(p, "pads", &pads, e) && program_run(p, e);
+                program_set_input(p, "pads", &pads, e) && program_run_stoppable(p, e);
     mem_free(places);
     return good;
 }
