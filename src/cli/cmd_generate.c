@@ -15,11 +15,11 @@
 
 struct generate_args {
     struct option_texts words, loras;
-    const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents;
+    const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents, *embeddings;
     const char *original_size, *crop, *target_size;
     int64_t width, height, steps, seed, count, batch, clip_skip, threads;
     double cfg, eta, score, negative_score, lora_alpha;
-    int sampler, schedule, precision, prediction;
+    int sampler, schedule, precision, prediction, syntax;
     bool plan, json, quiet, profile;
 };
 
@@ -36,6 +36,12 @@ static const char *schedule_choice(int index)
     return index == 0 ? "default" : schedule_names[index - 1].name;
 }
 
+/* The first stands for "not given". */
+static const char *syntax_choice(int index)
+{
+    return index == 0 ? "auto" : index <= PROMPT_SYNTAX_COUNT ? prompt_syntax_names[index - 1] : NULL;
+}
+
 static const struct option generate_options[] = {
     { "model", 'm', OPTION_TEXT, AT(model), .value = "FILE", .group = "What",
       .help = "a model folder or file, or the name of an installed one", .initial_help = "limn-emoji" },
@@ -44,6 +50,12 @@ static const struct option generate_options[] = {
     { "prompts", 0, OPTION_TEXT, AT(prompts), .value = "FILE", .help = "draw every line of a file, in place of words" },
     OPTION_ROW_LORA(struct generate_args),
     OPTION_ROW_LORA_ALPHA(struct generate_args),
+    { "prompt-syntax", 0, OPTION_CHOICE, AT(syntax), "auto", .choices = syntax_choice,
+      .help = "how weights, embeddings and long words are read: (a:1.2) as ComfyUI or stable-diffusion-webui, or as plain words",
+      .initial_help = "plain with --sampler model, else comfy" },
+    { "embeddings", 0, OPTION_TEXT, AT(embeddings), .value = "FOLDER",
+      .help = "textual inversions that the words may name: this folder, or the one called embeddings in it or its models",
+      .initial_help = "the model's neighbour of that name" },
     { "width", 'W', OPTION_INT, AT(width), "0", .min = 1, .max = IMAGE_MAX_SIDE, .group = "Picture",
       .help = "pixels, a multiple of the model's latent cell (8 for Stable Diffusion)", .initial_help = "the model's" },
     { "height", 'H', OPTION_INT, AT(height), "0", .min = 1, .max = IMAGE_MAX_SIDE, .help = "pixels",
@@ -66,7 +78,8 @@ static const struct option generate_options[] = {
     { "eta", 0, OPTION_FLOAT, AT(eta), "-1", .min = 0, .max = 10, .help = "noise added in the steps of samplers that do",
       .initial_help = "the sampler's" },
     { "clip-skip", 0, OPTION_INT, AT(clip_skip), "0", .min = 0, .max = 100,
-      .help = "last layers of the text encoder that are left out" },
+      .help = "last layers of the text encoder left out; ComfyUI's stop_at_clip_layer is -1 - X (SDXL: -2 - X), "
+              "stable-diffusion-webui's Clip skip X + 1" },
     { "original-size", 0, OPTION_TEXT, AT(original_size), .value = "WxH", .group = "What SDXL is told of the picture",
       .help = "the size it had before it was scaled: smaller looks blurred", .initial_help = "the picture's" },
     { "crop", 0, OPTION_TEXT, AT(crop), .value = "X,Y", .help = "what was cut off at the left and above",
@@ -143,6 +156,26 @@ static bool read_prompts(struct run *run, struct err *e)
         run->prompts[run->prompt_count++] = line;
     }
     return run->prompt_count || err_set(e, ERR_FORMAT, "%s holds no prompt", a->prompts);
+}
+
+/* What the words ask for and will not get. */
+static bool tell_about_words(const struct run *run, const char *prompt, struct err *e)
+{
+    struct prompt read;
+    enum prompt_syntax syntax;
+    if (!draw_request_syntax(&run->request, &syntax, e) ||
+        !prompt_parse(&read, syntax == PROMPT_PLAIN ? PROMPT_COMFY : syntax, prompt, e))
+        return syntax == PROMPT_PLAIN; /* then it is only words */
+    bool weighs = read.lora_count > 0;
+    for (size_t i = 0; i < read.count; i++)
+        weighs |= read.pieces[i].kind == PROMPT_EMBEDDING || (read.pieces[i].weight != 1 && strchr(prompt, ':'));
+    if (syntax == PROMPT_PLAIN && weighs)
+        progress_line(&run->progress, "\"%.100s\" is read as plain words; --prompt-syntax comfy reads weights, embeddings and LoRAs",
+                      prompt);
+    for (size_t i = 0; syntax != PROMPT_PLAIN && i < read.lora_count; i++)
+        progress_line(&run->progress, "the LoRA %.100s, which the words name, is not used", read.loras[i].name);
+    prompt_release(&read);
+    return true;
 }
 
 /* --- the files --- */
@@ -319,6 +352,8 @@ static bool draw_all(struct run *run, struct err *e)
         for (int64_t k = 0; k < run->args->count; k++) {
             struct drawing d;
             run->request.prompt = run->prompts[i];
+            if (k == 0 && !tell_about_words(run, run->prompts[i], e))
+                return false;
             run->request.seed = (uint64_t)(run->args->seed + k);
             if (!pipeline_draw(run->pipeline, &run->request, &run->progress, &d, e))
                 return false;
@@ -434,8 +469,10 @@ static bool open_pipeline(struct run *run, struct err *e)
     if (!engine_find_model(run->model, a->model, e) || !engine_init(&run->engine, a->threads, a->precision, e))
         return false;
     struct model_files files = { run->model, a->config, a->vae, (enum predicts)a->prediction };
+    char embeddings[PATH_MAX_BYTES];
     run->pipeline = pipeline_open_files(&files, run->engine.backend, run->engine.type, e);
-    if (!run->pipeline)
+    if (!run->pipeline || !engine_find_embeddings(embeddings, a->embeddings, run->model, e) ||
+        (*embeddings && !pipeline_embeddings(run->pipeline, embeddings, e)))
         return false;
     struct draw_request *r = &run->request;
     *r = draw_request_defaults(run->pipeline);
@@ -447,6 +484,7 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->eta = a->eta;
     r->batch = a->batch;
     r->clip_skip = a->clip_skip;
+    r->prompt_syntax = a->syntax ? prompt_syntax_names[a->syntax - 1] : NULL;
     r->sampler = sampler_names[a->sampler].name;
     r->schedule = a->schedule ? schedule_names[a->schedule - 1].name : NULL;
     r->seed = (uint64_t)a->seed;
@@ -508,6 +546,9 @@ const struct command command_generate = {
     .help = "Draws pictures from words.",
     .details = "The picture is the one that diffusers draws with the same model folder, words, seed and settings; with "
                "--sampler other than model it is ComfyUI's.\n"
+               "With --prompt-syntax comfy, (red) counts 1.1 times, (red:1.3) 1.3 times, \\( is a bracket, and embedding:NAME is "
+               "a file of --embeddings. With a1111, [red] counts less, nested weights multiply, BREAK begins a new row of 75 "
+               "tokens, and embeddings are bare names. Words of any length are read by both.\n"
                "How it was made is written into the file, under the keys parameters and prompt.",
     .words = "\"TEXT\"", .words_place = AT(words), .words_min = 0, .words_max = 1,
     .options = generate_options, .args_bytes = sizeof(struct generate_args), .run = generate_run,
