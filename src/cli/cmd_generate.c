@@ -110,7 +110,8 @@ struct run {
     struct engine engine;
     struct pipeline *pipeline;
     struct draw_request request;
-    struct draw_lora loras[LORA_MOST];
+    struct draw_lora loras[LORA_MOST]; /* of the command line, then those of the prompt's words */
+    size_t lora_count;                 /* of the command line */
     struct progress_bar bar;
     struct progress progress;
     char model[PATH_MAX_BYTES];
@@ -156,26 +157,6 @@ static bool read_prompts(struct run *run, struct err *e)
         run->prompts[run->prompt_count++] = line;
     }
     return run->prompt_count || err_set(e, ERR_FORMAT, "%s holds no prompt", a->prompts);
-}
-
-/* What the words ask for and will not get. */
-static bool tell_about_words(const struct run *run, const char *prompt, struct err *e)
-{
-    struct prompt read;
-    enum prompt_syntax syntax;
-    if (!draw_request_syntax(&run->request, &syntax, e) ||
-        !prompt_parse(&read, syntax == PROMPT_PLAIN ? PROMPT_COMFY : syntax, prompt, e))
-        return syntax == PROMPT_PLAIN; /* then it is only words */
-    bool weighs = read.lora_count > 0;
-    for (size_t i = 0; i < read.count; i++)
-        weighs |= read.pieces[i].kind == PROMPT_EMBEDDING || (read.pieces[i].weight != 1 && strchr(prompt, ':'));
-    if (syntax == PROMPT_PLAIN && weighs)
-        progress_line(&run->progress, "\"%.100s\" is read as plain words; --prompt-syntax comfy reads weights, embeddings and LoRAs",
-                      prompt);
-    for (size_t i = 0; syntax != PROMPT_PLAIN && i < read.lora_count; i++)
-        progress_line(&run->progress, "the LoRA %.100s, which the words name, is not used", read.loras[i].name);
-    prompt_release(&read);
-    return true;
 }
 
 /* --- the files --- */
@@ -300,6 +281,32 @@ static bool keep_latents(struct run *run, const struct drawing *d, struct err *e
 
 /* --- drawing --- */
 
+/* Prompt i is the next to be drawn: with the LoRAs that it names, behind those of the command line. */
+static bool take_prompt(struct run *run, size_t i, struct err *e)
+{
+    struct draw_request *r = &run->request;
+    struct prompt read;
+    enum prompt_syntax syntax;
+    r->prompt = run->prompts[i];
+    r->lora_count = run->lora_count;
+    if (!draw_request_syntax(r, &syntax, e))
+        return false;
+    bool plain = syntax == PROMPT_PLAIN, weighs = false, good = true;
+    struct err ignored = { 0 };
+    if (!prompt_parse(&read, plain ? PROMPT_COMFY : syntax, r->prompt, plain ? &ignored : e))
+        return plain ? true : err_add(e, "in the prompt"); /* plain words may look like anything */
+    for (size_t k = 0; good && !plain && k < read.lora_count; k++)
+        good = lora_words_add(run->pipeline, read.loras[k].name, read.loras[k].unet, read.loras[k].text, run->args->lora_alpha,
+                              run->loras, &r->lora_count, e);
+    for (size_t k = 0; k < read.count; k++)
+        weighs |= read.pieces[k].kind == PROMPT_EMBEDDING || (read.pieces[k].weight != 1 && strchr(r->prompt, ':'));
+    if (plain && (weighs || read.lora_count))
+        progress_line(&run->progress, "\"%.100s\" is read as plain words; --prompt-syntax comfy reads weights, embeddings and LoRAs",
+                      r->prompt);
+    prompt_release(&read);
+    return good;
+}
+
 static bool save_picture(struct run *run, const struct image *image, struct err *e)
 {
     const struct draw_request *r = &run->request;
@@ -351,8 +358,7 @@ static bool draw_all(struct run *run, struct err *e)
     for (size_t i = 0; i < run->prompt_count; i++)
         for (int64_t k = 0; k < run->args->count; k++) {
             struct drawing d;
-            run->request.prompt = run->prompts[i];
-            if (k == 0 && !tell_about_words(run, run->prompts[i], e))
+            if (i > 0 && k == 0 && !take_prompt(run, i, e)) /* the first was taken for the plan */
                 return false;
             run->request.seed = (uint64_t)(run->args->seed + k);
             if (!pipeline_draw(run->pipeline, &run->request, &run->progress, &d, e))
@@ -375,7 +381,8 @@ static bool draw_all(struct run *run, struct err *e)
 static bool make_plan(struct run *run, struct err *e)
 {
     size_t drawings = run->prompt_count * (size_t)run->args->count;
-    run->request.prompt = run->prompts[0];
+    if (!take_prompt(run, 0, e))
+        return false;
     if (drawings > 1 || run->args->profile) {
         pipeline_keep(run->pipeline, true);
         if (!pipeline_plan(run->pipeline, &run->request, &run->plan, e))
@@ -491,7 +498,7 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->negative_score = a->negative_score;
     r->loras = run->loras;
     return read_facts(run, &r->facts, e) &&
-           lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &r->lora_count, e);
+           lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &run->lora_count, e);
 }
 
 static void run_release(struct run *run)

@@ -77,12 +77,17 @@ bool engine_find_model(char *out, const char *name, struct err *e)
 
 bool engine_find_embeddings(char *out, const char *name, const char *model, struct err *e)
 {
+    char beside[PATH_MAX_BYTES];
     const char *environment = getenv("LIMN_MODELS");
+    if (!path_join(beside, model, path_is_folder(model) ? ".." : "", e))
+        return false;
+    if (!path_is_folder(model)) /* a file: its folder */
+        beside[strlen(beside) - strlen(path_name(beside))] = 0;
     const char *const named[][2] = { { name, "models/embeddings" }, { name, "embeddings" }, { name, "." } };
-    const char *const unnamed[][2] = { { model, "../embeddings" }, { model, "../../embeddings" }, { environment, "embeddings" } };
+    const char *const unnamed[][2] = { { beside, "embeddings" }, { beside, "../embeddings" }, { environment, "embeddings" } };
     for (int i = 0; i < 3; i++) {
         const char *const *place = name ? named[i] : unnamed[i];
-        if (!place[0] || !*place[0])
+        if (!place[0])
             continue;
         if (!path_join(out, place[0], place[1], e))
             return false;
