@@ -15,11 +15,11 @@
 
 struct generate_args {
     struct option_texts words, loras;
-    const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents;
+    const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents, *embeddings;
     const char *original_size, *crop, *target_size;
     int64_t width, height, steps, seed, count, batch, clip_skip, threads;
     double cfg, eta, score, negative_score, lora_alpha;
-    int sampler, schedule, precision, prediction;
+    int sampler, schedule, precision, prediction, syntax;
     bool plan, json, quiet, profile;
 };
 
@@ -36,6 +36,12 @@ static const char *schedule_choice(int index)
     return index == 0 ? "default" : schedule_names[index - 1].name;
 }
 
+/* The first stands for "not given". */
+static const char *syntax_choice(int index)
+{
+    return index == 0 ? "auto" : index <= PROMPT_SYNTAX_COUNT ? prompt_syntax_names[index - 1] : NULL;
+}
+
 static const struct option generate_options[] = {
     { "model", 'm', OPTION_TEXT, AT(model), .value = "FILE", .group = "What",
       .help = "a model folder or file, or the name of an installed one", .initial_help = "limn-emoji" },
@@ -44,6 +50,12 @@ static const struct option generate_options[] = {
     { "prompts", 0, OPTION_TEXT, AT(prompts), .value = "FILE", .help = "draw every line of a file, in place of words" },
     OPTION_ROW_LORA(struct generate_args),
     OPTION_ROW_LORA_ALPHA(struct generate_args),
+    { "prompt-syntax", 0, OPTION_CHOICE, AT(syntax), "auto", .choices = syntax_choice,
+      .help = "how weights, embeddings and long words are read: (a:1.2) as ComfyUI or stable-diffusion-webui, or as plain words",
+      .initial_help = "plain with --sampler model, else comfy" },
+    { "embeddings", 0, OPTION_TEXT, AT(embeddings), .value = "FOLDER",
+      .help = "textual inversions that the words may name: this folder, or the one called embeddings in it or its models",
+      .initial_help = "the model's neighbour of that name" },
     { "width", 'W', OPTION_INT, AT(width), "0", .min = 1, .max = IMAGE_MAX_SIDE, .group = "Picture",
       .help = "pixels, a multiple of the model's latent cell (8 for Stable Diffusion)", .initial_help = "the model's" },
     { "height", 'H', OPTION_INT, AT(height), "0", .min = 1, .max = IMAGE_MAX_SIDE, .help = "pixels",
@@ -66,7 +78,8 @@ static const struct option generate_options[] = {
     { "eta", 0, OPTION_FLOAT, AT(eta), "-1", .min = 0, .max = 10, .help = "noise added in the steps of samplers that do",
       .initial_help = "the sampler's" },
     { "clip-skip", 0, OPTION_INT, AT(clip_skip), "0", .min = 0, .max = 100,
-      .help = "last layers of the text encoder that are left out" },
+      .help = "last layers of the text encoder left out; ComfyUI's stop_at_clip_layer is -1 - X (SDXL: -2 - X), "
+              "stable-diffusion-webui's Clip skip X + 1" },
     { "original-size", 0, OPTION_TEXT, AT(original_size), .value = "WxH", .group = "What SDXL is told of the picture",
       .help = "the size it had before it was scaled: smaller looks blurred", .initial_help = "the picture's" },
     { "crop", 0, OPTION_TEXT, AT(crop), .value = "X,Y", .help = "what was cut off at the left and above",
@@ -97,7 +110,8 @@ struct run {
     struct engine engine;
     struct pipeline *pipeline;
     struct draw_request request;
-    struct draw_lora loras[LORA_MOST];
+    struct draw_lora loras[LORA_MOST]; /* of the command line, then those of the prompt's words */
+    size_t lora_count;                 /* of the command line */
     struct progress_bar bar;
     struct progress progress;
     char model[PATH_MAX_BYTES];
@@ -267,6 +281,32 @@ static bool keep_latents(struct run *run, const struct drawing *d, struct err *e
 
 /* --- drawing --- */
 
+/* Prompt i is the next to be drawn: with the LoRAs that it names, behind those of the command line. */
+static bool take_prompt(struct run *run, size_t i, struct err *e)
+{
+    struct draw_request *r = &run->request;
+    struct prompt read;
+    enum prompt_syntax syntax;
+    r->prompt = run->prompts[i];
+    r->lora_count = run->lora_count;
+    if (!draw_request_syntax(r, &syntax, e))
+        return false;
+    bool plain = syntax == PROMPT_PLAIN, weighs = false, good = true;
+    struct err ignored = { 0 };
+    if (!prompt_parse(&read, plain ? PROMPT_COMFY : syntax, r->prompt, plain ? &ignored : e))
+        return plain ? true : err_add(e, "in the prompt"); /* plain words may look like anything */
+    for (size_t k = 0; good && !plain && k < read.lora_count; k++)
+        good = lora_words_add(run->pipeline, read.loras[k].name, read.loras[k].unet, read.loras[k].text, run->args->lora_alpha,
+                              run->loras, &r->lora_count, e);
+    for (size_t k = 0; k < read.count; k++)
+        weighs |= read.pieces[k].kind == PROMPT_EMBEDDING || (read.pieces[k].weight != 1 && strchr(r->prompt, ':'));
+    if (plain && (weighs || read.lora_count))
+        progress_line(&run->progress, "\"%.100s\" is read as plain words; --prompt-syntax comfy reads weights, embeddings and LoRAs",
+                      r->prompt);
+    prompt_release(&read);
+    return good;
+}
+
 static bool save_picture(struct run *run, const struct image *image, struct err *e)
 {
     const struct draw_request *r = &run->request;
@@ -318,7 +358,8 @@ static bool draw_all(struct run *run, struct err *e)
     for (size_t i = 0; i < run->prompt_count; i++)
         for (int64_t k = 0; k < run->args->count; k++) {
             struct drawing d;
-            run->request.prompt = run->prompts[i];
+            if (i > 0 && k == 0 && !take_prompt(run, i, e)) /* the first was taken for the plan */
+                return false;
             run->request.seed = (uint64_t)(run->args->seed + k);
             if (!pipeline_draw(run->pipeline, &run->request, &run->progress, &d, e))
                 return false;
@@ -340,7 +381,8 @@ static bool draw_all(struct run *run, struct err *e)
 static bool make_plan(struct run *run, struct err *e)
 {
     size_t drawings = run->prompt_count * (size_t)run->args->count;
-    run->request.prompt = run->prompts[0];
+    if (!take_prompt(run, 0, e))
+        return false;
     if (drawings > 1 || run->args->profile) {
         pipeline_keep(run->pipeline, true);
         if (!pipeline_plan(run->pipeline, &run->request, &run->plan, e))
@@ -434,8 +476,10 @@ static bool open_pipeline(struct run *run, struct err *e)
     if (!engine_find_model(run->model, a->model, e) || !engine_init(&run->engine, a->threads, a->precision, e))
         return false;
     struct model_files files = { run->model, a->config, a->vae, (enum predicts)a->prediction };
+    char embeddings[PATH_MAX_BYTES];
     run->pipeline = pipeline_open_files(&files, run->engine.backend, run->engine.type, e);
-    if (!run->pipeline)
+    if (!run->pipeline || !engine_find_embeddings(embeddings, a->embeddings, run->model, e) ||
+        (*embeddings && !pipeline_embeddings(run->pipeline, embeddings, e)))
         return false;
     struct draw_request *r = &run->request;
     *r = draw_request_defaults(run->pipeline);
@@ -447,13 +491,14 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->eta = a->eta;
     r->batch = a->batch;
     r->clip_skip = a->clip_skip;
+    r->prompt_syntax = a->syntax ? prompt_syntax_names[a->syntax - 1] : NULL;
     r->sampler = sampler_names[a->sampler].name;
     r->schedule = a->schedule ? schedule_names[a->schedule - 1].name : NULL;
     r->seed = (uint64_t)a->seed;
     r->negative_score = a->negative_score;
     r->loras = run->loras;
     return read_facts(run, &r->facts, e) &&
-           lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &r->lora_count, e);
+           lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &run->lora_count, e);
 }
 
 static void run_release(struct run *run)
@@ -508,6 +553,9 @@ const struct command command_generate = {
     .help = "Draws pictures from words.",
     .details = "The picture is the one that diffusers draws with the same model folder, words, seed and settings; with "
                "--sampler other than model it is ComfyUI's.\n"
+               "With --prompt-syntax comfy, (red) counts 1.1 times, (red:1.3) 1.3 times, \\( is a bracket, and embedding:NAME is "
+               "a file of --embeddings. With a1111, [red] counts less, nested weights multiply, BREAK begins a new row of 75 "
+               "tokens, and embeddings are bare names. Words of any length are read by both.\n"
                "How it was made is written into the file, under the keys parameters and prompt.",
     .words = "\"TEXT\"", .words_place = AT(words), .words_min = 0, .words_max = 1,
     .options = generate_options, .args_bytes = sizeof(struct generate_args), .run = generate_run,

@@ -86,6 +86,29 @@ bool engine_find_model(char *out, const char *name, struct err *e)
     return err_add(e, "--model names a folder or a file anywhere");
 }
 
+bool engine_find_embeddings(char *out, const char *name, const char *model, struct err *e)
+{
+    char beside[PATH_MAX_BYTES];
+    const char *environment = getenv("LIMN_MODELS");
+    if (!path_join(beside, model, path_is_folder(model) ? ".." : "", e))
+        return false;
+    if (!path_is_folder(model)) /* a file: its folder */
+        beside[strlen(beside) - strlen(path_name(beside))] = 0;
+    const char *const named[][2] = { { name, "models/embeddings" }, { name, "embeddings" }, { name, "." } };
+    const char *const unnamed[][2] = { { beside, "embeddings" }, { beside, "../embeddings" }, { environment, "embeddings" } };
+    for (int i = 0; i < 3; i++) {
+        const char *const *place = name ? named[i] : unnamed[i];
+        if (!place[0])
+            continue;
+        if (!path_join(out, place[0], place[1], e))
+            return false;
+        if (path_is_folder(out))
+            return true;
+    }
+    *out = 0;
+    return !name || err_set(e, ERR_MISSING, "--embeddings %s: there is no such folder", name);
+}
+
 void engine_print_plan(const char *const *names, const size_t *bytes)
 {
     for (int i = 0; names[i]; i++)

@@ -53,6 +53,11 @@ MUST_USE bool engine_pull_place(char *out, struct err *e);
 enum { ENGINE_PLACES = 3 };
 int engine_places(char places[ENGINE_PLACES][PATH_MAX_BYTES]);
 
+/* The folder of embeddings into out[PATH_MAX_BYTES]: models/embeddings or embeddings in the named folder, or that folder itself.
+ * NULL: the folder embeddings beside the model's or one above (as ComfyUI's models has it), or in $LIMN_MODELS; "" if there is
+ * none. ERR_MISSING if a named folder is not there. */
+MUST_USE bool engine_find_embeddings(char *out, const char *name, const char *model, struct err *e);
+
 /* Lines of a table of bytes by kind for people, as --plan prints it on stderr; names ends with NULL. */
 void engine_print_plan(const char *const *names, const size_t *bytes);
 

@@ -88,22 +88,35 @@ static void tell(const struct lora_facts *f)
     fputc('\n', stderr);
 }
 
+static bool add(struct pipeline *p, const struct lora_word *w, double alpha, bool in_words, struct draw_lora *loras,
+                size_t *count, struct err *e)
+{
+    if (*count == LORA_MOST)
+        return err_set(e, ERR_ARG, "--lora: at most %d", LORA_MOST);
+    const struct lora *l = pipeline_lora(p, w->path, alpha > 0 ? alpha : NAN, e);
+    if (!l)
+        return false;
+    struct lora_facts f = lora_facts(l);
+    tell(&f);
+    loras[(*count)++] = (struct draw_lora){ .lora = l, .unet = w->unet, .text = w->text, .in_words = in_words };
+    return true;
+}
+
+bool lora_words_add(struct pipeline *p, const char *name, double unet, double text, double alpha, struct draw_lora *loras,
+                    size_t *count, struct err *e)
+{
+    struct lora_word w = { .unet = unet, .text = text };
+    return (find_file(w.path, name, e) && add(p, &w, alpha, true, loras, count, e)) || err_add(e, "in the prompt");
+}
+
 bool lora_words_open(struct pipeline *p, const struct option_texts *words, double alpha, struct draw_lora *loras, size_t *count,
                      struct err *e)
 {
     struct lora_word w;
     *count = 0;
     for (int i = 0; i < words->count; i++) {
-        if (*count == LORA_MOST)
-            return err_set(e, ERR_ARG, "--lora: at most %d", LORA_MOST);
-        if (!lora_word_read(&w, words->items[i], e))
+        if (!lora_word_read(&w, words->items[i], e) || !add(p, &w, alpha, false, loras, count, e))
             return false;
-        const struct lora *l = pipeline_lora(p, w.path, alpha > 0 ? alpha : NAN, e);
-        if (!l)
-            return false;
-        struct lora_facts f = lora_facts(l);
-        tell(&f);
-        loras[(*count)++] = (struct draw_lora){ .lora = l, .unet = w.unet, .text = w.text };
     }
     return true;
 }

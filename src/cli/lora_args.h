@@ -20,6 +20,10 @@ MUST_USE bool lora_word_read(struct lora_word *out, const char *word, struct err
 MUST_USE bool lora_words_open(struct pipeline *p, const struct option_texts *words, double alpha, struct draw_lora *loras,
                               size_t *count, struct err *e);
 
+/* Adds one that a prompt names, <lora:name:...>, in the same way. */
+MUST_USE bool lora_words_add(struct pipeline *p, const char *name, double unet, double text, double alpha,
+                             struct draw_lora *loras, size_t *count, struct err *e);
+
 /* [{"path": ..., "name": ..., "unet": 1, "text": 1, "modules": 12, "rank": 16, "unused": [...]}, ...]; NULL without memory. */
 json_t *lora_words_json(const struct draw_lora *loras, size_t count);
 

@@ -35,6 +35,8 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
         text_addf(out, "Eta: %g, ", r->eta);
     if (r->clip_skip) /* theirs counts the layer that is used from the end: 1 skips none */
         text_addf(out, "Clip skip: %lld, ", (long long)r->clip_skip + 1);
+    if (r->prompt_syntax)
+        text_addf(out, "Prompt syntax: %s, ", r->prompt_syntax);
     text_addf(out, "Version: limn %s", version);
 }
 
@@ -68,7 +70,10 @@ static bool add_loras(json_t *graph, const struct draw_request *r)
 bool record_graph(struct text *out, const struct draw_request *r, int64_t width, int64_t height, const char *model,
                   struct err *e)
 {
-    bool skips = r->clip_skip > 0;
+    enum prompt_syntax syntax;
+    if (!draw_request_syntax(r, &syntax, e))
+        return false;
+    bool skips = r->clip_skip > 0, negative_skips = skips && syntax != PROMPT_PLAIN;
     char last[16] = "4"; /* what gives model and clip */
     if (r->lora_count)
         snprintf(last, sizeof last, "%zu", 19 + r->lora_count);
@@ -81,7 +86,8 @@ bool record_graph(struct text *out, const struct draw_request *r, int64_t width,
     json_t *empty = node("EmptyLatentImage", json_pack("{s:I,s:I,s:I}", "batch_size", (json_int_t)r->batch, "height",
                                                        (json_int_t)height, "width", (json_int_t)width));
     json_t *graph = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "3", sampler, "4", load, "5", empty, "6",
-                              words(r->prompt, skips ? "10" : last, skips ? 0 : 1), "7", words(r->negative, last, 1), "8",
+                              words(r->prompt, skips ? "10" : last, skips ? 0 : 1), "7",
+                              words(r->negative, negative_skips ? "10" : last, negative_skips ? 0 : 1), "8",
                               node("VAEDecode", json_pack("{s:[s,i],s:[s,i]}", "samples", "3", 0, "vae", "4", 2)), "9",
                               node("SaveImage", json_pack("{s:s,s:[s,i]}", "filename_prefix", "limn", "images", "8", 0)));
     if (graph && skips)

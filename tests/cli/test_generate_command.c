@@ -132,6 +132,40 @@ TEST(many_pictures_get_numbers_and_seeds)
     json_decref(facts);
 }
 
+TEST(words_name_weights_embeddings_and_loras)
+{
+    struct err e = { 0 };
+    char words[PATH_MAX_BYTES + 100];
+    const char *png = test_scratch("words.png");
+    snprintf(words, sizeof words, "a (red:1.3) embedding:waves cat <lora:%s:0.5:0.25>", test_data("lora/kohya.safetensors"));
+    int status = limn("generate", "-m", model("tiny-sd1"), "-o", png, "--sampler", "euler", "--steps", "1", "--embeddings",
+                      test_data("prompts"), "--json", "--clip-skip", "1", words, NULL);
+    CHECK(status == 0, "%s", complained);
+    CHECK(!strstr(complained, "left out"), "%s", complained);
+    json_t *facts = json_loads(said, 0, NULL), *lora = json_array_get(json_object_get(facts, "loras"), 0);
+    CHECK(json_number_value(json_object_get(lora, "unet")) == 0.5 && json_number_value(json_object_get(lora, "text")) == 0.25, "%s",
+          said);
+    json_decref(facts);
+    char *parameters = image_png_text(png, "parameters", &e), *prompt = image_png_text(png, "prompt", &e);
+    CHECK(parameters && !strncmp(parameters, words, strlen(words)) && strstr(parameters, "Clip skip: 2, "), "%s", parameters);
+    json_t *graph = prompt ? json_loads(prompt, 0, NULL) : NULL;
+    json_t *clip = json_object_get(json_object_get(json_object_get(graph, "7"), "inputs"), "clip");
+    CHECK(clip && !strcmp(json_string_value(json_array_get(clip, 0)), "10"), "the negative words' graph: %s", prompt);
+    json_decref(graph);
+    mem_free(parameters);
+    mem_free(prompt);
+    status = limn("generate", "-m", model("tiny-sd1"), "-o", png, "--steps", "1", "--prompt-syntax", "plain",
+                  "a (red:1.3) cat", NULL);
+    CHECK(status == 0 && strstr(complained, "is read as plain words; --prompt-syntax comfy"), "%s", complained);
+    parameters = image_png_text(png, "parameters", &e);
+    CHECK(parameters && strstr(parameters, "Prompt syntax: plain, "), "%s", parameters);
+    mem_free(parameters);
+    status = limn("generate", "-m", model("tiny-sd1"), "-o", png, "--prompt-syntax", "comfy", "a <lora:nowhere:1>", NULL);
+    CHECK(status == 1 && strstr(complained, "no LoRA of that name in") && strstr(complained, "in the prompt"), "%s", complained);
+    status = limn("generate", "-m", model("tiny-sd1"), "-o", png, "--embeddings", "/proc/none", "a", NULL);
+    CHECK(status == 1 && strstr(complained, "--embeddings /proc/none: there is no such folder"), "%s", complained);
+}
+
 TEST(wrong_usage_exits_with_2_and_failure_with_1)
 {
     static const struct { int status; const char *part; const char *words[8]; } cases[] = {

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "generate/chunk.h"
 #include "test.h"
+#include "weights/weights.h"
 
 enum { LENGTH = 77 };
 
@@ -208,22 +209,33 @@ TEST(embeddings_are_found_by_name_and_chosen_by_width)
     REQUIRE(s != NULL);
     CHECK_FAILS(inversions_add(s, test_data("prompts/none"), &e), ERR_IO, "prompts/none");
     REQUIRE(inversions_add(s, test_data("prompts/embeddings"), &e));
-    CHECK(inversions_count(s) == 2 && !strcmp(inversions_name(s, 0), "waves") && !strcmp(inversions_name(s, 1), "dots"),
-          "%zu files, first %s", inversions_count(s), inversions_name(s, 0));
+    enum { RINGS, SPARKS, WAVES, DOTS, FILES };
+    CHECK(inversions_count(s) == FILES && !strcmp(inversions_name(s, WAVES), "waves") &&
+              !strcmp(inversions_name(s, DOTS), "dots"), "%zu files, first %s", inversions_count(s), inversions_name(s, 0));
     static const struct { const char *name; int file; } names[] = {
-        { "waves", 0 }, { "waves.safetensors", 0 }, { "dots", 1 }, { "sub/dots", 1 }, { "sub/dots.safetensors", 1 },
-        { "ots", -1 }, { "sub", -1 }, { "", -1 }, { "../embeddings/waves", -1 }, { "waves.pt", -1 },
+        { "waves", WAVES }, { "waves.safetensors", WAVES }, { "dots", DOTS }, { "sub/dots", DOTS },
+        { "sub/dots.safetensors", DOTS }, { "rings", RINGS }, { "sparks.pt", SPARKS }, { "ots", -1 }, { "sub", -1 }, { "", -1 }, { "../embeddings/waves", -1 }, { "waves.pt", -1 },
     };
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         bool found = inversions_find(s, names[k].name, &i);
         CHECK(found == (names[k].file >= 0) && (!found || (int)i == names[k].file), "\"%s\"", names[k].name);
     }
-    const struct inversion *small = inversions_get(s, 1, 48, "clip_l", &e), *large = inversions_get(s, 1, 64, "clip_g", &e);
+    const struct inversion *small = inversions_get(s, DOTS, 48, "clip_l", &e), *large = inversions_get(s, DOTS, 64, "clip_g", &e);
     REQUIRE(small && large);
     CHECK(small->count == 9 && small->width == 48 && large->width == 64, "%lld", (long long)small->count);
-    CHECK(inversions_get(s, 1, 48, "clip_l", &e) == small, "read twice");
-    CHECK_FAILS(inversions_get(s, 0, 64, NULL, &e), ERR_SHAPE, "no vectors of width 64, which this text encoder takes; it has "
+    CHECK(inversions_get(s, DOTS, 48, "clip_l", &e) == small, "read twice");
+    CHECK_FAILS(inversions_get(s, WAVES, 64, NULL, &e), ERR_SHAPE, "no vectors of width 64, which this text encoder takes; it has "
                 "emb_params [2, 48]");
+    struct weights *pickled = weights_open(test_data("prompts/pickled.safetensors"), &e);
+    REQUIRE(pickled != NULL);
+    for (i = RINGS; i <= SPARKS; i++) {
+        const struct inversion *came = inversions_get(s, i, 48, NULL, &e);
+        const struct weight *wanted = weights_need(pickled, inversions_name(s, i), &e);
+        REQUIRE(came && wanted);
+        CHECK(came->count * 48 == shape_count(wanted->shape) && !memcmp(came->vectors, wanted->data, weight_bytes(wanted)), "%s",
+              inversions_name(s, i));
+    }
+    weights_free(pickled);
     inversions_free(s);
     CHECK_FAILS(inversion_read(&v, test_data("prompts/tiny-sd1.safetensors"), 3, NULL, &e), ERR_SHAPE, ", ...");
 }

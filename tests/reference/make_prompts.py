@@ -339,11 +339,16 @@ def final_latents(words, encoder, syntax, prompt, negative):
 
 
 def embeddings():
-    """waves: 2 vectors; sub/dots: 9, for two encoders in one file."""
+    """waves: 2 vectors; sub/dots: 9, for two encoders in one file; sparks: 3 as webui saves them, rings: 1 as diffusers does."""
     g = torch.Generator().manual_seed(5)
     waves, dots, other = torch.randn(2, 48, generator=g), torch.randn(9, 48, generator=g), torch.randn(9, 64, generator=g)
     write_tensors(FOLDER / "embeddings" / "waves.safetensors", {"emb_params": waves})
     write_tensors(FOLDER / "embeddings" / "sub" / "dots.safetensors", {"clip_g": other, "clip_l": dots})
+    sparks, rings = torch.randn(3, 48, generator=g), torch.randn(48, generator=g)
+    torch.save({"string_to_token": {"*": 265}, "string_to_param": {"*": sparks}, "name": "sparks", "step": 100,
+                "sd_checkpoint": None, "sd_checkpoint_name": None}, FOLDER / "embeddings" / "sparks.pt")
+    torch.save({"<rings>": rings}, FOLDER / "embeddings" / "rings.bin")
+    write_tensors(FOLDER / "pickled.safetensors", {"sparks": sparks, "rings": rings})
     return {"waves.safetensors": waves, "sub/dots.safetensors": dots}
 
 
