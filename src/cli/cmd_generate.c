@@ -18,8 +18,9 @@ struct generate_args {
     const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents, *embeddings;
     const char *original_size, *crop, *target_size;
     int64_t width, height, steps, seed, count, batch, clip_skip, threads;
-    double cfg, eta, score, negative_score, lora_alpha;
-    int sampler, schedule, precision, prediction, syntax;
+    int64_t subseed;
+    double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength;
+    int sampler, schedule, precision, prediction, syntax, rng;
     bool plan, json, quiet, profile;
 };
 
@@ -42,6 +43,12 @@ static const char *syntax_choice(int index)
     return index == 0 ? "auto" : index <= PROMPT_SYNTAX_COUNT ? prompt_syntax_names[index - 1] : NULL;
 }
 
+static const char *rng_choice(int index)
+{
+    static const char *const names[] = { "cpu", "philox", NULL };
+    return names[index];
+}
+
 static const struct option generate_options[] = {
     { "model", 'm', OPTION_TEXT, AT(model), .value = "FILE", .group = "What",
       .help = "a model folder or file, or the name of an installed one", .initial_help = "limn-emoji" },
@@ -62,6 +69,12 @@ static const struct option generate_options[] = {
       .initial_help = "the model's" },
     { "seed", 's', OPTION_INT, AT(seed), "0", .min = 0, .max = (double)INT64_MAX,
       .help = "same seed, same picture: the noise of PyTorch's CPU generator" },
+    { "subseed", 0, OPTION_INT, AT(subseed), "0", .min = 0, .max = (double)INT64_MAX,
+      .help = "with --subseed-strength: vary the picture of --seed; --count then goes through subseeds" },
+    { "subseed-strength", 0, OPTION_FLOAT, AT(subseed_strength), "0", .min = 0, .max = 1,
+      .help = "how far the noise turns from that of the seed to that of the subseed" },
+    { "rng", 0, OPTION_CHOICE, AT(rng), "cpu", .choices = rng_choice,
+      .help = "whose noise a seed means: PyTorch's on the CPU (diffusers, ComfyUI), or philox, PyTorch's on a GPU" },
     { "count", 'c', OPTION_INT, AT(count), "1", .min = 1, .max = 100000,
       .help = "pictures, with seeds seed, seed + 1, ..." },
     { "batch", 'b', OPTION_INT, AT(batch), "1", .min = 1, .max = 256,
@@ -71,6 +84,8 @@ static const struct option generate_options[] = {
     { "cfg", 0, OPTION_FLOAT, AT(cfg), "-1", .min = 0, .max = 1000,
       .help = "how closely the words are followed; 1 follows the model alone and takes half the time",
       .initial_help = "the model's, or 7.5" },
+    { "cfg-rescale", 0, OPTION_FLOAT, AT(cfg_rescale), "0", .min = 0, .max = 1,
+      .help = "takes back what a large --cfg does to contrast; 0.7 suits models with v-prediction" },
     { "sampler", 0, OPTION_CHOICE, AT(sampler), "model", .choices = sampler_choice,
       .help = "how a step is taken; model: as the folder's scheduler config says" },
     { "schedule", 0, OPTION_CHOICE, AT(schedule), "default", .choices = schedule_choice,
@@ -325,11 +340,14 @@ static bool save_picture(struct run *run, const struct image *image, struct err 
     if (!good)
         return false;
     progress_bar_end(&run->bar);
-    if (run->args->json)
-        json_array_append_new(run->files, json_pack("{s:s,s:I,s:s}", "path", path, "seed", (json_int_t)r->seed, "prompt",
-                                                    r->prompt));
-    else
+    if (run->args->json) {
+        json_t *file = json_pack("{s:s,s:I,s:s}", "path", path, "seed", (json_int_t)r->seed, "prompt", r->prompt);
+        if (file && r->subseed_strength > 0)
+            json_object_set_new(file, "subseed", json_integer((json_int_t)r->subseed));
+        json_array_append_new(run->files, file);
+    } else {
         puts(path);
+    }
     enum { MOST_SHOWN = 4 };
     struct err ignored = { 0 };
     if (!run->args->quiet && !run->args->json && run->done < MOST_SHOWN) {
@@ -360,7 +378,9 @@ static bool draw_all(struct run *run, struct err *e)
             struct drawing d;
             if (i > 0 && k == 0 && !take_prompt(run, i, e)) /* the first was taken for the plan */
                 return false;
-            run->request.seed = (uint64_t)(run->args->seed + k);
+            bool varies = run->args->subseed_strength > 0;
+            run->request.seed = (uint64_t)(run->args->seed + (varies ? 0 : k));
+            run->request.subseed = (uint64_t)(run->args->subseed + k);
             if (!pipeline_draw(run->pipeline, &run->request, &run->progress, &d, e))
                 return false;
             bool good = keep_latents(run, &d, e);
@@ -423,7 +443,11 @@ static bool print_facts(const struct run *run, struct err *e)
                                (json_int_t)p->process, "planned_peak", (json_int_t)p->peak, "peak_rss",
                                (json_int_t)mem_peak_rss());
     json_t *loras = lora_words_json(r->loras, r->lora_count);
-    bool good = j && seconds && memory && loras && !json_object_set(j, "loras", loras) && !json_object_set_new(j, "denoiser_calls", json_integer(s->calls));
+    bool good = j && seconds && memory && loras && !json_object_set(j, "loras", loras) &&
+                !json_object_set_new(j, "denoiser_calls", json_integer(s->calls)) &&
+                !json_object_set_new(j, "rng", json_string(rng_choice(a->rng))) &&
+                !json_object_set_new(j, "subseed_strength", json_real(a->subseed_strength)) &&
+                !json_object_set_new(j, "cfg_rescale", json_real(a->cfg_rescale));
     if (good)
         good = !json_object_set(j, "images", run->files) && !json_object_set(j, "seconds", seconds) &&
                !json_object_set(j, "memory", memory);
@@ -489,6 +513,10 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->steps = a->steps ? a->steps : r->steps;
     r->cfg = a->cfg >= 0 ? a->cfg : r->cfg;
     r->eta = a->eta;
+    r->cfg_rescale = a->cfg_rescale;
+    r->cuda_noise = a->rng == 1;
+    r->subseed = (uint64_t)a->subseed;
+    r->subseed_strength = a->subseed_strength;
     r->batch = a->batch;
     r->clip_skip = a->clip_skip;
     r->prompt_syntax = a->syntax ? prompt_syntax_names[a->syntax - 1] : NULL;

@@ -2,13 +2,15 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "generate/generate_internal.h"
+#include "generate/guidance.h"
+#include "generate/start_noise.h"
 
 /* What a denoiser call needs; all arrays are one drawing's. */
 struct denoiser {
     struct pipeline *p;
     const struct draw_sizes *sizes;
     int64_t batch;
-    float cfg;
+    double cfg, cfg_rescale;
     void *latent, *text;    /* [rows, h, w, c], [rows, tokens, text_width] of the models' type */
     void *pooled, *extra;   /* [rows, pooled_width], [rows, h, w, extra]; NULL: the model has no such input */
     float *time_ids, *guidance; /* [rows, ids], [rows]; the same */
@@ -112,7 +114,8 @@ static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct d
     d->p = p;
     d->sizes = s;
     d->batch = r->batch;
-    d->cfg = (float)r->cfg;
+    d->cfg = r->cfg;
+    d->cfg_rescale = r->cfg_rescale;
     d->latent = mem_aligned(count * dtype_bytes(p->type));
     d->text = mem_aligned(rows * each_bytes);
     d->timestep = mem_aligned(rows * sizeof(float));
@@ -149,8 +152,7 @@ static bool predict(struct denoiser *d, const float *input, const double *timest
     if (d->unguided)
         tensor_nhwc_to_nchw(d->unguided, d->host, d->batch, s->channels, s->h, s->w);
     if (s->guided)
-        for (size_t i = 0; i < count; i++)
-            d->host[i] += d->cfg * (d->host[count + i] - d->host[i]);
+        guidance_mix(d->host, d->host, d->host + count, (size_t)d->batch, count / (size_t)d->batch, d->cfg, d->cfg_rescale);
     tensor_nhwc_to_nchw(output, d->host, d->batch, s->channels, s->h, s->w);
     if (d->first_call_seconds == 0)
         d->first_call_seconds = clock_seconds() - d->begun;
@@ -200,12 +202,14 @@ static bool chain_begin(struct chain *chain, const struct pipeline *p, const str
                         uint64_t seed, const float *given, float *noise, struct err *e)
 {
     struct sampler_spec spec = { .sampler = r->sampler, .schedule = r->schedule, .steps = r->steps, .eta = r->eta,
-                                 .seed = seed, .noise = &chain->random, .shape = shape };
+                                 .seed = seed, .cuda_noise = r->cuda_noise, .noise = &chain->random, .shape = shape };
+    struct start_noise start = { seed, r->cuda_noise, r->subseed, given ? 0 : r->subseed_strength };
     if (!sampler_new(&chain->sampler, &spec, p->source.scheduler, e))
         return false;
-    torch_random_seed(&chain->random, seed);
-    if (!given)
-        torch_random_normal(&chain->random, noise, (size_t)shape_count(shape));
+    if (given)
+        start_noise_seed(&start, &chain->random);
+    else if (!start_noise_draw(&start, &chain->random, noise, shape, e))
+        return false;
     sampler_begin(chain->sampler, given ? given : noise, NULL);
     return true;
 }

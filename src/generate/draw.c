@@ -61,6 +61,12 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
         return err_set(e, ERR_ARG, "steps %lld: must be 1 to %d", (long long)r->steps, SAMPLER_MAX_STEPS);
     if (!(r->cfg >= 0) || !isfinite(r->cfg))
         return err_set(e, ERR_ARG, "cfg %g: must be 0 or more", r->cfg);
+    if (!(r->cfg_rescale >= 0 && r->cfg_rescale <= 1))
+        return err_set(e, ERR_ARG, "cfg rescale %g: must be 0 to 1", r->cfg_rescale);
+    if (!(r->subseed_strength >= 0 && r->subseed_strength <= 1))
+        return err_set(e, ERR_ARG, "subseed strength %g: must be 0 to 1", r->subseed_strength);
+    if (r->subseed_strength > 0 && r->noise)
+        return err_set(e, ERR_ARG, "subseed strength %g: the start noise is given, a subseed cannot vary it", r->subseed_strength);
     if (r->batch < 1 || r->batch > MOST_BATCH)
         return err_set(e, ERR_ARG, "batch %lld: must be 1 to %d", (long long)r->batch, MOST_BATCH);
     if (!r->prompts != !r->seeds)

@@ -72,8 +72,12 @@ struct draw_request {
     const char *schedule;          /* in schedule_names; NULL: the default; only for samplers that use one */
     double cfg;                    /* >= 0. 1: no second pass, the negative prompt is unused (with sampler "model" also below
                                       1, as diffusers) */
+    double cfg_rescale;            /* 0 to 1: how much of guidance's change in contrast is taken back (guidance.h) */
     double eta;                    /* negative: the sampler's default */
     uint64_t seed;
+    bool cuda_noise;               /* noise of PyTorch's CUDA generator in place of its CPU generator's */
+    uint64_t subseed;              /* with subseed_strength above 0: a variation of the seed's noise (start_noise.h) */
+    double subseed_strength;       /* 0 to 1 */
     int64_t clip_skip;             /* layers of the text encoder left out below those that the family takes: for the prompt and
                                       not the negative words with "plain" (diffusers), for both otherwise. ComfyUI's
                                       stop_at_clip_layer is -1 - clip_skip (SDXL: -2 - clip_skip), webui's Clip skip 1 + clip_skip */

@@ -33,6 +33,13 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
               (long long)width, (long long)height, model);
     if (r->eta >= 0)
         text_addf(out, "Eta: %g, ", r->eta);
+    if (r->cfg_rescale > 0)
+        text_addf(out, "CFG rescale: %g, ", r->cfg_rescale);
+    if (r->subseed_strength > 0)
+        text_addf(out, "Variation seed: %llu, Variation seed strength: %g, ", (unsigned long long)r->subseed,
+                  r->subseed_strength);
+    if (r->cuda_noise) /* A1111's word for CUDA's noise on any device */
+        text_add(out, "RNG: NV, ");
     if (r->clip_skip) /* theirs counts the layer that is used from the end: 1 skips none */
         text_addf(out, "Clip skip: %lld, ", (long long)r->clip_skip + 1);
     if (r->prompt_syntax)

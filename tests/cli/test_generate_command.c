@@ -166,6 +166,45 @@ TEST(words_name_weights_embeddings_and_loras)
     CHECK(status == 1 && strstr(complained, "--embeddings /proc/none: there is no such folder"), "%s", complained);
 }
 
+static char *bytes_of(const char *path, size_t *size)
+{
+    struct err e = { 0 };
+    char *bytes;
+    REQUIRE(file_read(path, 1 << 24, &bytes, size, &e));
+    return bytes;
+}
+
+/* The file too, for it says how to draw the picture alone. With a subseed --count goes through subseeds. */
+TEST(a_picture_of_count_is_the_picture_of_its_seed_drawn_alone_bit_for_bit)
+{
+    static const char *const ways[][4] = { { "--sampler", "model", "--eta", "1" },
+                                           { "--sampler", "euler_ancestral", "--rng", "philox" },
+                                           { "--sampler", "dpmpp_2m_sde_gpu", "--cfg-rescale", "0.5" },
+                                           { "--sampler", "euler_cfg_pp", "--cfg", "1" },
+                                           { "--sampler", "model", "--subseed-strength", "0.3" } };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        const char *const *w = ways[i], *folder = test_scratch("counted/"), *alone = test_scratch("alone.png");
+        char path[PATH_MAX_BYTES];
+        bool varies = !strcmp(w[2], "--subseed-strength");
+        int status = limn("generate", "-m", model("tiny-emoji"), "-o", folder, "--steps", "2", "--count", "3", "--seed", "5",
+                          "--subseed", "8", "-q", w[0], w[1], w[2], w[3], "a cat", NULL);
+        CHECK(status == 0, "%s", complained);
+        status = limn("generate", "-m", model("tiny-emoji"), "-o", alone, "--steps", "2", "--seed", varies ? "5" : "7",
+                      "--subseed", varies ? "10" : "8", "-q", w[0], w[1], w[2], w[3], "a cat", NULL);
+        CHECK(status == 0, "%s", complained);
+        snprintf(path, sizeof path, "%s0003.png", folder);
+        size_t sizes[2];
+        char *counted = bytes_of(path, &sizes[0]), *single = bytes_of(alone, &sizes[1]);
+        CHECK(sizes[0] == sizes[1] && !memcmp(counted, single, sizes[0]), "way %zu: other bytes", i);
+        mem_free(counted);
+        snprintf(path, sizeof path, "%s0001.png", folder);
+        counted = bytes_of(path, &sizes[0]);
+        CHECK(sizes[0] != sizes[1] || memcmp(counted, single, sizes[0]), "way %zu: all pictures are one", i);
+        mem_free(counted);
+        mem_free(single);
+    }
+}
+
 TEST(wrong_usage_exits_with_2_and_failure_with_1)
 {
     static const struct { int status; const char *part; const char *words[8]; } cases[] = {
@@ -175,6 +214,8 @@ TEST(wrong_usage_exits_with_2_and_failure_with_1)
         { 2, "needs words in quotes", { NULL } },
         { 2, "not both", { "--prompts", "/dev/null", "x" } },
         { 2, "--sampler eular", { "--sampler", "eular", "x" } },
+        { 2, "--rng gpu", { "--rng", "gpu", "x" } },
+        { 2, "--cfg-rescale 2: the value must be", { "--cfg-rescale", "2", "x" } },
         { 2, "takes its schedule from the model", { "--schedule", "karras", "x" } },
         { 2, "pictures are written as PNG", { "-o", "/tmp/x.jpg", "x" } },
         { 2, "--count 2 would draw one picture", { "--latents", "/dev/null", "--count", "2", "x" } },

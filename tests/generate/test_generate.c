@@ -389,6 +389,7 @@ TEST(a_wrong_request_is_an_error_that_names_the_value)
     struct drawing d;
     static const uint64_t one_seed[] = { 1 };
     static const float one_mask[] = { 1 };
+    static const float some_noise = 1;
     static const struct {
         struct draw_request r;
         const char *part;
@@ -400,6 +401,9 @@ TEST(a_wrong_request_is_an_error_that_names_the_value)
         { { .steps = 0, .cfg = 2, .batch = 1 }, "steps 0: must be 1 to" },
         { { .steps = 2, .cfg = -1, .batch = 1 }, "cfg -1: must be 0 or more" },
         { { .steps = 2, .cfg = NAN, .batch = 1 }, "cfg nan" },
+        { { .steps = 2, .cfg = 2, .batch = 1, .cfg_rescale = 1.5 }, "cfg rescale 1.5: must be 0 to 1" },
+        { { .steps = 2, .cfg = 2, .batch = 1, .subseed_strength = -1 }, "subseed strength -1: must be 0 to 1" },
+        { { .steps = 2, .cfg = 2, .batch = 1, .subseed_strength = 0.5, .noise = &some_noise }, "the start noise is given" },
         { { .steps = 2, .cfg = 2, .batch = 0 }, "batch 0" },
         { { .steps = 2, .cfg = 2, .batch = 1, .clip_skip = 3 }, "clip skip 3: the text encoder has 3 layers" },
         { { .steps = 2, .cfg = 2, .batch = 1, .sampler = "eular" }, "no sampler \"eular\"" },

@@ -260,6 +260,26 @@ TEST(a_run_in_two_parts_is_the_whole_run)
     data_release(&d);
 }
 
+/* diffusers' strength: the last int(steps * denoise) steps. ComfyUI's denoise is judged by its own cases. */
+TEST(denoise_of_a_diffusers_class_is_its_start_step)
+{
+    static const enum scheduler_class classes[] = { SCHEDULER_DDIM, SCHEDULER_HEUN, SCHEDULER_UNIPC, SCHEDULER_KDPM2 };
+    struct data d;
+    data_init(&d);
+    for (size_t k = 0; k < sizeof classes / sizeof *classes; k++) {
+        struct run r = { .config = sd(classes[k]) };
+        float out[2][COUNT];
+        for (int by_denoise = 0; by_denoise < 2; by_denoise++) {
+            r.spec = (struct sampler_spec){ .steps = 7, .start_step = by_denoise ? 0 : 4, .denoise = by_denoise ? 0.55 : 0,
+                                            .eta = -1, .shape = SHAPE(N, C, H, W) };
+            r.calls = classes[k] == SCHEDULER_HEUN || classes[k] == SCHEDULER_KDPM2 ? 5 : 3;
+            CHECK(run_case(&d, &r, out[by_denoise]), "class %zu", k);
+        }
+        CHECK(!memcmp(out[0], out[1], sizeof out[0]), "class %zu: other latents", k);
+    }
+    data_release(&d);
+}
+
 /* SamplerCustom: levels of the caller in place of a schedule. */
 TEST(levels_of_the_caller_are_those_of_the_schedule_that_made_them)
 {
