@@ -10,6 +10,7 @@ const struct command *const commands[] = {
     &command_train_base,
     &command_eval_images,
     &command_eval_report,
+    &command_model_info,
     &command_help,
     &command_version,
     &command_completion,
