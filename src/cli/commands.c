@@ -11,6 +11,8 @@ const struct command *const commands[] = {
     &command_eval_images,
     &command_eval_report,
     &command_model_info,
+    &command_model_convert,
+    &command_model_merge,
     &command_help,
     &command_version,
     &command_completion,

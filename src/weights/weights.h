@@ -105,6 +105,9 @@ size_t weights_writer_at(const struct weights_writer *w, size_t i);
 /* Writes the whole data of entries[entry], which must be the next one in weights_writer_at's order (ERR_ARG if not).
  * After an error only weights_write_abandon is allowed. */
 MUST_USE bool weights_write_tensor(struct weights_writer *w, size_t entry, const void *data, struct err *e);
+/* The same in pieces that follow one another, for what is not in memory as a whole: a tensor is written when its bytes are. One
+ * without bytes takes one piece of none. */
+MUST_USE bool weights_write_piece(struct weights_writer *w, size_t entry, const void *data, size_t bytes, struct err *e);
 /* Flushes, syncs, renames. Frees the writer whether it succeeds or not; on failure nothing is left on the disk and what
  * was at `path` before is untouched. ERR_ARG if a tensor was not written. */
 MUST_USE bool weights_write_commit(struct weights_writer *w, struct err *e);

@@ -19,6 +19,7 @@ struct weights_writer {
     struct file_write file;
     struct planned *list; /* in the order of the file */
     size_t count, next;
+    size_t written; /* bytes of the tensor that is in work; 0: none is */
 };
 
 /* Upstream's order: by its list of types from the last (the wider ones, so that none needs padding), then by name. */
@@ -160,14 +161,26 @@ size_t weights_writer_at(const struct weights_writer *w, size_t i)
     return w->list[i].entry;
 }
 
-bool weights_write_tensor(struct weights_writer *w, size_t entry, const void *data, struct err *e)
+bool weights_write_piece(struct weights_writer *w, size_t entry, const void *data, size_t bytes, struct err *e)
 {
     if (w->next == w->count || w->list[w->next].entry != entry)
         return err_set(e, ERR_ARG, "%s: tensor %zu is written out of order", w->file.path, entry);
-    const struct planned *p = &w->list[w->next++];
-    if (p->bytes && !file_put(&w->file, data, p->bytes, e))
+    const struct planned *p = &w->list[w->next];
+    if (bytes > p->bytes - w->written)
+        return err_set(e, ERR_ARG, "%s: more than the %zu bytes of \"%.200s\"", w->file.path, p->bytes, p->name);
+    if (bytes && !file_put(&w->file, data, bytes, e))
         return err_add(e, "writing the tensor \"%.200s\"", p->name);
+    w->written += bytes;
+    if (w->written == p->bytes) {
+        w->written = 0;
+        w->next++;
+    }
     return true;
+}
+
+bool weights_write_tensor(struct weights_writer *w, size_t entry, const void *data, struct err *e)
+{
+    return weights_write_piece(w, entry, data, w->next < w->count ? w->list[w->next].bytes : 0, e);
 }
 
 bool weights_write_commit(struct weights_writer *w, struct err *e)

@@ -160,3 +160,32 @@ TEST(what_cannot_be_described_is_told)
     CHECK(limn("model", "info", path, NULL) == 1 && strstr(complained, "strange.safetensors"), "%s", complained);
     CHECK(limn("model", "info", NULL) == 2, "%s", complained);
 }
+
+TEST(a_model_is_converted_and_merged_from_the_command_line)
+{
+    struct err e = { 0 };
+    char one[PATH_MAX_BYTES], two[PATH_MAX_BYTES], folder[PATH_MAX_BYTES];
+    REQUIRE(path_join(one, test_scratch("."), "one.safetensors", &e) && path_join(two, test_scratch("."), "two.safetensors", &e) &&
+            path_join(folder, test_scratch("."), "made", &e));
+    CHECK(limn("model", "convert", "-q", test_data("models/tiny-sd1"), one, "--type", "f32", NULL) == 0, "%s", complained);
+    json_t *f = info(one);
+    FACT(f, "kind", "\"model\"");
+    FACT(f, "family", "\"sd1\"");
+    FACT(f, "parts/unet/types", "{\"f32\":496}");
+    FACT(f, "metadata/modelspec.prediction_type", "\"epsilon\"");
+    json_decref(f);
+    CHECK(limn("model", "merge", "-q", one, one, "-o", two, "--weight", "0.3", NULL) == 0, "%s", complained);
+    CHECK(limn("model", "merge", "-q", one, one, "-o", two, NULL) == 2 && strstr(complained, "is there already"), "%s", complained);
+    CHECK(limn("model", "merge", "-q", one, one, "-o", folder, "--blocks", "1,x", NULL) == 2 && strstr(complained, "\"x\""), "%s",
+          complained);
+    CHECK(limn("model", "convert", "-q", two, folder, "--config", test_data("models/tiny-sd1"), NULL) == 0, "%s", complained);
+    f = info(folder);
+    FACT(f, "layout", "\"folder\"");
+    FACT(f, "parts/vae/tensors", "252");
+    json_decref(f);
+    char png[PATH_MAX_BYTES];
+    REQUIRE(path_join(png, test_scratch("."), "picture.png", &e));
+    CHECK(limn("generate", "-q", "--model", one, "--config", folder, "--vae", two, "--steps", "1", "-o", png, "an apple", NULL) == 0,
+          "%s", complained);
+    CHECK(path_exists(png), "no picture");
+}
