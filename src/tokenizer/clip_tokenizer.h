@@ -32,6 +32,8 @@ MUST_USE struct clip_tokenizer *clip_tokenizer_open(const char *folder, struct e
  * (bpe_simple_vocab_16e6.txt.gz, packed or not), and `config` as a tokenizer_config.json (numbers as reals; borrowed).
  * errors  ERR_IO, ERR_FORMAT, ERR_LIMIT, ERR_NOMEM. */
 MUST_USE struct clip_tokenizer *clip_tokenizer_open_vocabulary(const char *path, const json_t *config, struct err *e);
+/* Writes such a vocabulary as a tokenizer's folder (made if missing): vocab.json, merges.txt, tokenizer_config.json. */
+MUST_USE bool clip_vocabulary_write(const char *path, const json_t *config, const char *folder, struct err *e);
 /* Where that file is on this machine, into out[PATH_MAX_BYTES]: $LIMN_CLIP_VOCABULARY, $LIMN_MODELS, beside the program, or in a
  * Python package that brings it. ERR_MISSING says what to do. */
 MUST_USE bool clip_vocabulary_find(char *out, struct err *e);

@@ -6,6 +6,7 @@
 #include <zlib.h>
 
 #include "base/file.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "tokenizer/clip_internal.h"
 
@@ -106,25 +107,32 @@ static bool add_tokens(json_t *vocabulary, struct text *merges, const char *line
     return add_token(vocabulary, CLIP_START, e) && add_token(vocabulary, CLIP_END, e) && text_ok(merges, e);
 }
 
-struct clip_tokenizer *clip_tokenizer_of_list(const char *text, size_t bytes, const json_t *config, const char *where,
-                                              struct err *e)
+/* The tokens and ids of a list, a new reference, and its merges. */
+static json_t *read_list(const char *text, size_t bytes, struct text *merges, const char *where, struct err *e)
 {
     const char *lines = memchr(text, '\n', bytes);
     if (!lines || !utf8_valid(text, bytes) || memchr(text, 0, bytes)) {
         err_set(e, ERR_FORMAT, "%s: not a list of merges", where);
         return NULL;
     }
-    struct text merges;
-    text_init(&merges, TEXT_MAX_BYTES + 1);
     json_t *vocabulary = json_object();
-    struct clip_tokenizer *t = NULL;
-    struct clip_files files = { .folder = where, .vocabulary = vocabulary, .config = (json_t *)(uintptr_t)config };
     if (!vocabulary)
         err_nomem(e, where);
-    else if (add_tokens(vocabulary, &merges, lines + 1, MERGES, where, e)) { /* the first line is a title */
-        files.merges = text_string(&merges);
-        t = clip_tokenizer_build(&files, e);
-    }
+    else if (add_tokens(vocabulary, merges, lines + 1, MERGES, where, e)) /* the first line is a title */
+        return vocabulary;
+    json_decref(vocabulary);
+    return NULL;
+}
+
+struct clip_tokenizer *clip_tokenizer_of_list(const char *text, size_t bytes, const json_t *config, const char *where,
+                                              struct err *e)
+{
+    struct text merges;
+    text_init(&merges, TEXT_MAX_BYTES + 1);
+    json_t *vocabulary = read_list(text, bytes, &merges, where, e);
+    struct clip_files files = { .folder = where, .vocabulary = vocabulary, .config = (json_t *)(uintptr_t)config,
+                                .merges = text_string(&merges) };
+    struct clip_tokenizer *t = vocabulary ? clip_tokenizer_build(&files, e) : NULL;
     json_decref(vocabulary);
     text_release(&merges);
     return t;
@@ -162,4 +170,33 @@ struct clip_tokenizer *clip_tokenizer_open_vocabulary(const char *path, const js
     struct clip_tokenizer *t = text ? clip_tokenizer_of_list(text, bytes, config, path, e) : NULL;
     mem_free(text);
     return t;
+}
+
+/* ids are whole numbers in the file */
+static json_t *whole_ids(const json_t *vocabulary)
+{
+    json_t *out = json_object(), *id;
+    const char *token;
+    json_object_foreach((json_t *)(uintptr_t)vocabulary, token, id)
+        json_object_set_new(out, token, json_integer((json_int_t)json_real_value(id)));
+    return out;
+}
+
+bool clip_vocabulary_write(const char *path, const json_t *config, const char *folder, struct err *e)
+{
+    size_t bytes;
+    struct text merges;
+    char *text = unpack(path, &bytes, e), place[PATH_MAX_BYTES];
+    text_init(&merges, TEXT_MAX_BYTES + 100);
+    text_add(&merges, "#version: 0.2\n");
+    json_t *vocabulary = text ? read_list(text, bytes, &merges, path, e) : NULL, *ids = vocabulary ? whole_ids(vocabulary) : NULL;
+    bool good = vocabulary && (ids || err_nomem(e, path)) && folder_make(folder, e) && path_join(place, folder, "vocab.json", e) &&
+                json_write(ids, place, e) && path_join(place, folder, "merges.txt", e) &&
+                file_write_whole(place, text_string(&merges), merges.length, e) &&
+                path_join(place, folder, "tokenizer_config.json", e) && json_write(config, place, e);
+    json_decref(vocabulary);
+    json_decref(ids);
+    text_release(&merges);
+    mem_free(text);
+    return good;
 }

@@ -312,6 +312,8 @@ const char *weights_metadata(const struct weights *w, const char *key)
 
 const struct weights_pair *weights_pairs(const struct weights *w, size_t *count)
 {
+    if (w->base)
+        return weights_pairs(w->base, count);
     *count = w->pairs;
     return w->metadata;
 }

@@ -116,6 +116,9 @@ size_t weights_writer_at(const struct weights_writer *w, size_t i);
 /* Writes the whole data of entries[entry], which must be the next one in weights_writer_at's order (ERR_ARG if not).
  * After an error only weights_write_abandon is allowed. */
 MUST_USE bool weights_write_tensor(struct weights_writer *w, size_t entry, const void *data, struct err *e);
+/* The same in pieces that follow one another, for what is not in memory as a whole: a tensor is written when its bytes are. One
+ * without bytes takes one piece of none. */
+MUST_USE bool weights_write_piece(struct weights_writer *w, size_t entry, const void *data, size_t bytes, struct err *e);
 /* The same from data of another type (what dtype_convert can), a few MB at a time: no second copy of the tensor is made. The
  * numbers must be finite if the entry's type is quantised. ERR_TYPE if there is no such conversion. */
 MUST_USE bool weights_write_converted(struct weights_writer *w, size_t entry, const void *data, enum dtype type, struct err *e);

@@ -161,14 +161,6 @@ size_t weights_writer_at(const struct weights_writer *w, size_t i)
     return w->list[i].entry;
 }
 
-static const struct planned *next_of(struct weights_writer *w, size_t entry, struct err *e)
-{
-    if (w->next < w->count && w->list[w->next].entry == entry)
-        return &w->list[w->next++];
-    err_set(e, ERR_ARG, "%s: tensor %zu is written out of order", w->file.path, entry);
-    return NULL;
-}
-
 /* The zeros behind a tensor. */
 static bool put_gap(struct weights_writer *w, const struct planned *p, struct err *e)
 {
@@ -176,34 +168,47 @@ static bool put_gap(struct weights_writer *w, const struct planned *p, struct er
     return !p->gap_bytes || file_put(&w->file, zeros, p->gap_bytes, e);
 }
 
+bool weights_write_piece(struct weights_writer *w, size_t entry, const void *data, size_t bytes, struct err *e)
+{
+    if (w->next == w->count || w->list[w->next].entry != entry)
+        return err_set(e, ERR_ARG, "%s: tensor %zu is written out of order", w->file.path, entry);
+    const struct planned *p = &w->list[w->next];
+    if (bytes > p->bytes - w->written)
+        return err_set(e, ERR_ARG, "%s: more than the %zu bytes of \"%.200s\"", w->file.path, p->bytes, p->name);
+    if (bytes && !file_put(&w->file, data, bytes, e))
+        return err_add(e, "writing the tensor \"%.200s\"", p->name);
+    w->written += bytes;
+    if (w->written == p->bytes) {
+        w->written = 0;
+        w->next++;
+        return put_gap(w, p, e);
+    }
+    return true;
+}
+
 bool weights_write_tensor(struct weights_writer *w, size_t entry, const void *data, struct err *e)
 {
-    const struct planned *p = next_of(w, entry, e);
-    if (!p)
-        return false;
-    if ((p->bytes && !file_put(&w->file, data, p->bytes, e)) || !put_gap(w, p, e))
-        return err_add(e, "writing the tensor \"%.200s\"", p->name);
-    return true;
+    return weights_write_piece(w, entry, data, w->next < w->count ? w->list[w->next].bytes : 0, e);
 }
 
 bool weights_write_converted(struct weights_writer *w, size_t entry, const void *data, enum dtype type, struct err *e)
 {
     enum { PIECE = 1 << 20 }; /* whole blocks of every type */
-    const struct planned *p = next_of(w, entry, e);
-    if (!p)
-        return false;
-    int64_t count = shape_count(p->shape);
+    const struct planned *p = w->next < w->count ? &w->list[w->next] : NULL;
+    int64_t count = p ? shape_count(p->shape) : 0;
+    if (count == 0)
+        return weights_write_piece(w, entry, data, 0, e);
     void *piece = mem_aligned(dtype_span(p->type, PIECE));
     bool good = piece || err_nomem(e, w->file.path);
     for (int64_t i = 0; good && i < count; i += PIECE) {
         int64_t n = count - i < PIECE ? count - i : PIECE;
         good = dtype_convert(piece, p->type, (const char *)data + dtype_span(type, i), type, (size_t)n)
-                   ? file_put(&w->file, piece, dtype_span(p->type, n), e)
-                   : err_set(e, ERR_TYPE, "%s: %s cannot become %s", w->file.path, dtype_name(type), dtype_name(p->type));
+                   ? weights_write_piece(w, entry, piece, dtype_span(p->type, n), e)
+                   : err_set(e, ERR_TYPE, "%s: \"%.200s\" is %s and cannot become %s", w->file.path, p->name, dtype_name(type),
+                             dtype_name(p->type));
     }
     mem_free(piece);
-    good = good && put_gap(w, p, e);
-    return good || err_add(e, "writing the tensor \"%.200s\"", p->name);
+    return good;
 }
 
 bool weights_write_commit(struct weights_writer *w, struct err *e)

@@ -17,6 +17,7 @@ struct weights_writer {
     enum weights_format format;
     struct planned *list; /* in the order of the file */
     size_t count, next;
+    size_t written; /* bytes of the tensor that is in work; 0: none is */
 };
 
 /* Writes GGUF's header for w->list and sets the gaps. */

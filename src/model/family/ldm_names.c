@@ -121,6 +121,13 @@ bool ldm_vae_names(struct name_map *m, const struct ldm_vae *v, struct err *e)
            name_map_add(m, NAME_WHOLE, "post_quant_conv", "post_quant_conv", e);
 }
 
+bool ldm_vae_old_names(struct name_map *m, struct err *e)
+{
+    static const struct inside rows[] = { { "q", "query" }, { "k", "key" }, { "v", "value" }, { "proj_out", "proj_attn" }, { 0 } };
+    return module(m, rows, "encoder.mid.attn_1", "encoder.mid_block.attentions.0", e) &&
+           module(m, rows, "decoder.mid.attn_1", "decoder.mid_block.attentions.0", e);
+}
+
 bool ldm_openclip_names(struct name_map *m, int64_t layers, struct err *e)
 {
     static const char *const thirds[] = { "q_proj", "k_proj", "v_proj" };

@@ -1,0 +1,27 @@
+/* Models from one layout and type into another, as a stream: whatever the model's size, little of it is in memory at a time. */
+#ifndef LIMN_MODEL_FAMILY_CONVERT_H
+#define LIMN_MODEL_FAMILY_CONVERT_H
+
+#include "base/progress.h"
+#include "model/family/model_source.h"
+
+enum convert_layout { CONVERT_SINGLE, CONVERT_FOLDER };
+
+struct convert {
+    struct model_files files; /* what is converted */
+    const char *output;       /* a file, or a folder that is not there or empty */
+    enum dtype type;          /* of all floating-point tensors: f32, f16, bf16; DTYPE_COUNT: each as it is */
+    enum convert_layout layout;
+};
+
+/* What it does:
+ *   folder -> single   names as CompVis and Stability AI write them (single_file.h); one file
+ *   single -> folder   configs, tokenizers (of files.config, or the installed vocabulary), a weight file for each part
+ *   folder -> folder   the same files with another type
+ *   file   -> single   any file of weights, its own names and metadata; another type
+ * The output is there whole or not at all. Numbers are rounded to nearest even.
+ * errors  those of model_source_open; ERR_ARG (the output is there already or is the input), ERR_TYPE (a family without such a
+ *         layout), ERR_FORMAT (numbers beyond the range of f16, with the tensor's name), ERR_IO, ERR_STOPPED, ERR_NOMEM. */
+MUST_USE bool model_convert(const struct convert *c, const struct progress *progress, struct err *e);
+
+#endif
