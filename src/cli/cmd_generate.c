@@ -86,6 +86,7 @@ struct run {
     struct pipeline *pipeline;
     struct draw_request request;
     struct draw_lora loras[LORA_MOST];
+    size_t lora_words; /* of --lora; those that the prompt names come behind */
     struct progress_bar bar;
     struct progress progress;
     char model[PATH_MAX_BYTES];
@@ -301,12 +302,21 @@ static void add_seconds(struct drawing *sum, const struct drawing *d)
     sum->seconds += d->seconds;
 }
 
+/* The i-th prompt, with the LoRAs that it names. */
+static bool take_prompt(struct run *run, size_t i, struct err *e)
+{
+    run->request.prompt = run->prompts[i];
+    run->request.lora_count = run->lora_words;
+    return lora_prompt_open(run->pipeline, &run->request, run->args->lora_alpha, run->loras, &run->request.lora_count, e);
+}
+
 static bool draw_all(struct run *run, struct err *e)
 {
-    for (size_t i = 0; i < run->prompt_count; i++)
+    for (size_t i = 0; i < run->prompt_count; i++) {
+        if (!take_prompt(run, i, e))
+            return false;
         for (int64_t k = 0; k < run->args->count; k++) {
             struct drawing d;
-            run->request.prompt = run->prompts[i];
             run->request.seed = (uint64_t)(run->args->seed + k);
             if (!pipeline_draw(run->pipeline, &run->request, &run->progress, &d, e))
                 return false;
@@ -318,6 +328,7 @@ static bool draw_all(struct run *run, struct err *e)
             if (!good)
                 return false;
         }
+    }
     if (!run->args->save_latents)
         return true;
     struct weights_entry entry = { "latents", DTYPE_F32, run->latent_shape };
@@ -328,7 +339,8 @@ static bool draw_all(struct run *run, struct err *e)
 static bool make_plan(struct run *run, struct err *e)
 {
     size_t drawings = run->prompt_count * (size_t)run->args->count;
-    run->request.prompt = run->prompts[0];
+    if (!take_prompt(run, 0, e))
+        return false;
     if (drawings > 1 || run->args->profile) {
         pipeline_keep(run->pipeline, true);
         if (!pipeline_plan(run->pipeline, &run->request, &run->plan, e))
@@ -369,7 +381,8 @@ static bool print_facts(const struct run *run, struct err *e)
                                (json_int_t)p->process, "planned_peak", (json_int_t)p->peak, "peak_rss",
                                (json_int_t)mem_peak_rss());
     json_t *loras = lora_words_json(r->loras, r->lora_count);
-    bool good = j && seconds && memory && loras && !json_object_set(j, "loras", loras) && !json_object_set_new(j, "denoiser_calls", json_integer(s->calls));
+    bool good = j && seconds && memory && loras && !json_object_set(j, "loras", loras) &&
+                !json_object_set_new(j, "denoiser_calls", json_integer(s->calls));
     if (good)
         good = !json_object_set(j, "images", run->files) && !json_object_set(j, "seconds", seconds) &&
                !json_object_set(j, "memory", memory);
@@ -408,7 +421,7 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->schedule = a->schedule ? schedule_names[a->schedule - 1].name : NULL;
     r->seed = (uint64_t)a->seed;
     r->loras = run->loras;
-    return lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &r->lora_count, e);
+    return lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &run->lora_words, e);
 }
 
 static void run_release(struct run *run)

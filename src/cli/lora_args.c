@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "generate/prompt.h"
+
 /* Cuts a number behind the last colon off the word. */
 static bool take_number(char *word, double *out)
 {
@@ -35,7 +37,7 @@ static bool find_file(char *out, const char *name, struct err *e)
     if (path_exists(name))
         return path_join(out, "", name, e);
     if (strlen(name) >= sizeof(struct path) - 16)
-        return err_set(e, ERR_MISSING, "--lora: no file %s", name);
+        return err_set(e, ERR_MISSING, "no LoRA file %s", name);
     if (own && *own)
         snprintf(places[count++], PATH_MAX_BYTES, "%s", own);
     int from = count;
@@ -46,7 +48,7 @@ static bool find_file(char *out, const char *name, struct err *e)
     for (int i = 0; i < count; i++)
         if (there(out, places[i], name, e) || e->code)
             return !e->code;
-    err_set(e, ERR_MISSING, "--lora: no file %s, and no LoRA of that name in", name);
+    err_set(e, ERR_MISSING, "no LoRA file %s, and none of that name in", name);
     for (int i = 0; i < count; i++) {
         size_t used = strlen(e->text);
         snprintf(e->text + used, sizeof e->text - used, "%s %s", i ? "," : "", places[i]);
@@ -88,24 +90,57 @@ static void tell(const struct lora_facts *f)
     fputc('\n', stderr);
 }
 
+static bool add(struct pipeline *p, const struct lora_word *w, bool in_words, double alpha, struct draw_lora *loras, size_t *count,
+                struct err *e)
+{
+    if (*count == LORA_MOST)
+        return err_set(e, ERR_ARG, "more than %d LoRAs", LORA_MOST);
+    const struct lora *l = pipeline_lora(p, w->path, alpha > 0 ? alpha : NAN, e);
+    if (l)
+        loras[(*count)++] = (struct draw_lora){ l, w->unet, w->text, in_words };
+    return l != NULL;
+}
+
 bool lora_words_open(struct pipeline *p, const struct option_texts *words, double alpha, struct draw_lora *loras, size_t *count,
                      struct err *e)
 {
     struct lora_word w;
     *count = 0;
     for (int i = 0; i < words->count; i++) {
-        if (*count == LORA_MOST)
-            return err_set(e, ERR_ARG, "--lora: at most %d", LORA_MOST);
-        if (!lora_word_read(&w, words->items[i], e))
+        if (!lora_word_read(&w, words->items[i], e) || !add(p, &w, false, alpha, loras, count, e))
             return false;
-        const struct lora *l = pipeline_lora(p, w.path, alpha > 0 ? alpha : NAN, e);
-        if (!l)
-            return false;
-        struct lora_facts f = lora_facts(l);
+        struct lora_facts f = lora_facts(loras[*count - 1].lora);
         tell(&f);
-        loras[(*count)++] = (struct draw_lora){ .lora = l, .unet = w.unet, .text = w.text };
     }
     return true;
+}
+
+bool lora_prompt_open(struct pipeline *p, const struct draw_request *r, double alpha, struct draw_lora *loras, size_t *count,
+                      struct err *e)
+{
+    enum prompt_syntax syntax;
+    struct prompt prompt;
+    if (!draw_request_syntax(r, &syntax, e))
+        return false;
+    if (syntax == PROMPT_PLAIN || !r->prompt || !strstr(r->prompt, "<lora:"))
+        return true;
+    if (!prompt_parse(&prompt, syntax, r->prompt, e))
+        return err_add(e, "in the prompt");
+    bool good = true;
+    for (size_t i = 0; good && i < prompt.lora_count; i++) {
+        struct lora_word w = { .unet = prompt.loras[i].unet, .text = prompt.loras[i].text };
+        bool known = false;
+        good = find_file(w.path, prompt.loras[i].name, e);
+        for (size_t k = 0; good && k < *count; k++)
+            known = known || !strcmp(lora_facts(loras[k].lora).path, w.path);
+        good = good && add(p, &w, true, alpha, loras, count, e);
+        if (good && !known) {
+            struct lora_facts f = lora_facts(loras[*count - 1].lora);
+            tell(&f);
+        }
+    }
+    prompt_release(&prompt);
+    return good;
 }
 
 json_t *lora_words_json(const struct draw_lora *loras, size_t count)

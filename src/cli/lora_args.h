@@ -20,6 +20,11 @@ MUST_USE bool lora_word_read(struct lora_word *out, const char *word, struct err
 MUST_USE bool lora_words_open(struct pipeline *p, const struct option_texts *words, double alpha, struct draw_lora *loras,
                               size_t *count, struct err *e);
 
+/* Adds those that the request's prompt names (<lora:NAME:SCALE>, where its syntax knows them) behind loras[*count]. errors  as
+ * above, and those of prompt_parse. */
+MUST_USE bool lora_prompt_open(struct pipeline *p, const struct draw_request *r, double alpha, struct draw_lora *loras,
+                               size_t *count, struct err *e);
+
 /* [{"path": ..., "name": ..., "unet": 1, "text": 1, "modules": 12, "rank": 16, "unused": [...]}, ...]; NULL without memory. */
 json_t *lora_words_json(const struct draw_lora *loras, size_t count);
 
