@@ -251,3 +251,48 @@ TEST(tokens_and_ids_come_with_start_and_end)
     status = limn("tokenize", "--model", test_data("models/tiny-sd1/tokenizer"), "a", NULL);
     CHECK(status == 0 && strstr(said, "a</w>"), "%s", complained);
 }
+
+/* The facts' entry `key` of LoRA i. */
+static json_t *lora_fact(const json_t *facts, size_t i, const char *key)
+{
+    return json_object_get(json_array_get(json_object_get(facts, "loras"), i), key);
+}
+
+TEST(loras_are_found_by_path_name_and_prompt_and_written_down)
+{
+    struct err e = { 0 };
+    const char *png = test_scratch("lora.png"), *attention = test_data("lora/attention.safetensors");
+    char word[PATH_MAX_BYTES + 20];
+    setenv("LIMN_LORAS", test_data("lora"), 1);
+    snprintf(word, sizeof word, "%s:0.5", attention);
+    int status = limn("generate", "-m", model("tiny-sd1"), "-q", "-o", png, "--steps", "1", "--json", "--lora", word, "--lora",
+                      "diffsynth:0.25:0", "--sampler", "euler", "a cat <lora:kohya:0.75:-1>", NULL);
+    CHECK(status == 0, "%s", complained);
+    CHECK(strstr(complained, "diffsynth.safetensors does not tell its alpha: 4 is taken (--lora-alpha)"), "%s", complained);
+    json_t *facts = json_loads(said, 0, NULL);
+    CHECK(json_array_size(json_object_get(facts, "loras")) == 3, "%s", said);
+    static const struct { const char *name; double unet, text; } wanted[] = {
+        { "attention", 0.5, 0.5 }, { "diffsynth", 0.25, 0 }, { "kohya", 0.75, -1 },
+    };
+    for (size_t i = 0; i < 3; i++)
+        CHECK(!strcmp(json_string_value(lora_fact(facts, i, "name")), wanted[i].name) &&
+                  json_number_value(lora_fact(facts, i, "unet")) == wanted[i].unet &&
+                  json_number_value(lora_fact(facts, i, "text")) == wanted[i].text, "LoRA %zu: %s", i, said);
+    json_decref(facts);
+    char *parameters = image_png_text(png, "parameters", &e), *prompt = image_png_text(png, "prompt", &e);
+    CHECK(parameters && strstr(parameters, "a cat <lora:kohya:0.75:-1> <lora:attention:0.5> <lora:diffsynth:0:0.25>"), "%s",
+          parameters ? parameters : e.text);
+    json_t *graph = prompt ? json_loads(prompt, 0, NULL) : NULL, *node = json_object_get(graph, "22");
+    CHECK(!strcmp(json_string_value(json_object_get(json_object_get(node, "inputs"), "lora_name")), "kohya.safetensors") &&
+              !strcmp(json_string_value(json_object_get(node, "class_type")), "LoraLoader"), "%s", prompt ? prompt : e.text);
+    json_decref(graph);
+    mem_free(parameters);
+    mem_free(prompt);
+    status = limn("generate", "-m", model("tiny-sd2"), "-q", "-o", png, "--steps", "1", "--lora", "old:1", "a cat", NULL);
+    CHECK(status == 1 && strstr(complained, "so [") && strstr(complained, "old.safetensors"), "%d: %s", status, complained);
+    status = limn("generate", "-m", model("tiny-sd1"), "-q", "-o", png, "--lora", "nothing:0.5", "a cat", NULL);
+    CHECK(status == 1 && strstr(complained, "no file nothing, and no LoRA of that name in "), "%d: %s", status, complained);
+    status = limn("generate", "-m", model("tiny-sd1"), "-q", "-o", png, "--lora", "kohya:nan", "a cat", NULL);
+    CHECK(status == 2 && strstr(complained, "a scale must be a number"), "%d: %s", status, complained);
+    unsetenv("LIMN_LORAS");
+}

@@ -71,7 +71,7 @@ static size_t loras_of(struct pipeline *p, const json_t *c, struct draw_lora *lo
     json_array_foreach((json_t *)(uintptr_t)list, i, l)
         loras[i] = (struct draw_lora){
             lora_of(p, json_string_value(json_object_get(l, "file")), alpha ? json_number_value(alpha) : NAN),
-            json_number_value(json_object_get(l, "unet")), json_number_value(json_object_get(l, "text")),
+            json_number_value(json_object_get(l, "unet")), json_number_value(json_object_get(l, "text")), false,
         };
     return json_array_size(list);
 }
@@ -106,15 +106,13 @@ TEST(pictures_with_loras_are_those_of_diffusers)
     struct err e = { 0 };
     struct weights *expected = weights_open(test_data("lora/expected.safetensors"), &e);
     REQUIRE(expected != NULL);
-    for (int kept = 0; kept < 2; kept++) { /* with pipeline_keep, scales change in programs that stay */
-        struct pipeline *p = open_model();
-        pipeline_keep(p, kept);
-        json_t *c;
-        size_t i;
-        json_array_foreach(json_object_get(info(), "cases"), i, c)
-            case_of(p, c, expected);
-        pipeline_free(p);
-    }
+    struct pipeline *p = open_model();
+    pipeline_keep(p, true); /* so that some scales change in programs that stay */
+    json_t *c;
+    size_t i;
+    json_array_foreach(json_object_get(info(), "cases"), i, c)
+        case_of(p, c, expected);
+    pipeline_free(p);
     weights_free(expected);
 }
 
@@ -157,8 +155,8 @@ TEST(a_scale_of_zero_gives_the_base_picture_and_every_turn_is_that_of_a_fresh_pi
         struct pipeline *fresh = open_model();
         size_t count = turns[t].file[0] ? 2 : 0;
         for (size_t i = 0; i < count; i++) {
-            loras[i] = (struct draw_lora){ lora_of(kept, turns[t].file[i], NAN), turns[t].unet[i], turns[t].text[i] };
-            own[i] = (struct draw_lora){ lora_of(fresh, turns[t].file[i], NAN), turns[t].unet[i], turns[t].text[i] };
+            loras[i] = (struct draw_lora){ lora_of(kept, turns[t].file[i], NAN), turns[t].unet[i], turns[t].text[i], false };
+            own[i] = (struct draw_lora){ lora_of(fresh, turns[t].file[i], NAN), turns[t].unet[i], turns[t].text[i], false };
         }
         struct drawing a = draw(kept, loras, count), b = draw(fresh, own, count);
         CHECK(same(&a, &b), "turn %zu: a fresh pipeline draws another picture", t);
@@ -175,23 +173,28 @@ TEST(bf16_with_a_lora_gives_nearly_the_picture_of_f32)
 {
     struct err e = { 0 };
     struct drawing d[2];
-    static const char *const files[] = { "attention.safetensors", "dora.safetensors", "lycoris.safetensors" };
+    static const char *const files[] = { "layers.safetensors", "dora.safetensors", "lycoris.safetensors" };
     for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
         for (int bf16 = 0; bf16 < 2; bf16++) {
             struct pipeline *p = pipeline_open(test_data("models/tiny-sd1"), cpu(), bf16 ? DTYPE_BF16 : DTYPE_F32, &e);
             REQUIRE(p != NULL);
-            struct draw_lora l = { lora_of(p, files[f], NAN), 0.5, 0.5 };
+            struct draw_lora l = { lora_of(p, files[f], NAN), 0.5, 0.5, false };
             struct draw_request r = request(p);
             r.cfg = 3;
+            r.steps = 4;
             r.loras = &l;
             r.lora_count = 1;
             REQUIRE(pipeline_draw(p, &r, NULL, &d[bf16], &e));
             pipeline_free(p);
         }
-        struct difference off = tensor_difference(d[1].latents, d[0].latents, shape_count(d[0].shape));
+        double sum = 0;
+        size_t count = image_bytes(&d[0].images[0]);
+        for (size_t i = 0; i < count; i++)
+            sum += pow(d[0].images[0].pixels[i] - (double)d[1].images[0].pixels[i], 2);
+        double db = 10 * log10(255.0 * 255.0 * (double)count / sum);
         if (getenv("LIMN_TEST_VERBOSE"))
-            print_message("%s: bf16 against f32: relative %.1e\n", files[f], off.relative);
-        CHECK(off.relative > 1e-5 && off.relative < 0.03, "%s: relative %.2e", files[f], off.relative);
+            print_message("%s: bf16 against f32 %.1f dB\n", files[f], db);
+        CHECK(db > 30 && db < 80, "%s: %.1f dB", files[f], db);
         drawing_release(&d[0]);
         drawing_release(&d[1]);
     }
@@ -202,7 +205,7 @@ TEST(wrong_requests_are_refused)
     struct err e = { 0 };
     struct drawing d;
     struct pipeline *p = open_model(), *other = open_model();
-    struct draw_lora l = { lora_of(p, "attention.safetensors", NAN), INFINITY, 1 };
+    struct draw_lora l = { lora_of(p, "attention.safetensors", NAN), INFINITY, 1, false };
     struct draw_request r = request(p);
     r.loras = &l;
     r.lora_count = 1;
