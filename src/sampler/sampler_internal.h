@@ -18,7 +18,7 @@ struct planned_call {
     float divisor;   /* the model gets x / divisor: sqrt(sigma^2 + 1), or 1 */
     int stage;       /* which call of its step it is, from 0 */
     int64_t step;    /* the step, from 0 at the start step */
-    double sigma;    /* the noise level of x at this call (KDPM2: at the end of the step); not of classes on timesteps */
+    double sigma;    /* the noise level of x at this call; not of classes that work with timesteps */
 };
 
 struct sampler {
