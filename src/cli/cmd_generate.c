@@ -11,17 +11,17 @@
 #include "cli/engine.h"
 #include "cli/lora_args.h"
 #include "cli/progress_bar.h"
+#include "generate/edit.h"
 #include "generate/record.h"
 
 struct generate_args {
     struct option_texts words, loras;
     const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents, *embeddings;
-    const char *original_size, *crop, *target_size;
-    int64_t width, height, steps, seed, count, batch, clip_skip, threads;
-    int64_t subseed;
-    double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength;
-    int sampler, schedule, precision, prediction, syntax, rng;
-    bool plan, json, quiet, profile;
+    const char *original_size, *crop, *target_size, *init_image, *mask, *outpaint;
+    int64_t width, height, steps, seed, subseed, count, batch, clip_skip, mask_grow, feather, threads;
+    double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur;
+    int sampler, schedule, precision, prediction, syntax, rng, alpha, mask_fill;
+    bool plan, json, quiet, profile, paste;
 };
 
 #define AT(member) offsetof(struct generate_args, member)
@@ -48,6 +48,9 @@ static const char *rng_choice(int index)
     static const char *const names[] = { "cpu", "philox", NULL };
     return names[index];
 }
+
+OPTION_CHOICES(alpha_choice, "mask", "white", "ignore") /* in the order of edit_alpha */
+OPTION_CHOICES(fill_choice, "picture", "grey")
 
 static const struct option generate_options[] = {
     { "model", 'm', OPTION_TEXT, AT(model), .value = "FILE", .group = "What",
@@ -105,6 +108,24 @@ static const struct option generate_options[] = {
       .help = "for a refiner: how beautiful it is, about 1 to 10", .initial_help = "6" },
     { "negative-aesthetic-score", 0, OPTION_FLOAT, AT(negative_score), "0", .min = 0, .max = 100,
       .help = "the same for what should not be in it", .initial_help = "2.5" },
+    { "init-image", 'i', OPTION_TEXT, AT(init_image), .value = "FILE", .group = "Editing",
+      .help = "begin with this picture; its size is that of the drawing, unless width or height is given" },
+    { "strength", 0, OPTION_FLOAT, AT(strength), "0", .min = 0.0001, .max = 1, .help = "how much of the picture is drawn anew",
+      .initial_help = "0.75, or 1 where a mask says what" },
+    { "mask", 0, OPTION_TEXT, AT(mask), .value = "FILE", .help = "draw only what is white in this picture; grey mixes" },
+    { "mask-grow", 0, OPTION_INT, AT(mask_grow), "0", .min = 0, .max = 512, .help = "pixels by which the mask grows" },
+    { "mask-blur", 0, OPTION_FLOAT, AT(mask_blur), "0", .min = 0, .max = 512,
+      .help = "softens the mask's edge, a standard deviation in pixels" },
+    { "mask-fill", 0, OPTION_CHOICE, AT(mask_fill), "picture", .choices = fill_choice,
+      .help = "what the drawing finds below the mask; grey wants strength 1" },
+    { "alpha", 0, OPTION_CHOICE, AT(alpha), "mask", .choices = alpha_choice,
+      .help = "transparency of the init image: mask draws there, if no mask is given; white lays it over white" },
+    { "outpaint", 0, OPTION_TEXT, AT(outpaint), .value = "LEFT,TOP,RIGHT,BOTTOM",
+      .help = "pixels to add to the init image and draw" },
+    { "feather", 0, OPTION_INT, AT(feather), "40", .min = 0, .max = 4096,
+      .help = "pixels over which what was there gives way to what outpainting adds" },
+    { "paste", 0, OPTION_FLAG, AT(paste), "yes",
+      .help = "leave also what the mask keeps as the VAE gives it back, which is what diffusers and ComfyUI do" },
     { "output", 'o', OPTION_TEXT, AT(output), .value = "FILE", .group = "Files",
       .help = "a PNG file, or a folder; several pictures get numbers", .initial_help = "limn-SEED.png" },
     { "latents", 0, OPTION_TEXT, AT(latents), .value = "FILE",
@@ -134,6 +155,7 @@ struct run {
     const char **prompts;
     size_t prompt_count, pictures, done; /* pictures in all; written so far */
     float *noise;    /* of --latents */
+    struct edit edit; /* of --init-image */
     float *latents;  /* of --save-latents, all pictures */
     struct shape latent_shape;
     struct draw_plan plan;
@@ -241,6 +263,54 @@ static bool check_outputs(const struct run *run, struct err *e)
         return false;
     return output_path(run, 0, (uint64_t)a->seed, path, e) && check_writable(path, e) &&
            (!a->save_latents || check_writable(a->save_latents, e));
+}
+
+/* "8,0,8,0" */
+static bool read_sides(const char *text, struct edit_options *o, struct err *e)
+{
+    int64_t *const sides[] = { &o->left, &o->top, &o->right, &o->bottom };
+    const char *at = text;
+    for (int i = 0; i < 4; i++) {
+        char *end;
+        errno = 0;
+        long long v = strtoll(at, &end, 10);
+        if (end == at || errno || v < 0 || v > IMAGE_MAX_SIDE || *end != (i < 3 ? ',' : 0))
+            return err_set(e, ERR_ARG, "--outpaint %s: want four whole numbers, LEFT,TOP,RIGHT,BOTTOM", text);
+        *sides[i] = v;
+        at = end + 1;
+    }
+    return true;
+}
+
+static bool read_edit(struct run *run, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    struct draw_request *r = &run->request;
+    bool comfy = a->sampler != 0;
+    struct edit_options o = { .cell = vae_factor(&pipeline_folder(run->pipeline)->parts.vae), .width = a->width,
+                              .height = a->height, .cut = comfy, .alpha = (enum edit_alpha)a->alpha, .feather = a->feather,
+                              .grow = a->mask_grow, .blur = a->mask_blur, .grey = a->mask_fill == 1 };
+    struct image picture = { 0 }, mask = { 0 };
+    if (!a->init_image) {
+        if (a->mask || a->outpaint || a->strength > 0)
+            return err_set(e, ERR_ARG, "--%s says how a picture is drawn anew: --init-image FILE gives it",
+                           a->mask ? "mask" : a->outpaint ? "outpaint" : "strength");
+        return true;
+    }
+    bool good = (!a->outpaint || read_sides(a->outpaint, &o, e)) &&
+                image_load(&picture, a->init_image, IMAGE_KEEP_ALPHA, 0, e) &&
+                (!a->mask || image_load(&mask, a->mask, IMAGE_FLATTEN, 0, e)) &&
+                edit_prepare(&run->edit, &picture, a->mask ? &mask : NULL, &o, e);
+    image_release(&picture);
+    image_release(&mask);
+    if (!good)
+        return err_add(e, "--init-image %s", a->init_image);
+    r->picture = run->edit.pixels;
+    r->mask = run->edit.mask;
+    r->width = run->edit.picture.width;
+    r->height = run->edit.picture.height;
+    r->strength = a->strength > 0 ? a->strength : r->mask ? 1 : r->strength;
+    return true;
 }
 
 static bool read_noise(struct run *run, struct err *e)
@@ -366,6 +436,7 @@ static void add_seconds(struct drawing *sum, const struct drawing *d)
     sum->calls += d->calls;
     sum->load_seconds += d->load_seconds;
     sum->text_seconds += d->text_seconds;
+    sum->encode_seconds += d->encode_seconds;
     sum->sample_seconds += d->sample_seconds;
     sum->decode_seconds += d->decode_seconds;
     sum->seconds += d->seconds;
@@ -384,6 +455,8 @@ static bool draw_all(struct run *run, struct err *e)
             if (!pipeline_draw(run->pipeline, &run->request, &run->progress, &d, e))
                 return false;
             bool good = keep_latents(run, &d, e);
+            for (int64_t b = 0; good && run->args->paste && run->edit.mask && b < d.batch; b++)
+                edit_paste(&d.images[b], &run->edit);
             for (int64_t b = 0; good && b < d.batch; b++)
                 good = save_picture(run, &d.images[b], e);
             add_seconds(&run->sums, &d);
@@ -433,8 +506,8 @@ static bool print_facts(const struct run *run, struct err *e)
                           r->schedule, "cfg", r->cfg, "batch", (json_int_t)r->batch, "clip_skip", (json_int_t)r->clip_skip,
                           "seed", (json_int_t)a->seed, "precision", dtype_name(run->engine.type), "threads",
                           run->engine.threads, "isa", run->engine.isa);
-    json_t *seconds = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "load", s->load_seconds, "text", s->text_seconds, "sample",
-                                s->sample_seconds, "first_call", s->first_call_seconds, "call",
+    json_t *seconds = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "load", s->load_seconds, "text", s->text_seconds,
+                                "encode", s->encode_seconds, "sample", s->sample_seconds, "first_call", s->first_call_seconds, "call",
                                 s->calls ? s->sample_seconds / (double)s->calls : 0, "decode", s->decode_seconds, "total",
                                 s->seconds);
     const struct draw_plan *p = &run->plan;
@@ -537,6 +610,7 @@ static void run_release(struct run *run)
     mem_free(run->text);
     mem_free(run->prompts);
     mem_free(run->noise);
+    edit_release(&run->edit);
     mem_free(run->latents);
     json_decref(run->files);
 }
@@ -566,7 +640,7 @@ static bool generate_run(const void *args, struct err *e)
     bool good = run.files || err_nomem(e, "a list");
     good = good && image_init(e) && read_prompts(&run, e);
     run.pictures = run.prompt_count * (size_t)(run.args->count * run.args->batch);
-    good = good && check_outputs(&run, e) && open_pipeline(&run, e) && read_noise(&run, e) && make_plan(&run, e) &&
+    good = good && check_outputs(&run, e) && open_pipeline(&run, e) && read_edit(&run, e) && read_noise(&run, e) && make_plan(&run, e) &&
            draw_all(&run, e);
     progress_bar_end(&run.bar);
     if (good)
@@ -584,6 +658,9 @@ const struct command command_generate = {
                "With --prompt-syntax comfy, (red) counts 1.1 times, (red:1.3) 1.3 times, \\( is a bracket, and embedding:NAME is "
                "a file of --embeddings. With a1111, [red] counts less, nested weights multiply, BREAK begins a new row of 75 "
                "tokens, and embeddings are bare names. Words of any length are read by both.\n"
+               "With --init-image a picture is drawn anew, as far as --strength says: with --sampler model that is diffusers' strength (the "
+               "last steps are taken), with another sampler ComfyUI's denoise (as many steps as asked for). With --mask, "
+               "transparency or --outpaint only a part is; what is kept comes back pixel by pixel, unless --no-paste is given.\n"
                "How it was made is written into the file, under the keys parameters and prompt.",
     .words = "\"TEXT\"", .words_place = AT(words), .words_min = 0, .words_max = 1,
     .options = generate_options, .args_bytes = sizeof(struct generate_args), .run = generate_run,

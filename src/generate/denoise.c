@@ -3,7 +3,6 @@
 #include "base/mem.h"
 #include "generate/generate_internal.h"
 #include "generate/guidance.h"
-#include "generate/start_noise.h"
 
 /* What a denoiser call needs; all arrays are one drawing's. */
 struct denoiser {
@@ -62,8 +61,8 @@ static struct picture_facts facts_of(const struct draw_request *r, const struct 
     return f;
 }
 
-/* The inputs that some denoisers have beside latent, timestep and text. */
-static bool extra_inputs(struct denoiser *d, const struct draw_request *r, struct err *e)
+/* The inputs that some denoisers have beside latent, timestep and text. extra: [batch, extra, h, w]. */
+static bool extra_inputs(struct denoiser *d, const struct draw_request *r, const float *extra, struct err *e)
 {
     const struct draw_sizes *s = d->sizes;
     const struct model_parts *m = d->p->source.model;
@@ -97,7 +96,7 @@ static bool extra_inputs(struct denoiser *d, const struct draw_request *r, struc
         d->extra = mem_aligned(rows / (size_t)r->batch * each * bytes);
         bool good = (turned && d->extra) || err_nomem(e, "the denoiser's inputs");
         if (good)
-            tensor_nchw_to_nhwc(turned, r->extra, r->batch, s->extra, s->h, s->w);
+            tensor_nchw_to_nhwc(turned, extra, r->batch, s->extra, s->h, s->w);
         for (size_t i = 0; good && i < rows / (size_t)r->batch; i++)
             dtype_convert((char *)d->extra + i * each * bytes, d->p->type, turned, DTYPE_F32, each);
         mem_free(turned);
@@ -107,7 +106,7 @@ static bool extra_inputs(struct denoiser *d, const struct draw_request *r, struc
 }
 
 static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
-                          struct err *e)
+                          const float *extra, struct err *e)
 {
     size_t each_bytes = (size_t)(s->tokens * s->text_width) * dtype_bytes(p->type);
     size_t rows = (size_t)s->rows, count = latent_count(s, s->rows);
@@ -130,7 +129,7 @@ static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct d
                each_bytes);
     struct program *program = p->stages[PART_UNET].program;
     return program_set_input(program, "latent", d->latent, e) && program_set_input(program, "text", d->text, e) &&
-           program_set_input(program, "timestep", d->timestep, e) && extra_inputs(d, r, e);
+           program_set_input(program, "timestep", d->timestep, e) && extra_inputs(d, r, extra, e);
 }
 
 /* input and output: [batch, c, h, w]; may be the same array. timesteps: [count], each for batch / count pictures. */
@@ -159,13 +158,6 @@ static bool predict(struct denoiser *d, const float *input, const double *timest
     return true;
 }
 
-/* One noise stream and the pictures drawn from it. A drawing of several prompts has a chain for each picture, so that none
- * knows of the others; any other has one. */
-struct chain {
-    struct sampler *sampler;
-    struct torch_random random;
-};
-
 /* sampler_run over several samplers, whose inputs share the denoiser's calls. One that is done before the others (dpm_adaptive)
  * goes along unasked. work: [count * each]; timesteps: [count]. */
 static bool run_chains(struct chain *chains, int64_t count, size_t each, struct denoiser *d, float *work, double *timesteps,
@@ -181,15 +173,15 @@ static bool run_chains(struct chain *chains, int64_t count, size_t each, struct 
             if (sampler_done(chains[i].sampler))
                 memcpy(work + (size_t)i * each, sampler_latents(chains[i].sampler), each * sizeof *work);
             else
-                timesteps[i] = sampler_input(chains[i].sampler, work + (size_t)i * each);
+                timesteps[i] = chain_input(&chains[i], work + (size_t)i * each);
         }
         if (!predict(d, work, timesteps, count, work, e))
             return false;
         working = 0;
         for (int64_t i = 0; i < count; i++) {
-            const float *unguided = d->unguided ? d->unguided + (size_t)i * each : NULL;
+            float *unguided = d->unguided ? d->unguided + (size_t)i * each : NULL;
             if (!sampler_done(chains[i].sampler) &&
-                !sampler_take(chains[i].sampler, work + (size_t)i * each, unguided, e))
+                !chain_take(&chains[i], work + (size_t)i * each, unguided, e))
                 return false;
             working += !sampler_done(chains[i].sampler);
         }
@@ -198,38 +190,27 @@ static bool run_chains(struct chain *chains, int64_t count, size_t each, struct 
     return true;
 }
 
-static bool chain_begin(struct chain *chain, const struct pipeline *p, const struct draw_request *r, struct shape shape,
-                        uint64_t seed, const float *given, float *noise, struct err *e)
+bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                     const struct origin *origin, double begun, const struct progress *progress, struct drawing *out,
+                     struct err *e)
 {
-    struct sampler_spec spec = { .sampler = r->sampler, .schedule = r->schedule, .steps = r->steps, .eta = r->eta,
-                                 .seed = seed, .cuda_noise = r->cuda_noise, .noise = &chain->random, .shape = shape };
-    struct start_noise start = { seed, r->cuda_noise, r->subseed, given ? 0 : r->subseed_strength };
-    if (!sampler_new(&chain->sampler, &spec, p->source.scheduler, e))
-        return false;
-    if (given)
-        start_noise_seed(&start, &chain->random);
-    else if (!start_noise_draw(&start, &chain->random, noise, shape, e))
-        return false;
-    sampler_begin(chain->sampler, given ? given : noise, NULL);
-    return true;
-}
-
-bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
-                   const struct progress *progress, struct drawing *out, struct err *e)
-{
-    int64_t count = r->prompts ? r->batch : 1;
-    struct shape shape = SHAPE(r->batch / count, s->channels, s->h, s->w);
-    size_t each = (size_t)shape_count(shape);
+    int64_t count = r->prompts ? r->batch : 1, pictures = r->batch / count;
+    size_t each = latent_count(s, pictures), beside = (size_t)(s->extra * s->h * s->w);
     struct chain *chains = mem_zeroed((size_t)count, sizeof *chains);
     float *work = mem_aligned((size_t)count * each * sizeof *work);
+    float *extra = s->extra ? mem_zeroed((size_t)r->batch * beside, sizeof *extra) : NULL;
     double *timesteps = mem_zeroed((size_t)count, sizeof *timesteps);
     struct denoiser denoiser = { .begun = begun };
-    bool good = (chains && work && timesteps) || err_nomem(e, "noise");
-    good = good && denoiser_init(&denoiser, p, r, s, e);
-    for (int64_t i = 0; good && i < count; i++)
-        good = chain_begin(&chains[i], p, r, shape, r->seeds ? r->seeds[i] : r->seed,
-                           r->noise ? r->noise + (size_t)i * each : NULL, work, e);
-    good = good && run_chains(chains, count, each, &denoiser, work, timesteps, progress, e);
+    bool good = (chains && work && timesteps && (extra || !s->extra)) || err_nomem(e, "noise");
+    for (int64_t i = 0; good && i < count; i++) {
+        float *first = extra ? extra + (size_t)(i * pictures) * beside : NULL;
+        good = chain_begin(&chains[i], p, r, s, origin, pictures, r->seeds ? r->seeds[i] : r->seed,
+                           r->noise ? r->noise + (size_t)i * each : NULL, first, e);
+        for (int64_t k = 1; good && first && k < pictures; k++)
+            memcpy(first + (size_t)k * beside, first, beside * sizeof *first);
+    }
+    good = good && denoiser_init(&denoiser, p, r, s, extra, e) &&
+           run_chains(chains, count, each, &denoiser, work, timesteps, progress, e);
     for (int64_t i = 0; good && i < count; i++)
         memcpy(out->latents + (size_t)i * each, sampler_latents(chains[i].sampler), each * sizeof *out->latents);
     if (good) {
@@ -238,9 +219,10 @@ bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const str
     }
     denoiser_release(&denoiser);
     for (int64_t i = 0; chains && i < count; i++)
-        sampler_free(chains[i].sampler);
+        chain_release(&chains[i]);
     mem_free(chains);
     mem_free(work);
     mem_free(timesteps);
+    mem_free(extra);
     return good;
 }

@@ -44,6 +44,27 @@ static bool check_facts(const struct picture_facts *f, double negative_score, st
     return true;
 }
 
+/* What the drawing begins with, and how far that goes. */
+static bool check_picture(const struct model_parts *m, const struct draw_request *r, struct draw_sizes *out, struct err *e)
+{
+    out->extra = model_extra_channels(m);
+    out->encodes = r->picture || out->extra;
+    if (r->mask && !r->picture)
+        return err_set(e, ERR_ARG, "a mask says which part of a picture is drawn anew, and there is no picture");
+    if (out->encodes && m->vae.in_channels != 3)
+        return err_set(e, ERR_TYPE, "the VAE reads pictures of %lld channels", (long long)m->vae.in_channels);
+    if (!r->picture)
+        return true;
+    if (!(r->strength > 0) || r->strength > 1)
+        return err_set(e, ERR_ARG, "strength %g: must be more than 0 and at most 1", r->strength);
+    if (!r->width || !r->height)
+        return err_set(e, ERR_ARG, "a drawing that begins with a picture needs its width and height");
+    if (!out->comfy && (int64_t)((double)r->steps * r->strength) < 1)
+        return err_set(e, ERR_ARG, "strength %g of %lld steps is less than one step: more steps or more strength", r->strength,
+                       (long long)r->steps);
+    return true;
+}
+
 bool request_check(const struct pipeline *p, const struct draw_request *r, struct draw_sizes *out, struct err *e)
 {
     const struct model_parts *m = p->source.model;
@@ -79,11 +100,9 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     for (size_t i = 0; i < r->lora_count; i++)
         if (!isfinite(r->loras[i].unet) || !isfinite(r->loras[i].text))
             return err_set(e, ERR_ARG, "LoRA %zu: its scales %g and %g must be numbers", i + 1, r->loras[i].unet, r->loras[i].text);
-    out->extra = model_extra_channels(m);
-    if (!r->extra != !out->extra)
-        return err_set(e, ERR_ARG, out->extra ? "this model fills in pictures: it needs a picture and a mask"
-                                              : "this model takes no mask and picture beside the latent");
     out->comfy = sampler != sampler_names;
+    if (!check_picture(m, r, out, e))
+        return false;
     /* A denoiser that is told the guidance is asked once; diffusers' pipelines also below 1. */
     out->guided = m->unet.guidance_dim ? false : out->comfy ? r->cfg != 1 || sampler->uses_unguided : r->cfg > 1;
     out->rows = r->batch * (out->guided ? 2 : 1);
@@ -115,22 +134,22 @@ static bool check_memory(struct pipeline *p, const struct draw_request *r, struc
     return true;
 }
 
-static bool load(struct pipeline *p, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
+static bool load(struct pipeline *p, int stage, const struct draw_request *r, const struct draw_sizes *s,
                  const struct progress *progress, struct drawing *out, struct err *e)
 {
     double begun = clock_seconds();
-    if (!p->stages[part].bound)
-        progress_step(progress, "loading", part, PART_COUNT, model_part_names[part]);
-    bool good = stop_check(e) && stage_make(p, part, r, s, e) && stage_bind(p, part, e);
+    if (!p->stages[stage].bound)
+        progress_step(progress, "loading", stage_part(stage), PART_COUNT, stage_name(stage));
+    bool good = stop_check(e) && stage_make(p, stage, r, s, e) && stage_bind(p, stage, e);
     out->load_seconds += clock_seconds() - begun;
     return good;
 }
 
 /* A stage that is done makes room for the next. */
-static void unload(struct pipeline *p, enum model_part part)
+static void unload(struct pipeline *p, int stage)
 {
     if (!p->keep)
-        stage_drop(p, part);
+        stage_drop(p, stage);
 }
 
 /* Whether the text encoders' weights lie in memory, where they may have changed since the last drawing. */
@@ -168,7 +187,7 @@ static bool encode(struct pipeline *p, const struct draw_request *r, const struc
 }
 
 static bool draw(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct progress *progress,
-                 struct drawing *out, struct err *e)
+                 struct origin *origin, struct drawing *out, struct err *e)
 {
     double begun = clock_seconds();
     out->batch = r->batch;
@@ -184,10 +203,19 @@ static bool draw(struct pipeline *p, const struct draw_request *r, const struct 
     out->load_seconds = clock_seconds() - begun;
     if (!encode(p, r, s, progress, out, e))
         return false;
+    if (s->encodes) {
+        if (!load(p, STAGE_ENCODER, r, s, progress, out, e))
+            return false;
+        double begin = clock_seconds();
+        if (!pipeline_read_picture(p, r, s, progress, origin, e))
+            return false;
+        out->encode_seconds = clock_seconds() - begin;
+        unload(p, STAGE_ENCODER);
+    }
     if (!load(p, PART_UNET, r, s, progress, out, e))
         return false;
     double start = clock_seconds();
-    if (!pipeline_sample(p, r, s, begun, progress, out, e))
+    if (!pipeline_sample(p, r, s, origin, begun, progress, out, e))
         return false;
     out->sample_seconds = clock_seconds() - start;
     unload(p, PART_UNET);
@@ -209,11 +237,13 @@ bool pipeline_draw(struct pipeline *p, const struct draw_request *r, const struc
     *out = (struct drawing){ 0 };
     if (!request_check(p, r, &sizes, e))
         return false;
-    bool good = draw(p, r, &sizes, progress, out, e);
+    struct origin origin = { 0 };
+    bool good = draw(p, r, &sizes, progress, &origin, out, e);
+    origin_release(&origin);
     if (!good) {
         drawing_release(out);
-        for (int part = 0; !p->keep && part < PART_COUNT; part++)
-            stage_drop(p, (enum model_part)part);
+        for (int stage = 0; !p->keep && stage < STAGE_COUNT; stage++)
+            stage_drop(p, stage);
     }
     return good;
 }

@@ -7,7 +7,9 @@
  *     pipeline_free(p);
  *
  * The picture is that of diffusers' pipeline for the same folder, words, seed and settings (`sampler` "model"), or ComfyUI's (any
- * other sampler). A pipeline works for one thread at a time. */
+ * other sampler). With a picture to begin with, and a mask of what is drawn anew, it is that of diffusers' image-to-image and
+ * inpainting pipelines, or of ComfyUI's VAEEncode, SetLatentNoiseMask and KSampler (for denoisers made for inpainting:
+ * InpaintModelConditioning; they draw everything anew where no picture is given). A pipeline works for one thread at a time. */
 #ifndef LIMN_GENERATE_GENERATE_H
 #define LIMN_GENERATE_GENERATE_H
 
@@ -83,10 +85,14 @@ struct draw_request {
                                       stop_at_clip_layer is -1 - clip_skip (SDXL: -2 - clip_skip), webui's Clip skip 1 + clip_skip */
     int64_t batch;                 /* pictures drawn together from one noise stream */
     const float *noise;            /* [batch, c, h, w] standard normal start noise; NULL: drawn from the seed */
-    /* What the denoiser sees beside the latent where it has more input channels (inpainting): [batch, extra channels, h, w], first
-     * the mask (1: draw here), then the scaled latent of the picture without what the mask covers. ERR_ARG if it is NULL and
-     * the denoiser wants it, or the other way round. */
-    const float *extra;
+    /* A picture to begin with (image to image), borrowed: [height, width, 3] in -1..1; NULL: begin with noise. width and
+     * height must be given with it. edit.h makes it and the mask from picture files. */
+    const float *picture;
+    const float *mask; /* [height, width] 0..1, 1 where the picture is drawn anew (inpainting); NULL: everywhere */
+    /* How much of the picture is drawn anew, in (0, 1]; counts with a picture only. Sampler "model" (diffusers): the last
+     * int(steps strength) steps are taken. Others (ComfyUI's "denoise"): `steps` steps are taken, the last of
+     * int(steps / strength). */
+    double strength;
     /* What SDXL is told of the picture's making; 0: the default, which is the picture's size (with a ComfyUI sampler 768) for
      * the original, the picture's size (the original's) for the target, and a score of 6 (2.5 for the negative words). */
     struct picture_facts facts;
@@ -100,7 +106,7 @@ struct draw_request {
     const char *const *prompts;
     const uint64_t *seeds;
 };
-/* steps and cfg of the folder, or 20 and 7.5; eta -1; batch 1; the rest 0. The folder's come from its maker or its pipeline's class. */
+/* steps and cfg of the folder, or 20 and 7.5; eta -1; batch 1; strength 0.75; the rest 0. The folder's come from its maker or its pipeline's class. */
 struct draw_request draw_request_defaults(const struct pipeline *p);
 
 /* How the words are read where the model's text encoders know weights (all of CLIP's kind). ERR_ARG: no such syntax. */
@@ -112,13 +118,14 @@ struct drawing {
     float *latents;        /* [batch, c, h, w] after the last step, as the denoiser has them */
     struct shape shape;    /* of latents */
     int64_t calls;         /* of the denoiser */
-    /* seconds: making programs and giving them their weights; text encoders; all denoiser calls; from the beginning of the
+    /* seconds: making programs and giving them their weights; text encoders; the VAE's encoder; all denoiser calls; from the beginning of the
      * drawing to the end of the first call; VAE; everything */
-    double load_seconds, text_seconds, sample_seconds, first_call_seconds, decode_seconds, seconds;
+    double load_seconds, text_seconds, encode_seconds, sample_seconds, first_call_seconds, decode_seconds, seconds;
 };
 void drawing_release(struct drawing *d);
 
-/* Draws. progress (may be NULL) is told "loading", "text", "sampling" (in steps) and "decoding". out need not be initialised.
+/* Draws. progress (may be NULL) is told "loading", "encoding" (a picture), "sampling" (in steps) and
+ * "decoding". out need not be initialised.
  * errors  ERR_ARG (a setting; the text names it and its value), ERR_SHAPE (sizes), ERR_FORMAT (weights or outputs not finite),
  *         ERR_STOPPED, ERR_NOMEM, ERR_BACKEND, and those of opening weights. On failure out holds nothing. */
 MUST_USE bool pipeline_draw(struct pipeline *p, const struct draw_request *r, const struct progress *progress,
@@ -132,7 +139,7 @@ struct draw_plan {
     size_t caches;      /* text states, latents, pictures */
     size_t process;     /* resident now */
     size_t peak;        /* all of it */
-    const char *stage;  /* in model_part_names, or "all" with pipeline_keep */
+    const char *stage;  /* in model_part_names, or "vae encoder", or "all" with pipeline_keep */
 };
 MUST_USE bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e);
 

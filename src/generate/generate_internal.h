@@ -7,6 +7,17 @@
 
 enum { STAGE_KEYS = 4, STAGE_OUTPUTS = 3 };
 
+/* A stage for each part of the model, in their order, and one for the VAE's other half. */
+enum { STAGE_ENCODER = PART_COUNT, STAGE_COUNT };
+static inline enum model_part stage_part(int stage)
+{
+    return stage == STAGE_ENCODER ? PART_VAE : (enum model_part)stage;
+}
+static inline const char *stage_name(int stage)
+{
+    return stage == STAGE_ENCODER ? "vae encoder" : model_part_names[stage];
+}
+
 /* One part of the model as a program for one shape.
  *
  *   empty --stage_make--> made (planned, no weights) --stage_bind--> bound (may run) --stage_drop--> empty */
@@ -50,7 +61,7 @@ struct pipeline {
     const struct backend *backend;
     enum dtype type;
     bool keep;
-    struct stage stages[PART_COUNT];
+    struct stage stages[STAGE_COUNT];
     struct words words;
     struct lora_modules modules; /* filled when the first LoRA is asked for */
     struct lora **loras;         /* all that were asked for, in no order; owned */
@@ -63,24 +74,24 @@ struct pipeline {
 struct draw_sizes {
     int64_t width, height, rows; /* pixels; rows: of a denoiser call, batch or twice that */
     int64_t channels, h, w;      /* of the latents */
-    int64_t extra;               /* channels that the denoiser sees beside them */
+    int64_t extra;               /* channels that the denoiser sees beside them: a mask and a picture's latent, or 0 */
     int64_t tokens;              /* of a text, for the denoiser: texts.tokens */
     enum prompt_syntax syntax;
     bool given[TEXT_PARTS];      /* texts.given */
     int64_t text_width, pooled_width; /* of all text encoders together; 0: no pooled text */
     bool guided;                 /* the denoiser is asked twice: with and without the words */
-    bool comfy;                  /* a ComfyUI sampler: its defaults, not diffusers' */
+    bool comfy;                  /* a ComfyUI sampler: its defaults and rules, not diffusers' */
+    bool encodes;                /* a picture goes through the VAE */
 };
 MUST_USE bool request_check(const struct pipeline *p, const struct draw_request *r, struct draw_sizes *out, struct err *e);
 
-/* Makes the part's program for these sizes, unless it is there. */
-MUST_USE bool stage_make(struct pipeline *p, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
-                         struct err *e);
-MUST_USE bool stage_bind(struct pipeline *p, enum model_part part, struct err *e);
-/* Writes the part's ops and sets stage->out. */
-void stage_graph(struct pipeline *p, struct net *n, enum model_part part, const struct draw_request *r,
+/* Makes the stage's program for these sizes, unless it is there. */
+MUST_USE bool stage_make(struct pipeline *p, int stage, const struct draw_request *r, const struct draw_sizes *s, struct err *e);
+MUST_USE bool stage_bind(struct pipeline *p, int stage, struct err *e);
+/* Writes the stage's ops and sets stage->out. */
+void stage_graph(struct pipeline *p, struct net *n, int which, const struct draw_request *r,
                  const struct draw_sizes *s, struct stage *stage);
-void stage_drop(struct pipeline *p, enum model_part part);
+void stage_drop(struct pipeline *p, int stage);
 /* Bytes of weights and of the arena. */
 struct program_memory stage_memory(const struct stage *s);
 
@@ -111,10 +122,48 @@ MUST_USE bool texts_syntax(const struct pipeline *p, const struct draw_request *
 MUST_USE bool pipeline_encode_begin(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                                     const struct progress *progress, struct err *e);
 MUST_USE bool pipeline_encode(struct pipeline *p, enum model_part part, const struct draw_sizes *s, struct err *e);
-/* The other two parts of a drawing, each with its stage bound. denoise.c: noise -> out->latents. begun: clock_seconds of the drawing's beginning. */
-MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
-                              const struct progress *progress, struct drawing *out, struct err *e);
-/* decode.c: out->latents -> out->images. */
+
+/* What a drawing begins with beside noise: the picture in latents. Arrays are owned; all NULL without a picture. */
+struct origin {
+    float *moments; /* [2, c, h, w]: mean and standard deviation of the picture's latent, scaled as the denoiser has it */
+    float *masked;  /* the same of the picture without what is drawn anew; NULL if the denoiser does not see it */
+    float *mask;    /* [h, w] 0..1; NULL: everything is drawn anew */
+};
+void origin_release(struct origin *o);
+/* picture.c: r->picture and r->mask -> out, which holds nothing yet and nothing after a failure. */
+MUST_USE bool pipeline_read_picture(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                                    const struct progress *progress, struct origin *out, struct err *e);
+
+/* inpaint.c: one noise stream and the pictures drawn from it. A drawing of several prompts has a chain for each picture, so
+ * that none knows of the others; any other has one. */
+struct chain {
+    struct sampler *sampler;
+    struct torch_random random;
+    const struct origin *origin; /* borrowed */
+    size_t each, cell, area;     /* numbers in the chain's latents, in one picture's, in one channel of that */
+    enum prediction prediction;
+    bool blends, masks; /* diffusers' rule after each step; ComfyUI's around each call */
+    /* [each], NULL where there is no need: the picture's latent, repeated; the noise that the drawing began with; what the
+     * denoiser would have got without a mask, and the factors of picture and noise in that. */
+    float *latent, *noise, *input;
+    double alpha, beta;
+};
+/* Makes the sampler and sets where it begins. given: [pictures, c, h, w] noise in place of the seed's, or NULL. extra: gets what
+ * the denoiser sees beside the latents, [extra channels, h, w], the same for all pictures of the chain. */
+MUST_USE bool chain_begin(struct chain *chain, const struct pipeline *p, const struct draw_request *r,
+                          const struct draw_sizes *s, const struct origin *origin, int64_t pictures, uint64_t seed,
+                          const float *given, float *extra, struct err *e);
+/* What the denoiser gets for the next call, and what the sampler takes of its output and of that without guidance (NULL: no
+ * sampler asks); they may be changed. All [each]. */
+double chain_input(struct chain *chain, float *input);
+MUST_USE bool chain_take(struct chain *chain, float *output, float *unguided, struct err *e);
+void chain_release(struct chain *chain);
+
+/* denoise.c: noise -> out->latents, with the stage bound. begun: clock_seconds of the drawing's beginning. */
+MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                              const struct origin *origin, double begun, const struct progress *progress, struct drawing *out,
+                              struct err *e);
+/* decode.c: out->latents -> out->images, with the stage bound. */
 MUST_USE bool pipeline_decode(struct pipeline *p, const struct draw_sizes *s, const struct progress *progress,
                               struct drawing *out, struct err *e);
 

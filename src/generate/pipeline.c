@@ -49,8 +49,8 @@ void pipeline_free(struct pipeline *p)
 {
     if (!p)
         return;
-    for (int part = 0; part < PART_COUNT; part++)
-        stage_drop(p, (enum model_part)part);
+    for (int stage = 0; stage < STAGE_COUNT; stage++)
+        stage_drop(p, stage);
     pipeline_forget_words(p);
     pipeline_loras_release(p);
     inversions_free(p->inversions);
@@ -82,6 +82,7 @@ struct draw_request draw_request_defaults(const struct pipeline *p)
         .cfg = p->folder.default_cfg > 0 ? p->folder.default_cfg : 7.5,
         .eta = -1,
         .batch = 1,
+        .strength = 0.75,
     };
 }
 
@@ -93,11 +94,12 @@ bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw
     *out = (struct draw_plan){ .stage = "" };
     if (!request_check(p, r, &s, e))
         return false;
-    for (int part = 0; part < PART_COUNT; part++) {
-        struct stage *stage = &p->stages[part];
-        bool there = part >= TEXT_PARTS || p->source.model->text[part].kind;
-        bool needed = there && (part >= TEXT_PARTS || !pipeline_knows(p, r, &s));
-        if (needed && !stage_make(p, (enum model_part)part, r, &s, e))
+    for (int which = 0; which < STAGE_COUNT; which++) {
+        struct stage *stage = &p->stages[which];
+        bool needed = which != STAGE_ENCODER || s.encodes;
+        if (which < TEXT_PARTS)
+            needed = p->source.model->text[which].kind && !pipeline_knows(p, r, &s);
+        if (needed && !stage_make(p, which, r, &s, e))
             return false;
         struct program_memory m = stage_memory(stage);
         size_t weights = m.packed + m.borrowed;
@@ -106,7 +108,7 @@ bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw
         if (weights + m.arena > out->weights + out->activations) {
             out->weights = weights;
             out->activations = m.arena;
-            out->stage = model_part_names[part];
+            out->stage = stage_name(which);
         }
         all.arena += m.arena;
         all.packed += weights;
@@ -120,6 +122,8 @@ bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw
     size_t latents = (size_t)(r->batch * s.channels * s.h * s.w) * sizeof(float);
     size_t states = (size_t)(s.rows * (s.tokens * s.text_width + s.pooled_width)) * dtype_bytes(p->type);
     out->caches = SAMPLER_ARRAYS * latents + 2 * states + (size_t)(s.width * s.height) * 3 * ((size_t)r->batch + 4);
+    if (s.encodes) /* moments twice, and a latent, noise and input of each picture; pixels in f32 and `type` */
+        out->caches += (4 + 3 * (size_t)r->batch) * latents / (size_t)r->batch + (size_t)(s.width * s.height) * 3 * 8;
     out->process = mem_rss();
     out->process -= held < out->process ? held : out->process;
     out->peak = out->process + out->weights + out->activations + out->caches;
@@ -128,9 +132,9 @@ bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw
 
 void pipeline_profile(const struct pipeline *p, struct text *out)
 {
-    for (int part = 0; part < PART_COUNT; part++)
-        if (p->stages[part].bound) {
-            text_addf(out, "%s\n", model_part_names[part]);
-            program_profile_text(p->stages[part].program, out);
+    for (int stage = 0; stage < STAGE_COUNT; stage++)
+        if (p->stages[stage].bound) {
+            text_addf(out, "%s\n", stage_name(stage));
+            program_profile_text(p->stages[stage].program, out);
         }
 }

@@ -31,6 +31,8 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
         text_addf(out, "Schedule type: %s, ", r->schedule);
     text_addf(out, "CFG scale: %g, Seed: %llu, Size: %lldx%lld, Model: %s, ", r->cfg, (unsigned long long)r->seed,
               (long long)width, (long long)height, model);
+    if (r->picture)
+        text_addf(out, "Denoising strength: %g, ", r->strength);
     if (r->eta >= 0)
         text_addf(out, "Eta: %g, ", r->eta);
     if (r->cfg_rescale > 0)

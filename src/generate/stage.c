@@ -4,9 +4,9 @@
 #include "generate/generate_internal.h"
 #include "graph/passes.h"
 
-static bool is_text(enum model_part part)
+static bool is_text(int stage)
 {
-    return (int)part < TEXT_PARTS;
+    return stage < TEXT_PARTS;
 }
 
 /* One row of ids at a time: texts may have several, and negative words need none where they are zeros. */
@@ -48,24 +48,33 @@ static void vae_graph(struct pipeline *p, struct net *n, const struct draw_sizes
     stage->out[0] = vae_decode(n, &p->source.model->vae, latent);
 }
 
-void stage_graph(struct pipeline *p, struct net *n, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
+static void encoder_graph(struct pipeline *p, struct net *n, const struct draw_sizes *s, struct stage *stage)
+{
+    const struct vae_config *vae = &p->source.model->vae;
+    struct value picture = graph_input(n->g, "picture", n->type, SHAPE(1, s->height, s->width, vae->in_channels));
+    stage->out[0] = vae_encode(n, vae, picture);
+}
+
+void stage_graph(struct pipeline *p, struct net *n, int which, const struct draw_request *r, const struct draw_sizes *s,
                  struct stage *stage)
 {
-    if (is_text(part))
-        text_graph(p, n, part, r, s, stage);
-    else if (part == PART_UNET)
+    if (is_text(which))
+        text_graph(p, n, stage_part(which), r, s, stage);
+    else if (which == PART_UNET)
         unet_graph(p, n, s, stage);
+    else if (which == STAGE_ENCODER)
+        encoder_graph(p, n, s, stage);
     else
         vae_graph(p, n, s, stage);
 }
 
-bool stage_make(struct pipeline *p, enum model_part part, const struct draw_request *r, const struct draw_sizes *s,
-                struct err *e)
+bool stage_make(struct pipeline *p, int which, const struct draw_request *r, const struct draw_sizes *s, struct err *e)
 {
-    struct stage *stage = &p->stages[part];
-    const int64_t of_text[STAGE_KEYS] = { 1, r->clip_skip, is_text(part) && s->given[part] };
+    struct stage *stage = &p->stages[which];
+    enum model_part part = stage_part(which);
+    const int64_t of_text[STAGE_KEYS] = { 1, r->clip_skip, is_text(which) && s->given[part] };
     const int64_t of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens }, of_vae[STAGE_KEYS] = { 1, s->h, s->w };
-    const int64_t *key = is_text(part) ? of_text : part == PART_UNET ? of_unet : of_vae;
+    const int64_t *key = is_text(which) ? of_text : which == PART_UNET ? of_unet : of_vae;
     struct lora_use uses[LORA_MOST];
     size_t count = stage_loras(part, r, uses);
     if (stage->program && !memcmp(stage->key, key, sizeof stage->key) &&
@@ -73,12 +82,12 @@ bool stage_make(struct pipeline *p, enum model_part part, const struct draw_requ
         stage->rescaled = lora_mix_rescale(stage->mix, uses, count) || stage->rescaled;
         return true;
     }
-    stage_drop(p, part);
+    stage_drop(p, which);
     if (count && !(stage->mix = lora_mix_new(&p->modules, model_part_names[part], uses, count, e)))
         return false;
     const struct weights *stored = p->source.weights(p->source.self, part, e);
     if (e->code) {
-        stage_drop(p, part);
+        stage_drop(p, which);
         return false;
     }
     struct graph g;
@@ -86,7 +95,7 @@ bool stage_make(struct pipeline *p, enum model_part part, const struct draw_requ
     params_init(&stage->params);
     struct net n = { .g = &g, .type = p->type, .part = model_part_names[part], .stored = stored, .trained = !stored,
                      .params = &stage->params, .adapters = lora_mix_adapters(stage->mix) };
-    stage_graph(p, &n, part, r, s, stage);
+    stage_graph(p, &n, which, r, s, stage);
     for (int i = 0; i < STAGE_OUTPUTS; i++)
         if (stage->out[i].id)
             graph_output(&g, stage->out[i]);
@@ -99,13 +108,14 @@ bool stage_make(struct pipeline *p, enum model_part part, const struct draw_requ
     }
     memcpy(stage->key, key, sizeof stage->key);
     if (!stage->program)
-        stage_drop(p, part);
-    return stage->program || err_add(e, "making the %s program", model_part_names[part]);
+        stage_drop(p, which);
+    return stage->program || err_add(e, "making the %s program", stage_name(which));
 }
 
-bool stage_bind(struct pipeline *p, enum model_part part, struct err *e)
+bool stage_bind(struct pipeline *p, int which, struct err *e)
 {
-    struct stage *stage = &p->stages[part];
+    struct stage *stage = &p->stages[which];
+    enum model_part part = stage_part(which);
     if (stage->bound && !stage->rescaled)
         return true;
     bool again = stage->bound;
@@ -123,12 +133,12 @@ bool stage_bind(struct pipeline *p, enum model_part part, struct err *e)
     return true;
 }
 
-void stage_drop(struct pipeline *p, enum model_part part)
+void stage_drop(struct pipeline *p, int which)
 {
-    struct stage *stage = &p->stages[part];
+    struct stage *stage = &p->stages[which];
     struct err ignored = { 0 };
     program_free(stage->program);
-    const struct weights *stored = stage->bound ? p->source.weights(p->source.self, part, &ignored) : NULL;
+    const struct weights *stored = stage->bound ? p->source.weights(p->source.self, stage_part(which), &ignored) : NULL;
     for (size_t i = 0; stored && i < stage->params.count; i++)
         if (stage->params.at[i].stored)
             weights_forget(stored, stage->params.at[i].stored);

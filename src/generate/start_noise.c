@@ -65,7 +65,6 @@ void start_noise_seed(const struct start_noise *n, struct torch_random *r)
 bool start_noise_draw(const struct start_noise *n, struct torch_random *r, float *out, struct shape shape, struct err *e)
 {
     size_t count = (size_t)shape_count(shape);
-    start_noise_seed(n, r);
     torch_random_normal(r, out, count);
     if (!(n->subseed_strength > 0))
         return true;

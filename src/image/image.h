@@ -88,7 +88,7 @@ void image_to_unit(float *x, const struct image *image, enum image_layout layout
 enum image_filter {
     IMAGE_AREA,     /* box: the mean of what a pixel covers */
     IMAGE_BILINEAR, /* triangle */
-    IMAGE_LANCZOS,  /* windowed sinc, a = 3 */
+    IMAGE_LANCZOS,  /* windowed sinc, a = 3; of RGB to the bit as Pillow's */
 };
 MUST_USE bool image_resize(struct image *out, const struct image *from, int width, int height,
                            enum image_filter filter, struct err *e);

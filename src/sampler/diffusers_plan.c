@@ -338,6 +338,7 @@ bool diffusers_plan_sigmas(struct sampler *s, struct err *e)
     for (int64_t call = 0; ok && call < s->calls; call++) {
         int64_t at = s->first + (per == 2 ? (call + 1) / 2 : call);
         s->planned[call].timestep = continuous ? f32(0.25 * f32(log(s->sigmas[at]))) : ts[at];
+        s->planned[call].sigma = s->sigmas[at];
         s->planned[call].divisor = in_vp ? 1 : (float)sqrt(s->sigmas[at] * s->sigmas[at] + 1);
     }
     mem_free(ts);

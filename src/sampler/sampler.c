@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "sampler/sampler_internal.h"
+#include "sampler/diffusers_internal.h"
 
 /* In the order of scheduler_class. */
 static const struct sampler_method *const class_methods[] = {
@@ -405,6 +405,24 @@ bool sampler_take(struct sampler *s, const float *output, const float *unguided,
         COMBINE(s, s->x, { sqrt(last * last + 1), s->x });
     }
     return true;
+}
+
+void sampler_level(const struct sampler *s, double *signal, double *noise)
+{
+    *signal = 1;
+    *noise = 0;
+    if (sampler_done(s))
+        return;
+    if (s->train_timesteps) {
+        double abar = diffusers_abar(s, (int64_t)current(s)->timestep);
+        *signal = sqrt(abar);
+        *noise = sqrt(1 - abar);
+        return;
+    }
+    double sigma = current(s)->sigma;
+    if (s->latent_factor < 1) /* the run keeps alpha x0 + sigma noise with alpha^2 + sigma^2 = 1 */
+        *signal = 1 / sqrt(sigma * sigma + 1);
+    *noise = sigma * *signal;
 }
 
 float *sampler_latents(struct sampler *s)

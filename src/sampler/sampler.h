@@ -118,6 +118,9 @@ MUST_USE bool sampler_take(struct sampler *s, const float *output, const float *
  * (inpainting). Before the end they are x0 + sigma noise (ComfyUI's, and the Euler, Heun and LMS classes) or
  * sqrt(abar) x0 + sqrt(1 - abar) noise (uni_pc and the other classes). */
 float *sampler_latents(struct sampler *s);
+/* How much of x0 and of standard noise the latents hold before the next call (1 and 0 after the last):
+ * latents = signal x0 + noise n. Their quotient is the sigma of that call. */
+void sampler_level(const struct sampler *s, double *signal, double *noise);
 /* x0 as the last call's output predicts it: for previews. Borrowed. */
 const float *sampler_denoised(const struct sampler *s);
 

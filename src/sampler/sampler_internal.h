@@ -18,7 +18,7 @@ struct planned_call {
     float divisor;   /* the model gets x / divisor: sqrt(sigma^2 + 1), or 1 */
     int stage;       /* which call of its step it is, from 0 */
     int64_t step;    /* the step, from 0 at the start step */
-    double sigma;    /* ComfyUI's: the noise level of x at this call */
+    double sigma;    /* the noise level of x at this call; not of classes that work with timesteps */
 };
 
 struct sampler {

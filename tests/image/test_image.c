@@ -70,7 +70,8 @@ TEST(pixels_survive_the_way_to_unit_floats_and_back_in_both_layouts)
 
 TEST(resizing_agrees_with_pillow)
 {
-    /* the red channel of Pillow 12's result; it rounds between its two passes, so 2 of 255 may lie between us */
+    /* the red channel of Pillow 12's result; it rounds between its two passes, as our Lanczos does, so 2 of 255 may
+     * lie between us where another filter is used */
     static const struct {
         enum image_filter filter;
         int width, height;
@@ -91,14 +92,15 @@ TEST(resizing_agrees_with_pillow)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         REQUIRE(image_resize(&out, &image, cases[i].width, cases[i].height, cases[i].filter, &e));
         for (int k = 0; k < cases[i].width * cases[i].height; k++)
-            CHECK_NEAR(out.pixels[3 * k], cases[i].wanted[k], 2, "case %zu, pixel %d", i, k);
+            CHECK_NEAR(out.pixels[3 * k], cases[i].wanted[k], cases[i].filter == IMAGE_LANCZOS ? 0 : 2, "case %zu, pixel %d",
+                       i, k);
         image_release(&out);
     }
     /* the first row of an enlargement to 11 x 13 by Pillow's Lanczos */
     static const uint8_t larger[] = { 0, 7, 34, 55, 70, 97, 139, 173, 196, 218, 230 };
     REQUIRE(image_resize(&out, &image, 11, 13, IMAGE_LANCZOS, &e));
     for (int k = 0; k < 11; k++)
-        CHECK_NEAR(out.pixels[3 * k], larger[k], 2, "pixel %d", k);
+        CHECK_NEAR(out.pixels[3 * k], larger[k], 0, "pixel %d", k);
     image_release(&out);
     image_release(&image);
 }

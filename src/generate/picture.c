@@ -1,0 +1,124 @@
+/* A picture and its mask -> what a drawing begins with. */
+#include <math.h>
+
+#include "base/mem.h"
+#include "generate/generate_internal.h"
+#include "tensor/resample.h"
+
+void origin_release(struct origin *o)
+{
+    mem_free(o->moments);
+    mem_free(o->masked);
+    mem_free(o->mask);
+    *o = (struct origin){ 0 };
+}
+
+/* Both worlds cut the mask at one half, but for a half itself: diffusers' binarize takes it, ComfyUI's round (to even) not. */
+static bool is_drawn_anew(const struct draw_sizes *s, float mask)
+{
+    return !s->comfy ? mask >= 0.5f : mask > 0.5f;
+}
+
+/* The mask in latent cells. diffusers takes the left top pixel of each cell of the cut mask, ComfyUI interpolates. */
+static bool read_mask(const struct draw_request *r, const struct draw_sizes *s, struct origin *out, struct err *e)
+{
+    out->mask = mem_aligned((size_t)(s->h * s->w) * sizeof *out->mask);
+    if (!out->mask)
+        return err_nomem(e, "a mask");
+    if (!r->mask) {
+        for (int64_t i = 0; i < s->h * s->w; i++)
+            out->mask[i] = 1;
+        return true;
+    }
+    if (s->comfy)
+        return tensor_resample(out->mask, r->mask, 1, 1, s->height, s->width, s->h, s->w, RESAMPLE_BILINEAR, e);
+    int64_t factor = s->height / s->h;
+    for (int64_t y = 0; y < s->h; y++)
+        for (int64_t x = 0; x < s->w; x++)
+            out->mask[y * s->w + x] = is_drawn_anew(s, r->mask[y * factor * s->width + x * factor]);
+    return true;
+}
+
+/* What a reading needs; all but the moments is scratch. */
+struct reader {
+    float *pixels; /* [height, width, 3] */
+    void *input;   /* the same in the models' type */
+    float *output; /* [h, w, 2 c] */
+};
+
+/* One run of the encoder: mean and deviation of the latent, [2, c, h, w], or NULL. A log variance is kept in -30..20, as
+ * diffusers' DiagonalGaussianDistribution does. */
+static float *encode_pixels(struct pipeline *p, const struct draw_sizes *s, struct reader *reader, struct err *e)
+{
+    struct stage *stage = &p->stages[STAGE_ENCODER];
+    size_t count = latent_count(s, 1), pixels = (size_t)(s->width * s->height) * 3;
+    float factor = (float)p->source.model->vae.scaling_factor, *moments = mem_aligned(2 * count * sizeof *moments);
+    if (!moments) {
+        err_nomem(e, "a picture's latent");
+        return NULL;
+    }
+    dtype_convert(reader->input, p->type, reader->pixels, DTYPE_F32, pixels);
+    if (!stop_check(e) || !program_set_input(stage->program, "picture", reader->input, e) || !program_run(stage->program, e)) {
+        mem_free(moments);
+        return NULL;
+    }
+    dtype_convert(reader->output, DTYPE_F32, program_output(stage->program, stage->out[0]), p->type, 2 * count);
+    tensor_nhwc_to_nchw(moments, reader->output, 1, 2 * s->channels, s->h, s->w);
+    bool good = true;
+    for (size_t i = 0; good && i < 2 * count; i++)
+        if (!isfinite(moments[i]))
+            good = err_set(e, ERR_FORMAT, "the VAE gives %f at value %zu of the picture's latent", (double)moments[i], i);
+    for (size_t i = 0; i < count; i++) {
+        moments[i] *= factor;
+        moments[count + i] = factor * expf(0.5f * fminf(fmaxf(moments[count + i], -30), 20));
+    }
+    if (!good) {
+        mem_free(moments);
+        return NULL;
+    }
+    return moments;
+}
+
+static bool read_all(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, struct reader *reader,
+                     const struct progress *progress, struct origin *out, struct err *e)
+{
+    size_t pixels = (size_t)(s->width * s->height);
+    bool masked = s->extra > 0; /* what lies under the mask is seen by denoisers made for inpainting only */
+    long runs = (r->picture != NULL) + masked, done = 0;
+    if ((r->mask || s->extra) && !read_mask(r, s, out, e))
+        return false;
+    if (r->picture) {
+        progress_step(progress, "encoding", done++, runs, NULL);
+        memcpy(reader->pixels, r->picture, 3 * pixels * sizeof *reader->pixels);
+        out->moments = encode_pixels(p, s, reader, e);
+        if (!out->moments)
+            return false;
+    }
+    if (masked) {
+        progress_step(progress, "encoding", done++, runs, NULL);
+        for (size_t i = 0; i < pixels; i++)
+            for (size_t k = 0; k < 3; k++)
+                reader->pixels[3 * i + k] = !r->mask || is_drawn_anew(s, r->mask[i]) ? 0 : r->picture[3 * i + k];
+        out->masked = encode_pixels(p, s, reader, e);
+        if (!out->masked)
+            return false;
+    }
+    progress_step(progress, "encoding", runs, runs, NULL);
+    return true;
+}
+
+bool pipeline_read_picture(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                           const struct progress *progress, struct origin *out, struct err *e)
+{
+    size_t pixels = (size_t)(s->width * s->height) * 3;
+    struct reader reader = { mem_aligned(pixels * sizeof(float)), mem_aligned(pixels * dtype_bytes(p->type)),
+                             mem_aligned(2 * latent_count(s, 1) * sizeof(float)) };
+    bool good = (reader.pixels && reader.input && reader.output) || err_nomem(e, "a picture to encode");
+    good = good && read_all(p, r, s, &reader, progress, out, e);
+    mem_free(reader.pixels);
+    mem_free(reader.input);
+    mem_free(reader.output);
+    if (!good)
+        origin_release(out);
+    return good;
+}
