@@ -279,6 +279,16 @@ static void fill(struct tensor *t, const double *from)
         dtype_store(t->data, t->type, k, from[k]);
 }
 
+/* Whether a weight is a matrix, a kernel or a table; the operand of a sum is small and may be copied. */
+static bool reads_matrix(const struct graph *g, struct value weight)
+{
+    for (size_t o = 0; o < g->n_ops; o++)
+        for (int i = 0; g->ops[o].op == OP_ADD && i < g->ops[o].n_in; i++)
+            if (g->ops[o].in[i] == weight.id)
+                return false;
+    return true;
+}
+
 /* Takes over g. */
 static bool fed_init(struct fed *f, const struct backend *b, struct graph *g, const struct case_data *d, struct err *e)
 {
@@ -306,7 +316,7 @@ static bool fed_init(struct fed *f, const struct backend *b, struct graph *g, co
         if (input.id ? !program_set_input(f->program, name, f->in[i].data, e)
                      : !program_bind_weight(f->program, name, &f->in[i], &kept, e))
             goto failed;
-        if (weight.id && !kept && d->stored[i]) { /* a stored weight must be read where it lies */
+        if (weight.id && !kept && d->stored[i] && reads_matrix(graph, weight)) { /* it must be read where it lies */
             err_set(e, ERR_BACKEND, "%s was copied", name);
             goto failed;
         }

@@ -121,7 +121,7 @@ static void over_all(int (*compare)(const struct backend *, const struct op_case
     CHECK(!failed, "%d of %d differ on %s", failed, compared, backend_cpu_isa(b));
 }
 
-/* Quantised and 8-bit weights are used as they lie: case_run fails if one was copied. The values are ref's, which rounds every
+/* Quantised and 8-bit weights are used as they lie: case_run fails if a matrix, a kernel or a table was copied. The values are ref's, which rounds every
  * number to the activations' type as it does with weights of f32. */
 TEST(weights_of_storage_types_are_used_as_they_are)
 {
