@@ -130,7 +130,8 @@ static size_t scratch_room(struct op_call *call, size_t bytes)
 
 static dnnl_status_t make_operand(const struct cpu *cpu, struct op_call *call, struct dnnl_operand *o)
 {
-    o->direct = !o->convert && dnnl_memory_desc_equal(&o->user, &o->prim);
+    bool same = dnnl_memory_desc_equal(&o->user, &o->prim);
+    o->direct = !o->convert && same;
     dnnl_status_t s = dnnl_memory_create(&o->prim_memory, &o->prim, cpu->engine, DNNL_MEMORY_NONE);
     if (s != dnnl_success || o->direct)
         return s;
@@ -140,8 +141,10 @@ static dnnl_status_t make_operand(const struct cpu *cpu, struct op_call *call, s
     else {
         if (o->convert)
             o->convert_at = scratch_room(call, dnnl_memory_desc_get_size(&o->user));
-        o->prim_at = scratch_room(call, dnnl_memory_desc_get_size(&o->prim));
+        o->prim_at = same ? o->convert_at : scratch_room(call, dnnl_memory_desc_get_size(&o->prim));
     }
+    if (same) /* converting is all */
+        return s;
     s = dnnl_memory_create(&o->user_memory, &o->user, cpu->engine, DNNL_MEMORY_NONE);
     dnnl_primitive_desc_t descriptor;
     if (s == dnnl_success)
@@ -245,6 +248,10 @@ bool dnnl_op_pack(const struct cpu *cpu, const struct op_call *call, int index, 
         if (o->is_output || o->index != index)
             continue;
         void *converted = NULL;
+        if (!o->reorder) {
+            convert(cpu, o, packed, src, &call->in[index]);
+            return true;
+        }
         if (o->convert) {
             converted = mem_aligned(dnnl_memory_desc_get_size(&o->user));
             if (!converted)
@@ -274,7 +281,7 @@ bool dnnl_op_run(const struct cpu *cpu, struct op_call *call, struct err *e)
                 convert(cpu, o, scratch + o->convert_at, user, &call->in[o->index]);
                 user = scratch + o->convert_at;
             }
-            if (!o->is_output && !reorder(cpu, call, o, user, data, e))
+            if (!o->is_output && o->reorder && !reorder(cpu, call, o, user, data, e))
                 return false;
         }
         dnnl_memory_set_data_handle(o->prim_memory, data);

@@ -23,7 +23,7 @@ struct dnnl_operand {
     bool convert;                /* the file's type is unknown to oneDNN: first to `user`'s type */
     size_t convert_at, prim_at;  /* offsets in scratch */
     dnnl_memory_t user_memory, prim_memory;
-    dnnl_primitive_t reorder;
+    dnnl_primitive_t reorder;    /* NULL if the layouts are the same */
 };
 
 /* state of an op_call */

@@ -26,9 +26,9 @@ static bool prepare(const struct cpu *cpu, struct op_call *call, struct err *e)
     struct shape a = call->in[0].shape, b = call->in[1].shape;
     dnnl_dim_t m = attr->trans_a ? shape_last(a) : shape_rows(a), k = attr->trans_a ? shape_rows(a) : shape_last(a);
     dnnl_dim_t n = attr->trans_b ? shape_rows(b) : shape_last(b);
-    /* a weight that must be converted or that stays is best in the layout oneDNN likes; a product of two activations
-     * (a weight's gradient) is taken as it lies, since reordering would cost a pass over it */
-    bool any = call->is_constant[1] || call->in[1].type != call->in[0].type;
+    /* a weight that stays, or is converted, is best in the layout oneDNN likes; a product of two activations (a weight's
+     * gradient) and what is unpacked at each run are taken as they lie, since reordering would cost a pass over them */
+    bool any = !cpu_is_narrow(call->in[1].type) && (call->is_constant[1] || call->in[1].type != call->in[0].type);
     struct dnnl_work work = { 0 };
     dnnl_operand_add(call, &work, DNNL_ARG_SRC, false, 0, dnnl_query_src_md, 2, (dnnl_dim_t[]){ m, k },
                      attr->trans_a ? (dnnl_dim_t[]){ 1, m } : NULL, false);
