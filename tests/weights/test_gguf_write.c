@@ -107,7 +107,7 @@ TEST(what_gguf_cannot_hold_is_refused)
     float x[256] = { 0 };
     struct weights_writer *w = weights_write_begin_as(WEIGHTS_GGUF, path, &no_packer, 1, NULL, 0, &e);
     REQUIRE(w);
-    CHECK_FAILS(weights_write_converted(w, 0, x, DTYPE_F32, &e), ERR_TYPE, "f32 cannot become q6_k");
+    CHECK_FAILS(weights_write_converted(w, 0, x, DTYPE_F32, &e), ERR_TYPE, "is f32 and cannot become q6_k");
     weights_write_abandon(w);
     CHECK(!path_exists(path), "something was left");
 }
