@@ -122,4 +122,36 @@ def make_torch():
         f.write("\n")
 
 
+def make_zip64():
+    """As torch.save writes entries beyond 4 GiB: every size and place only in the 64-bit fields. torch itself must read it."""
+    import io
+    import zipfile
+    import zlib
+    saved = io.BytesIO()
+    expected = {"a": ramp(4), "b": ramp(2, 3, dtype=torch.float16)}
+    torch.save(expected, saved)
+    body, directory, count = b"", b"", 0
+    with zipfile.ZipFile(saved) as z:
+        for name in z.namelist():
+            data, raw = z.read(name), name.encode()
+            fields = struct.pack("<HHHHHIII", 45, 0, 0, 0, 0, zlib.crc32(data), 0xFFFFFFFF, 0xFFFFFFFF)
+            sizes = struct.pack("<QQ", len(data), len(data))
+            place = len(body)
+            gap = -(place + 30 + len(raw) + 20 + 4) % 64
+            extra = struct.pack("<HH", 1, 16) + sizes + struct.pack("<HH", 0x4246, gap) + b"Z" * gap
+            body += b"PK\3\4" + fields + struct.pack("<HH", len(raw), len(extra)) + raw + extra + data
+            extra = struct.pack("<HH", 0x5555, 2) + b"??" + struct.pack("<HH", 1, 24) + sizes + struct.pack("<Q", place)
+            directory += (b"PK\1\2" + struct.pack("<H", 45) + fields + struct.pack("<HHHHHII", len(raw), len(extra), 0, 0, 0, 0, 0xFFFFFFFF)
+                          + raw + extra)
+            count += 1
+    end = struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, len(directory), len(body))
+    end = b"PK\6\6" + end + b"PK\6\7" + struct.pack("<IQI", 0, len(body) + len(directory), 1)
+    end += b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    with open(f"{OUT}/zip64.pt", "wb") as f:
+        f.write(body + directory + end)
+    for name, t in torch.load(f"{OUT}/zip64.pt", weights_only=True).items():
+        assert torch.equal(t, expected[name])
+
+
 make_torch()
+make_zip64()

@@ -65,6 +65,16 @@ TEST(storages_of_the_zip_are_mapped_where_they_lie)
     weights_free(w);
 }
 
+/* Checkpoints of more than 4 GiB have their sizes and places in other fields. */
+TEST(a_zip_with_everything_in_its_64_bit_fields_is_read)
+{
+    struct weights *w = opened("weights/zip64.pt");
+    assert_int_equal(weights_count(w), 2);
+    CHECK_NEAR(value(w, "a", 3), -0.5, 0, "a");
+    CHECK_NEAR(value(w, "b", 5), 0.5, 0, "b");
+    weights_free(w);
+}
+
 TEST(what_a_training_wraps_around_its_model_is_taken_off)
 {
     struct weights *w = opened("weights/lightning.ckpt");
