@@ -218,6 +218,8 @@ TEST(a_denoiser_that_is_told_the_guidance_is_asked_once)
         print_message("guided latents %.1e of %.1f\n", off.max, (double)((const float *)final->data)[off.worst]);
     CHECK(d.calls == 3 && off.max < 2e-4, "off by %g", off.max);
     drawing_release(&d);
+    r.sampler = "euler_cfg_pp";
+    CHECK_FAILS(pipeline_draw(p, &r, NULL, &d, &e), ERR_ARG, "sampler euler_cfg_pp compares");
     pipeline_free(p);
     weights_free(expected);
     weights_free(folders[2].weights[PART_UNET]);
