@@ -44,23 +44,6 @@ static int64_t text_of_row(const struct denoiser *d, int64_t i)
     return is_negative(d, i) ? prompts : prompts == 1 ? 0 : i % d->batch;
 }
 
-/* What ComfyUI's and diffusers' nodes and pipelines take where nothing is said. */
-static struct picture_facts facts_of(const struct draw_request *r, const struct draw_sizes *s, bool negative)
-{
-    enum { COMFY_SIDE = 768 };
-    struct picture_facts f = r->facts;
-    if (!f.original_width || !f.original_height) {
-        f.original_width = s->comfy ? COMFY_SIDE : s->width;
-        f.original_height = s->comfy ? COMFY_SIDE : s->height;
-    }
-    if (!f.target_width || !f.target_height) {
-        f.target_width = s->comfy ? f.original_width : s->width;
-        f.target_height = s->comfy ? f.original_height : s->height;
-    }
-    f.score = negative ? (r->negative_score > 0 ? r->negative_score : 2.5) : r->facts.score > 0 ? r->facts.score : 6;
-    return f;
-}
-
 /* The inputs that some denoisers have beside latent, timestep and text. extra: [batch, extra, h, w]. */
 static bool extra_inputs(struct denoiser *d, const struct draw_request *r, const float *extra, struct err *e)
 {
@@ -74,7 +57,7 @@ static bool extra_inputs(struct denoiser *d, const struct draw_request *r, const
         if (!d->pooled || !d->time_ids)
             return err_nomem(e, "the denoiser's inputs");
         for (int64_t i = 0, count = 0; i < s->rows; i++) {
-            struct picture_facts facts = facts_of(r, s, is_negative(d, i));
+            struct picture_facts facts = draw_request_facts(r, s->width, s->height, is_negative(d, i));
             count += (int64_t)m->family->time_ids(&m->settings, &facts, is_negative(d, i), d->time_ids + count);
             memcpy((char *)d->pooled + (size_t)i * pooled, (char *)d->p->words.pooled + (size_t)text_of_row(d, i) * pooled, pooled);
         }

@@ -44,6 +44,28 @@ static bool check_facts(const struct picture_facts *f, double negative_score, st
     return true;
 }
 
+static bool is_comfy(const struct draw_request *r)
+{
+    return r->sampler && sampler_find(r->sampler) != sampler_names;
+}
+
+struct picture_facts draw_request_facts(const struct draw_request *r, int64_t width, int64_t height, bool negative)
+{
+    enum { COMFY_SIDE = 768 };
+    struct picture_facts f = r->facts;
+    bool comfy = is_comfy(r);
+    if (!f.original_width || !f.original_height) {
+        f.original_width = comfy ? COMFY_SIDE : width;
+        f.original_height = comfy ? COMFY_SIDE : height;
+    }
+    if (!f.target_width || !f.target_height) {
+        f.target_width = comfy ? f.original_width : width;
+        f.target_height = comfy ? f.original_height : height;
+    }
+    f.score = negative ? (r->negative_score > 0 ? r->negative_score : 2.5) : r->facts.score > 0 ? r->facts.score : 6;
+    return f;
+}
+
 /* What the drawing begins with, and how far that goes. */
 static bool check_picture(const struct model_parts *m, const struct draw_request *r, struct draw_sizes *out, struct err *e)
 {
@@ -103,6 +125,9 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     out->comfy = sampler != sampler_names;
     if (!check_picture(m, r, out, e))
         return false;
+    if (m->unet.guidance_dim && sampler->uses_unguided)
+        return err_set(e, ERR_ARG, "sampler %s compares with the picture without words, and this model draws none: it is told cfg",
+                       sampler->name);
     /* A denoiser that is told the guidance is asked once; diffusers' pipelines also below 1. */
     out->guided = m->unet.guidance_dim ? false : out->comfy ? r->cfg != 1 || sampler->uses_unguided : r->cfg > 1;
     out->rows = r->batch * (out->guided ? 2 : 1);

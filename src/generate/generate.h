@@ -112,6 +112,9 @@ struct draw_request draw_request_defaults(const struct pipeline *p);
 /* How the words are read where the model's text encoders know weights (all of CLIP's kind). ERR_ARG: no such syntax. */
 MUST_USE bool draw_request_syntax(const struct draw_request *r, enum prompt_syntax *out, struct err *e);
 
+/* What a drawing of this size tells SDXL for the words or for the negative ones: the request's, and defaults where they are 0. */
+struct picture_facts draw_request_facts(const struct draw_request *r, int64_t width, int64_t height, bool negative);
+
 struct drawing {
     int64_t batch;
     struct image *images;  /* [batch], RGB */

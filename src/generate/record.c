@@ -46,6 +46,17 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
         text_addf(out, "Clip skip: %lld, ", (long long)r->clip_skip + 1);
     if (r->prompt_syntax)
         text_addf(out, "Prompt syntax: %s, ", r->prompt_syntax);
+    const struct picture_facts *f = &r->facts;
+    if (f->original_width)
+        text_addf(out, "Original size: %lldx%lld, ", (long long)f->original_width, (long long)f->original_height);
+    if (f->crop_left || f->crop_top)
+        text_addf(out, "Crop: %lld,%lld, ", (long long)f->crop_left, (long long)f->crop_top);
+    if (f->target_width)
+        text_addf(out, "Target size: %lldx%lld, ", (long long)f->target_width, (long long)f->target_height);
+    if (f->score > 0)
+        text_addf(out, "Aesthetic score: %g, ", f->score);
+    if (r->negative_score > 0)
+        text_addf(out, "Negative aesthetic score: %g, ", r->negative_score);
     text_addf(out, "Version: limn %s", version);
 }
 
@@ -54,8 +65,21 @@ static json_t *node(const char *class, json_t *inputs)
     return inputs ? json_pack("{s:s,s:o}", "class_type", class, "inputs", inputs) : NULL;
 }
 
-static json_t *words(const char *text, const char *clip_from, int clip_slot)
+/* The words' node; one of those for SDXL where the request says something of the picture. */
+static json_t *words(const struct draw_request *r, bool negative, int64_t width, int64_t height, const char *clip_from, int clip_slot)
 {
+    const char *text = negative ? r->negative : r->prompt;
+    const struct picture_facts *said = &r->facts, f = draw_request_facts(r, width, height, negative);
+    if (said->score > 0 || r->negative_score > 0)
+        return node("CLIPTextEncodeSDXLRefiner",
+                    json_pack("{s:f,s:[s,i],s:I,s:s,s:I}", "ascore", f.score, "clip", clip_from, clip_slot, "height",
+                              (json_int_t)f.original_height, "text", text ? text : "", "width", (json_int_t)f.original_width));
+    if (said->original_width || said->target_width || said->crop_left || said->crop_top)
+        return node("CLIPTextEncodeSDXL",
+                    json_pack("{s:[s,i],s:I,s:I,s:I,s:I,s:I,s:s,s:s,s:I}", "clip", clip_from, clip_slot, "crop_h",
+                              (json_int_t)f.crop_top, "crop_w", (json_int_t)f.crop_left, "height", (json_int_t)f.original_height,
+                              "target_height", (json_int_t)f.target_height, "target_width", (json_int_t)f.target_width, "text_g",
+                              text ? text : "", "text_l", text ? text : "", "width", (json_int_t)f.original_width));
     return node("CLIPTextEncode", json_pack("{s:[s,i],s:s}", "clip", clip_from, clip_slot, "text", text ? text : ""));
 }
 
@@ -95,8 +119,8 @@ bool record_graph(struct text *out, const struct draw_request *r, int64_t width,
     json_t *empty = node("EmptyLatentImage", json_pack("{s:I,s:I,s:I}", "batch_size", (json_int_t)r->batch, "height",
                                                        (json_int_t)height, "width", (json_int_t)width));
     json_t *graph = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "3", sampler, "4", load, "5", empty, "6",
-                              words(r->prompt, skips ? "10" : last, skips ? 0 : 1), "7",
-                              words(r->negative, negative_skips ? "10" : last, negative_skips ? 0 : 1), "8",
+                              words(r, false, width, height, skips ? "10" : last, skips ? 0 : 1), "7",
+                              words(r, true, width, height, negative_skips ? "10" : last, negative_skips ? 0 : 1), "8",
                               node("VAEDecode", json_pack("{s:[s,i],s:[s,i]}", "samples", "3", 0, "vae", "4", 2)), "9",
                               node("SaveImage", json_pack("{s:s,s:[s,i]}", "filename_prefix", "limn", "images", "8", 0)));
     if (graph && skips)

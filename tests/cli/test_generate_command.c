@@ -88,6 +88,47 @@ TEST(a_picture_and_its_record_are_written_and_facts_told)
     weights_free(w);
 }
 
+TEST(what_sdxl_is_told_is_in_the_picture_and_its_record)
+{
+    struct err e = { 0 };
+    const char *png = test_scratch("told.png"), *latents = test_scratch("told.safetensors");
+    static const char *const wanted[] = { "\"crop_h\":33", "\"crop_w\":5", "\"width\":200", "\"height\":120", "\"target_width\":72",
+                                          "\"target_height\":96", "CLIPTextEncodeSDXL\"" };
+    int status = limn("generate", "-m", model("tiny-sdxl"), "-q", "-o", png, "--steps", "6", "--seed", "1234", "--cfg", "5",
+                      "--negative", "green stripes", "--batch", "2", "--original-size", "200x120", "--crop", "5,33",
+                      "--target-size", "72x96", "--save-latents", latents, "--precision", "f32",
+                      "a red circle on a blue ground", NULL);
+    CHECK(status == 0, "%s", complained);
+    struct weights *expected = weights_open(test_data("expected/tiny-sdxl.safetensors"), &e), *came = weights_open(latents, &e);
+    REQUIRE(expected && came);
+    const struct weight *a = weights_need(came, "latents", &e), *b = weights_need(expected, "sizes.final", &e);
+    REQUIRE(a && b);
+    struct difference d = tensor_difference(a->data, b->data, shape_count(b->shape));
+    CHECK(shape_same(a->shape, b->shape) && d.max < 2e-4, "%g", d.max);
+    weights_free(expected);
+    weights_free(came);
+    char path[PATH_MAX_BYTES];
+    snprintf(path, sizeof path, "%.*s-0001.png", (int)strlen(png) - 4, png);
+    char *parameters = image_png_text(path, "parameters", &e), *graph = image_png_text(path, "prompt", &e);
+    REQUIRE(parameters && graph);
+    CHECK(strstr(parameters, "Original size: 200x120, Crop: 5,33, Target size: 72x96, "), "%s", parameters);
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        CHECK(strstr(graph, wanted[i]), "no %s in %s", wanted[i], graph);
+    mem_free(parameters);
+    mem_free(graph);
+    static const struct { const char *option, *value, *part; } bad[] = {
+        { "--original-size", "200", "want two numbers up to" }, { "--crop", "5x3", "as in 640,480" },
+        { "--target-size", "12x-3", "--target-size 12x-3" }, { "--crop", "1,99999999999999999999", "--crop" },
+        { "--original-size", " 1x1", "--original-size  1x1" }, { "--crop", "1,2,3", "--crop 1,2,3" },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        status = limn("generate", "-m", model("tiny-sdxl"), "-q", bad[i].option, bad[i].value, "x", NULL);
+        CHECK(status == 2 && strstr(complained, bad[i].part), "case %zu, status %d: %s", i, status, complained);
+    }
+    status = limn("generate", "-m", model("tiny-sd1"), "-q", "--crop", "1,2", "x", NULL);
+    CHECK(status == 2 && strstr(complained, "are for SDXL"), "status %d: %s", status, complained);
+}
+
 TEST(start_noise_from_a_file_gives_the_picture_of_its_seed)
 {
     struct err e = { 0 };

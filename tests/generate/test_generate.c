@@ -98,6 +98,15 @@ static double psnr(const uint8_t *a, const uint8_t *b, size_t count)
     return sum == 0 ? INFINITY : 10 * log10(255.0 * 255.0 * (double)count / sum);
 }
 
+/* As f32; NULL stays NULL. Free with mem_free. */
+static float *floats_of(const struct weight *w)
+{
+    size_t count = w ? (size_t)shape_count(w->shape) : 0;
+    float *out = w ? mem_zeroed(count, sizeof *out) : NULL;
+    assert_true(!w || (out && dtype_convert(out, DTYPE_F32, w->data, w->type, count)));
+    return out;
+}
+
 static void draw_case(const char *model, const json_t *c, const struct weights *expected, double limit)
 {
     struct err e = { 0 };
@@ -106,8 +115,10 @@ static void draw_case(const char *model, const json_t *c, const struct weights *
     const char *name = json_string_value(json_object_get(c, "name"));
     struct pipeline *p = open_with(&f, model, json_object_get(c, "scheduler"), DTYPE_F32);
     struct draw_request r = request_of(p, c);
-    const struct weight *extra = of_case(expected, c, "extra");
-    r.extra = extra ? extra->data : NULL;
+    float *given[2] = { floats_of(of_case(expected, c, "image")), floats_of(of_case(expected, c, "mask")) };
+    r.picture = given[0];
+    r.mask = given[1];
+    r.strength = 1;
     REQUIRE(pipeline_draw(p, &r, NULL, &d, &e));
     const struct weight *final = of_case(expected, c, "final"), *picture = of_case(expected, c, "picture");
     assert_non_null(final);
@@ -126,6 +137,8 @@ static void draw_case(const char *model, const json_t *c, const struct weights *
     CHECK(least > 60, "%s %s: picture at %.1f dB", model, name, least);
     drawing_release(&d);
     pipeline_free(p);
+    mem_free(given[0]);
+    mem_free(given[1]);
     model_folder_release(&f);
 }
 
@@ -218,6 +231,8 @@ TEST(a_denoiser_that_is_told_the_guidance_is_asked_once)
         print_message("guided latents %.1e of %.1f\n", off.max, (double)((const float *)final->data)[off.worst]);
     CHECK(d.calls == 3 && off.max < 2e-4, "off by %g", off.max);
     drawing_release(&d);
+    r.sampler = "euler_cfg_pp";
+    CHECK_FAILS(pipeline_draw(p, &r, NULL, &d, &e), ERR_ARG, "sampler euler_cfg_pp compares");
     pipeline_free(p);
     weights_free(expected);
     weights_free(folders[2].weights[PART_UNET]);
@@ -388,7 +403,6 @@ TEST(a_wrong_request_is_an_error_that_names_the_value)
     struct err e = { 0 };
     struct drawing d;
     static const uint64_t one_seed[] = { 1 };
-    static const float one_mask[] = { 1 };
     static const float some_noise = 1;
     static const struct {
         struct draw_request r;
@@ -410,7 +424,6 @@ TEST(a_wrong_request_is_an_error_that_names_the_value)
         { { .steps = 2, .cfg = 2, .batch = 1, .sampler = "euler", .schedule = "nix" }, "no schedule \"nix\"" },
         { { .steps = 2, .cfg = 2, .batch = 1, .schedule = "karras" }, "takes its schedule from the model" },
         { { .steps = 2, .cfg = 2, .batch = 1, .seeds = one_seed }, "several seeds needs the prompt" },
-        { { .steps = 2, .cfg = 2, .batch = 1, .extra = one_mask }, "takes no mask" },
         { { .steps = 2, .cfg = 2, .batch = 1, .facts = { .crop_top = -1 } }, "crop top -1" },
         { { .steps = 2, .cfg = 2, .batch = 1, .facts = { .score = NAN } }, "aesthetic score nan" },
     };
@@ -421,11 +434,6 @@ TEST(a_wrong_request_is_an_error_that_names_the_value)
     struct draw_request r = draw_request_defaults(p);
     r.prompt = "\xff\xfe";
     CHECK_FAILS(pipeline_draw(p, &r, NULL, &d, &e), ERR_FORMAT, "in the prompt");
-    pipeline_free(p);
-    p = pipeline_open(folder_of("tiny-inpaint"), cpu(), DTYPE_F32, &e);
-    REQUIRE(p != NULL);
-    r = draw_request_defaults(p);
-    CHECK_FAILS(pipeline_draw(p, &r, NULL, &d, &e), ERR_ARG, "needs a picture and a mask");
     pipeline_free(p);
     p = pipeline_open(folder_of("tiny-sdxl"), cpu(), DTYPE_F32, &e);
     REQUIRE(p != NULL);

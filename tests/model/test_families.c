@@ -262,6 +262,28 @@ TEST(a_folder_says_which_parts_its_family_has)
     model_folder_release(&f);
 }
 
+TEST(distilled_models_have_their_own_schedulers_and_defaults)
+{
+    struct err e = { 0 };
+    struct model_folder f;
+    const char *folder = judge_copy_of("tiny-sd1", "lcm");
+    judge_change(folder, "model_index.json", "_class_name", "\"LatentConsistencyModelPipeline\"");
+    judge_change(folder, "model_index.json", "scheduler", "[\"diffusers\", \"LCMScheduler\"]");
+    judge_change(folder, "scheduler/scheduler_config.json", "steps_offset", "0");
+    REQUIRE(model_folder_open(&f, folder, &e));
+    CHECK(f.scheduler.class == SCHEDULER_LCM && f.scheduler.steps_offset == 0 && f.default_steps == 4 && f.default_cfg == 8.5,
+          "class %d, offset %lld", (int)f.scheduler.class, (long long)f.scheduler.steps_offset);
+    model_folder_release(&f);
+    folder = judge_copy_of("tiny-sdxl", "turbo");
+    judge_change(folder, "model_index.json", "scheduler", "[\"diffusers\", \"EulerAncestralDiscreteScheduler\"]");
+    judge_change(folder, "scheduler/scheduler_config.json", "timestep_spacing", "\"trailing\"");
+    judge_change(folder, "scheduler/scheduler_config.json", "steps_offset", "0");
+    REQUIRE(model_folder_open(&f, folder, &e));
+    CHECK(f.scheduler.class == SCHEDULER_EULER_ANCESTRAL && f.scheduler.spacing == SPACING_TRAILING &&
+              f.scheduler.steps_offset == 0, "SDXL's pipelines correct nothing");
+    model_folder_release(&f);
+}
+
 TEST(a_contradiction_in_a_family_is_told_with_file_and_value)
 {
     static const struct {

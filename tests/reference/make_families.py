@@ -11,7 +11,7 @@ tiny-odd      a UNet alone: guidance beside the timestep (latent consistency mod
 Each is trained a moment, as in make_models.py; the VAE once for all. The expected values are named as in make_expected.py; beside those
   text.<part>.ids, text.<part>.states (last layer but one, no norm; SD: the last, normed), text.<part>.skip1, text.<part>.pooled
   unet.pooled, unet.time_ids, unet.guidance (what limn's graph is given: 1000 (cfg - 1))
-  <case>.extra (mask and masked latents, as the pipeline gives them to the UNet)
+  <case>.image f16 [h, w, 3] in -1..1 and <case>.mask u8 [h, w]: what inpainting begins with, strength 1
 The cases "comfy" are not diffusers': Euler on the sigmas of ComfyUI's schedule "normal", ComfyUI's sizes (768 x 768), a negative
 prompt that is always encoded, and its aesthetic scores, written down here from its formulas."""
 
@@ -342,16 +342,16 @@ def draw(spec, pipe, case, out):
         if ours in case:
             call[theirs] = case[ours]
     start = start_noise(case)
-    extra = []
     if spec["pipeline"].endswith("Img2ImgPipeline"):
         # From noise alone: a 4-channel "image" is taken as the latent, and a denoising_start of nearly 0 adds no noise.
         one.scheduler.set_timesteps(case["steps"])
         call |= {"image": start * one.scheduler.init_noise_sigma, "denoising_start": 1e-6}
     elif spec["pipeline"].endswith("InpaintPipeline"):
-        image = picture("orange", "wave", "purple", case["height"], case["width"], 0.1, 0.2)[None]
+        image = picture("orange", "wave", "purple", case["height"], case["width"], 0.1, 0.2)[None].half().float()
         mask = torch.zeros(1, 1, case["height"], case["width"])
         mask[:, :, 16:48, 8:40] = 1
-        hook = one.unet.register_forward_pre_hook(lambda _m, a: extra.append(a[0][-1:, 4:].clone()))
+        out[case["name"] + ".image"] = image[0].permute(1, 2, 0).half()
+        out[case["name"] + ".mask"] = mask[0, 0].to(torch.uint8)
         call |= {"image": image, "mask_image": mask, "height": case["height"], "width": case["width"], "strength": 1.0}
     else:
         call |= {"height": case["height"], "width": case["width"]}
@@ -359,9 +359,6 @@ def draw(spec, pipe, case, out):
     def run(kind):
         return one(**{**call, "generator": torch.Generator().manual_seed(case["seed"])}, output_type=kind).images
     final = run("latent")
-    if extra:
-        out[case["name"] + ".extra"] = extra[0].expand(case["count"], -1, -1, -1)
-        hook.remove()
     finish(case, out, final, lambda: run("np"))
 
 
