@@ -12,7 +12,7 @@
   tests/data/tokenizer/chatglm_cases.json   [{"text", "ids"}]: [gMASK], sop and all pieces of many texts
 
 Every size differs from every other one, so that none can be taken for another. Weights are used as the files hold them,
-computed in f32 on one thread. Needs `pip install sentencepiece` beside requirements.txt."""
+computed in f32 on one thread."""
 
 import argparse
 import json
