@@ -216,7 +216,14 @@ TEST(the_text_encoders_class_tells_kolors_from_sdxl)
     REQUIRE(path_join(to, folder, "text_encoder/tokenizer.model", &e));
     assert_int_equal(rename(from, to), 0);
     REQUIRE(model_folder_open(&f, folder, &e));
-    CHECK(f.parts.family == &family_kolors, "%s", f.parts.family->name);
+    CHECK(f.parts.family == &family_kolors && !f.parts.settings.fills_in && !f.parts.settings.force_zeros, "%s",
+          f.parts.family->name);
+    model_folder_release(&f);
+    change(folder, "model_index.json", "_class_name", "\"StableDiffusionXLInpaintPipeline\"");
+    change(folder, "unet/config.json", "in_channels", "9");
+    REQUIRE(model_folder_open(&f, folder, &e));
+    CHECK(f.parts.family == &family_kolors && f.parts.settings.fills_in && model_extra_channels(&f.parts) == 5, "%s",
+          f.parts.family->name);
     model_folder_release(&f);
 }
 
