@@ -131,13 +131,32 @@ static bool read_in_place(const struct program *p, int32_t v)
     return false;
 }
 
+/* Bytes of a weight that are read where it lies: of a table that is only looked up, the rows of the ids. */
+static size_t bytes_in_place(const struct program *p, int32_t v)
+{
+    const struct graph *g = &p->graph;
+    enum dtype type = g->values[v].type;
+    size_t all = dtype_span(type, shape_count(g->values[v].shape)), rows = 0;
+    for (size_t o = 0; o < g->n_ops; o++) {
+        const struct op_node *node = &g->ops[o];
+        for (int i = 0; node->op != OP_NONE && i < node->n_in; i++) {
+            if (node->in[i] != v)
+                continue;
+            if (node->op != OP_EMBEDDING || i != 0 || rows > all)
+                return all;
+            rows += dtype_span(type, shape_count(g->values[node->out[0]].shape));
+        }
+    }
+    return rows < all ? rows : all;
+}
+
 struct program_memory program_memory(const struct program *p)
 {
     struct program_memory m = { .arena = p->plan.arena_bytes, .packed = p->packed_bytes };
     for (size_t v = 1; v < p->graph.n_values; v++) {
         const struct value_info *info = &p->graph.values[v];
         if (info->kind == VALUE_WEIGHT && read_in_place(p, (int32_t)v))
-            m.borrowed += dtype_span(info->type, shape_count(info->shape));
+            m.borrowed += bytes_in_place(p, (int32_t)v);
     }
     return m;
 }

@@ -20,7 +20,7 @@ const struct graph *program_graph(const struct program *p);
 struct program_memory {
     size_t arena;    /* activations, gradients and scratch, at the planned peak */
     size_t packed;   /* constant weights in the backend's form */
-    size_t borrowed; /* weights used where they lie (mapped from a file, or the trainer's) */
+    size_t borrowed; /* weights used where they lie (mapped from a file, or the trainer's); of tables the rows looked up */
 };
 struct program_memory program_memory(const struct program *p);
 

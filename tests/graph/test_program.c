@@ -172,3 +172,21 @@ TEST(more_pads_than_keys_stop_the_run_with_their_number)
     REQUIRE(program_run(p, &e));
     program_free(p);
 }
+
+TEST(of_a_table_that_is_only_looked_up_the_rows_count_as_memory)
+{
+    struct err e = { 0 };
+    for (int twice = 0; twice < 2; twice++) {
+        struct graph g;
+        graph_init(&g);
+        struct value table = graph_weight(&g, "table", DTYPE_F16, SHAPE(1000, 8), false);
+        graph_output(&g, op_embedding(&g, table, graph_input(&g, "ids", DTYPE_I32, SHAPE(2, 3)), DTYPE_F32));
+        if (twice) /* read as a whole, too */
+            graph_output(&g, op_cast(&g, table, DTYPE_F32));
+        struct program *p = program_new(backend_ref(), &g, &e);
+        REQUIRE(p);
+        struct program_memory m = program_memory(p);
+        CHECK(m.borrowed == (twice ? 1000 : 6) * 8 * 2, "%zu bytes", m.borrowed);
+        program_free(p);
+    }
+}

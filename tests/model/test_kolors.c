@@ -34,7 +34,7 @@ static void text_case(const struct judge_way *way, bool pooled)
     struct shape row, s;
     int32_t *ids = judge_ids(expected, "text.ids", &row), *places = judge_ids(expected, "text.places", &row);
     int32_t *pads = judge_ids(expected, "text.pads", &s);
-    struct net n = { &g, DTYPE_F32, "text_encoder", stored, false, &params };
+    struct net n = { .g = &g, .type = DTYPE_F32, .part = "text_encoder", .stored = stored, .params = &params };
     struct chatglm_input in = { graph_input(&g, "ids", DTYPE_I32, row), graph_input(&g, "places", DTYPE_I32, row),
                                 graph_input(&g, "pads", DTYPE_I32, s) };
     struct value x = chatglm_layers(&n, &c, &in, chatglm_embed(&n, &c, &in), 0, c.layers - 1);
@@ -102,7 +102,7 @@ static void unet_case(const struct judge_way *way)
     float *states = judge_floats(expected, "text.states", false, &text); /* rows 1 and 2 */
     float *told = judge_floats(expected, "text.pooled", false, &pooled);
     text.dim[0] = pooled.dim[0] = 2;
-    struct net n = { &g, DTYPE_F32, "unet", stored, false, &params };
+    struct net n = { .g = &g, .type = DTYPE_F32, .part = "unet", .stored = stored, .params = &params };
     struct unet_extra extra = { .pooled = graph_input(&g, "pooled", DTYPE_F32, pooled),
                                 .time_ids = graph_input(&g, "time_ids", DTYPE_F32, sizes) };
     struct value out = unet(&n, &c, graph_input(&g, "latent", DTYPE_F32, latent), graph_input(&g, "timestep", DTYPE_F32, time),
@@ -216,7 +216,14 @@ TEST(the_text_encoders_class_tells_kolors_from_sdxl)
     REQUIRE(path_join(to, folder, "text_encoder/tokenizer.model", &e));
     assert_int_equal(rename(from, to), 0);
     REQUIRE(model_folder_open(&f, folder, &e));
-    CHECK(f.parts.family == &family_kolors, "%s", f.parts.family->name);
+    CHECK(f.parts.family == &family_kolors && !f.parts.settings.fills_in && !f.parts.settings.force_zeros, "%s",
+          f.parts.family->name);
+    model_folder_release(&f);
+    change(folder, "model_index.json", "_class_name", "\"StableDiffusionXLInpaintPipeline\"");
+    change(folder, "unet/config.json", "in_channels", "9");
+    REQUIRE(model_folder_open(&f, folder, &e));
+    CHECK(f.parts.family == &family_kolors && f.parts.settings.fills_in && model_extra_channels(&f.parts) == 5, "%s",
+          f.parts.family->name);
     model_folder_release(&f);
 }
 
@@ -289,7 +296,7 @@ TEST(chatglms_own_file_has_a_first_word_and_packed_weights_are_refused)
         struct params params;
         graph_init(&g);
         params_init(&params);
-        struct net n = { &g, DTYPE_F32, "text_encoder", own, false, &params };
+        struct net n = { .g = &g, .type = DTYPE_F32, .part = "text_encoder", .stored = own, .params = &params };
         struct chatglm_input in = { graph_input(&g, "ids", DTYPE_I32, SHAPE(1, 256)),
                                     graph_input(&g, "places", DTYPE_I32, SHAPE(1, 256)),
                                     graph_input(&g, "pads", DTYPE_I32, SHAPE(1)) };

@@ -12,7 +12,7 @@
   tests/data/tokenizer/chatglm_cases.json   [{"text", "ids"}]: [gMASK], sop and all pieces of many texts
 
 Every size differs from every other one, so that none can be taken for another. Weights are used as the files hold them,
-computed in f32 on one thread. Needs `pip install sentencepiece` beside requirements.txt."""
+computed in f32 on one thread."""
 
 import argparse
 import json
@@ -57,8 +57,8 @@ RULES = {"\n": " ", "\t": " ", "\u3000": " ", "\u200b": "", "Ａ": "A", "ﬁ": "
          "e\u0301": "é", "，": ","}
 
 
-def train_pieces(model, pieces=PIECES, rules=RULES):
-    """A SentencePiece BPE with bytes, as ChatGLM3's, learnt from the captions."""
+def train_pieces(model, pieces=PIECES, rules=RULES, kind="bpe"):
+    """A SentencePiece model with bytes (BPE, as ChatGLM3's), learnt from the captions."""
     import sentencepiece
     model.parent.mkdir(parents=True, exist_ok=True)
     words, table = model.with_name("captions.txt"), model.with_name("rules.tsv")
@@ -67,16 +67,17 @@ def train_pieces(model, pieces=PIECES, rules=RULES):
     table.write_text("".join(f"{codes(a)}\t{codes(b)}\n" for a, b in (rules or {}).items()))
     more = {"normalization_rule_tsv": str(table)} if rules else {"normalization_rule_name": "identity"}
     sentencepiece.SentencePieceTrainer.train(
-        input=str(words), model_prefix=str(model.with_suffix("")), vocab_size=pieces, model_type="bpe", byte_fallback=True,
+        input=str(words), model_prefix=str(model.with_suffix("")), vocab_size=pieces, model_type=kind, byte_fallback=True,
         character_coverage=1.0, num_threads=1, minloglevel=2, **more)
     for left in (words, table, model.with_suffix(".vocab")):
         left.unlink()
 
 
 def fuzz_seeds(folder):
-    """A text, "====", a model: small ones, with and without a table, and pieces that are told apart by their kind."""
-    for name, text, rules in (("bytes", "a red cat 🙂", None), ("table", "ｗ①\tﬁ 红", RULES)):
-        train_pieces(folder / f"{name}.model", 310, rules)
+    """A text, "====", a model: small ones, with and without a table, and one of another kind."""
+    for name, text, rules, kind in (("bytes", "a red cat 🙂", None, "bpe"), ("table", "ｗ①\tﬁ 红", RULES, "bpe"),
+                                    ("unigram", "a red cat 红色", RULES, "unigram")):
+        train_pieces(folder / f"{name}.model", 310, rules, kind)
         model = (folder / f"{name}.model").read_bytes()
         (folder / f"{name}.model").unlink()
         (folder / name).write_bytes(text.encode() + b"====\n" + model)

@@ -38,7 +38,8 @@ static bool knows_class(const struct family *family, const char *encoder)
     return family->text[PART_TEXT].class && !strcmp(family->text[PART_TEXT].class, encoder);
 }
 
-/* Kolors' first folder calls itself a pipeline of SDXL: the class of the text encoder says what it is. */
+/* Kolors' first folders call themselves pipelines of SDXL: the class of the text encoder says what they are. The row is the one
+ * that does the same with a picture. */
 static void by_text_encoder(struct model_folder *f, const json_t *index, const struct family_pipeline **pipeline)
 {
     const char *encoder = json_string_value(json_array_get(json_object_get(index, model_part_names[PART_TEXT]), 1));
@@ -46,8 +47,14 @@ static void by_text_encoder(struct model_folder *f, const json_t *index, const s
         return;
     for (const struct family *const *k = families; *k; k++)
         if (knows_class(*k, encoder)) {
+            const struct model_settings *was = &(*pipeline)->settings;
             f->parts.family = *k;
             *pipeline = (*k)->pipelines;
+            for (const struct family_pipeline *p = (*k)->pipelines; p->class; p++)
+                if (p->settings.fills_in == was->fills_in && p->settings.redraws == was->redraws) {
+                    *pipeline = p;
+                    break;
+                }
             return;
         }
 }

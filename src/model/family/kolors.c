@@ -7,6 +7,7 @@
 static const struct family_pipeline pipelines[] = {
     { "KolorsPipeline", 0, 25, 5, { 0 } },
     { "KolorsImg2ImgPipeline", 0, 25, 5, { .redraws = true } },
+    { "KolorsInpaintPipeline", 0, 25, 5, { .fills_in = true } },
     { 0 },
 };
 

@@ -127,8 +127,8 @@ bool params_bind(const struct params *p, struct program *program, const struct w
         bool kept;
         if (!weights_check_finite(param->stored, e) || !program_bind_weight(program, param->name, &src, &kept, e))
             return err_add(e, "in %s", weights_path(stored));
-        if (!kept)
-            weights_forget(stored, param->stored);
+        /* A kept one was only looked at: what is read of it (of a table a few rows) comes again when it is read. */
+        weights_forget(stored, param->stored);
     }
     return true;
 }

@@ -1,6 +1,6 @@
 /* A text encoder of any kind together with its tokenizer: words -> a row of ids -> states, and a pooled vector where the kind
- * has one. What a kind does is in its struct text_kind (text_clip is in clip_encoder.c, text_chatglm in chatglm_encoder.c); whoever draws knows only what is
- * here.
+ * has one. What a kind does is in its struct text_kind (text_clip is in clip_encoder.c, text_chatglm in
+ * chatglm_encoder.c); whoever draws knows only what is here.
  *
  *     t->kind->ids(t, "a red apple", ids, e);              one row of t->tokens ids
  *     v = t->kind->graph(n, t, TEXT_LAST, skip, TEXT_POOLED);  the program, made once
