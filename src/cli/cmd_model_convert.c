@@ -11,16 +11,11 @@ struct convert_args {
 };
 
 #define AT(member) offsetof(struct convert_args, member)
-static const char *type_choice(int index)
-{
-    static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
-    return index == 0 ? "keep" : index <= 3 ? dtype_name(types[index - 1]) : NULL;
-}
 OPTION_CHOICES(layout_choice, "auto", "single", "folder")
 
 static const struct option convert_options[] = {
-    { "type", 0, OPTION_CHOICE, AT(type), "keep", .choices = type_choice,
-      .help = "of the floating-point numbers; keep: each as it is" },
+    { "type", 0, OPTION_CHOICE, AT(type), "keep", .choices = weights_type_choice,
+      .help = "of the floating-point numbers; keep: each as it is; quantised types are for GGUF" },
     { "layout", 0, OPTION_CHOICE, AT(layout), "auto", .choices = layout_choice,
       .help = "one file or a folder of diffusers; auto: a file if OUT has an ending" },
     OPTION_ROWS_MODEL_PARTS(struct convert_args),
@@ -31,7 +26,6 @@ static const struct option convert_options[] = {
 static bool convert_run(const void *args, struct err *e)
 {
     const struct convert_args *a = args;
-    static const enum dtype types[] = { DTYPE_COUNT, DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
     const char *in = a->words.items[0], *out = a->words.items[1];
     bool single = a->layout ? a->layout == 1 : strchr(path_name(out), '.') != NULL;
     struct progress_bar bar;
@@ -39,7 +33,7 @@ static bool convert_run(const void *args, struct err *e)
     struct progress progress = progress_bar_steps(&bar);
     struct convert convert = {
         .files = { in, a->config, a->vae, (enum predicts)a->prediction },
-        .output = out, .type = types[a->type], .layout = single ? CONVERT_SINGLE : CONVERT_FOLDER,
+        .output = out, .type = weights_type_of_choice(a->type), .layout = single ? CONVERT_SINGLE : CONVERT_FOLDER,
     };
     bool good = model_convert(&convert, &progress, e);
     progress_bar_end(&bar);
@@ -50,7 +44,7 @@ const struct command command_model_convert = {
     .name = "model convert",
     .help = "Writes a model in another layout or type.",
     .details = "From a folder in diffusers' layout to one file as other programs have it, and back; any file of weights to another "
-               "type. Little of the model is in memory at a time.",
+               "type; to GGUF if OUT ends so. Little of the model is in memory at a time.",
     .words = "FILE OUT", .words_place = AT(words), .words_min = 2, .words_max = 2,
     .options = convert_options, .args_bytes = sizeof(struct convert_args), .run = convert_run,
 };

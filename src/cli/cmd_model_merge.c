@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "cli/commands.h"
+#include "cli/engine.h"
 #include "cli/progress_bar.h"
 #include "model/family/merge.h"
 
@@ -15,12 +15,6 @@ struct merge_args {
 };
 
 #define AT(member) offsetof(struct merge_args, member)
-static const char *type_choice(int index)
-{
-    static const enum dtype types[] = { DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
-    return index == 0 ? "keep" : index <= 3 ? dtype_name(types[index - 1]) : NULL;
-}
-
 static const struct option merge_options[] = {
     { "output", 'o', OPTION_TEXT, AT(output), .value = "FILE", .help = "where the merged model goes" },
     { "weight", 'w', OPTION_FLOAT, AT(weight), "0.5", .min = -10, .max = 10,
@@ -30,7 +24,7 @@ static const struct option merge_options[] = {
     { "blocks", 0, OPTION_TEXT, AT(blocks), .value = "W,W,...",
       .help = "a weight for each block of the UNet, in place of --weight: way down, middle, way up (25 for Stable Diffusion 1 and 2, "
               "19 for XL)" },
-    { "type", 0, OPTION_CHOICE, AT(type), "keep", .choices = type_choice,
+    { "type", 0, OPTION_CHOICE, AT(type), "keep", .choices = weights_type_choice,
       .help = "of the floating-point numbers; keep: as in the first model" },
     OPTION_ROW_QUIET(struct merge_args),
     { 0 },
@@ -54,11 +48,10 @@ static bool read_blocks(struct merge *m, const char *text, struct err *e)
 static bool merge_run(const void *args, struct err *e)
 {
     const struct merge_args *a = args;
-    static const enum dtype types[] = { DTYPE_COUNT, DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
     if (!a->output)
         return err_set(e, ERR_ARG, "--output is missing");
     struct merge merge = { .a = a->words.items[0], .b = a->words.items[1], .c = a->difference, .output = a->output,
-                           .weight = a->weight, .type = types[a->type] };
+                           .weight = a->weight, .type = weights_type_of_choice(a->type) };
     if (a->blocks && !read_blocks(&merge, a->blocks, e))
         return false;
     struct progress_bar bar;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "backend/cpu/cpu.h"
+#include "tensor/quant.h"
 
 static const char default_model[] = "limn-emoji";
 
@@ -14,6 +15,24 @@ OPTION_CHOICES(precision_names, "auto", "f32", "bf16")
 const char *precision_choice(int index)
 {
     return precision_names(index);
+}
+
+enum dtype weights_type_of_choice(int index)
+{
+    static const enum dtype plain[] = { DTYPE_COUNT, DTYPE_F32, DTYPE_F16, DTYPE_BF16 };
+    enum { PLAIN = sizeof plain / sizeof *plain };
+    if (index < PLAIN)
+        return plain[index];
+    for (int t = 0; t < DTYPE_COUNT; t++)
+        if (dtype_is_quantised((enum dtype)t) && quant_can_pack((enum dtype)t) && index-- == PLAIN)
+            return (enum dtype)t;
+    return DTYPE_COUNT;
+}
+
+const char *weights_type_choice(int index)
+{
+    enum dtype type = index < 0 ? DTYPE_COUNT : weights_type_of_choice(index);
+    return index == 0 ? "keep" : type == DTYPE_COUNT ? NULL : dtype_name(type);
 }
 
 const char *prediction_choice(int index)

@@ -31,6 +31,10 @@ const char *precision_choice(int index);
       .help = "what the denoiser predicts, where a file does not tell it truly" }
 const char *prediction_choice(int index);
 
+/* The names behind --type of what writes weights ("keep" first), and the type: DTYPE_COUNT for "keep". */
+const char *weights_type_choice(int index);
+enum dtype weights_type_of_choice(int index);
+
 struct engine {
     const struct backend *backend;
     enum dtype type;

@@ -101,6 +101,39 @@ TEST(names_in_a_file_follow_from_configs)
     }
 }
 
+/* Matrices and kernels are packed in blocks; the rest stays; what is unpacked again is near. */
+TEST(a_model_is_quantised_into_gguf_and_back)
+{
+    struct err e = { 0 };
+    const char *packed = place("packed.gguf"), *plain = place("plain.safetensors");
+    REQUIRE(convert(test_data("models/tiny-sd1"), NULL, packed, DTYPE_Q8_0, CONVERT_SINGLE, &e));
+    REQUIRE(convert(packed, NULL, plain, DTYPE_COUNT, CONVERT_SINGLE, &e));
+    struct weights *a = weights_open(single_of_folder("tiny-sd1", "whole.safetensors"), &e);
+    struct weights *q = weights_open(packed, &e), *b = weights_open(plain, &e);
+    REQUIRE(a && q && b);
+    CHECK(!strcmp(weights_format(q), "gguf"), "%s", weights_format(q));
+    size_t quantised = 0;
+    for (size_t i = 0; i < weights_count(a); i++) {
+        const struct weight *t = weights_at(a, i), *p = weights_find(q, t->name), *u = weights_find(b, t->name);
+        CHECK(p && u && shape_count(t->shape) == shape_count(u->shape), "%s", t->name);
+        CHECK(u->type == DTYPE_F16, "%s is %s", t->name, dtype_name(u->type));
+        quantised += p->type == DTYPE_Q8_0;
+        CHECK(p->type == DTYPE_Q8_0 || !memcmp(t->data, u->data, weight_bytes(t)), "%s has changed", t->name);
+        double most = 0, off = 0;
+        for (int64_t k = 0; k < shape_count(t->shape); k++) {
+            double want = dtype_load(t->data, t->type, k);
+            most = fmax(most, fabs(want));
+            off = fmax(off, fabs(want - dtype_load(u->data, u->type, k)));
+        }
+        CHECK(off <= most / 127, "%s: %g of %g", t->name, off, most); /* half a step of 1/127, and f16's rounding of the scale */
+    }
+    CHECK(quantised > 100, "%zu tensors are quantised", quantised);
+    weights_free(a);
+    weights_free(q);
+    weights_free(b);
+    CHECK_FAILS(convert(test_data("models/tiny-sd1"), NULL, place("no.safetensors"), DTYPE_Q8_0, CONVERT_SINGLE, &e), ERR_TYPE, "q8_0");
+}
+
 static struct drawing draw(const char *path, const struct backend *backend)
 {
     struct err e = { 0 };

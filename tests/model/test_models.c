@@ -108,6 +108,14 @@ static void vae_case(const char *model, const struct judge_way *way, bool decode
     weights_free(stored);
 }
 
+TEST(a_tiny_autoencoder_encodes_and_decodes_as_that_of_diffusers)
+{
+    for (const struct judge_way *way = judge_ways(); way->backend; way++) {
+        vae_case("tiny-taesd", way, false);
+        vae_case("tiny-taesd", way, true);
+    }
+}
+
 TEST(the_vae_encodes_and_decodes_as_that_of_diffusers)
 {
     for (size_t m = 0; m < sizeof judge_models / sizeof *judge_models; m++)

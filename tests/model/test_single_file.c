@@ -364,3 +364,58 @@ TEST(another_vae_is_taken_where_one_is_named)
     CHECK_FAILS((p = pipeline_open_files(&wrong, cpu, DTYPE_F32, &e)), ERR_ARG, "is a folder, which has its own configs");
     backend_cpu_free(cpu);
 }
+
+/* The tiny autoencoder in its maker's names: both halves in a file, or the decoder alone. */
+static const char *tiny_vae(const char *name, bool whole)
+{
+    enum { MOST = 200 };
+    static char names[MOST][100];
+    struct weights_entry entries[MOST];
+    const void *data[MOST];
+    struct err e = { 0 };
+    size_t count = 0;
+    struct weights *w = weights_open(test_data("models/tiny-taesd/vae"), &e);
+    REQUIRE(w);
+    for (size_t i = 0; i < weights_count(w); i++) {
+        const struct weight *t = weights_at(w, i);
+        bool decoder = !strncmp(t->name, "decoder.", 8);
+        int layer = atoi(t->name + strlen("decoder.layers."));
+        const char *rest = strchr(t->name + strlen("decoder.layers."), '.');
+        if (!whole && !decoder)
+            continue;
+        snprintf(names[count], sizeof names[0], "%s%d%s", !whole ? "" : decoder ? "taesd_decoder." : "taesd_encoder.",
+                 layer + decoder, rest);
+        entries[count] = (struct weights_entry){ names[count], t->type, t->shape };
+        data[count++] = t->data;
+    }
+    const char *path = test_scratch(name);
+    REQUIRE(weights_save(path, entries, data, count, NULL, 0, &e));
+    weights_free(w);
+    return path;
+}
+
+TEST(a_tiny_autoencoder_is_taken_as_a_vae)
+{
+    struct err e = { 0 };
+    const struct backend *cpu = backend_cpu_new(1, NULL, &e);
+    REQUIRE(cpu);
+    const char *sd1 = test_data("models/tiny-sd1");
+    struct drawing own = draw(&(struct model_files){ .path = sd1 }, cpu);
+    struct drawing tiny = draw(&(struct model_files){ .path = sd1, .vae = test_data("models/tiny-taesd/vae") }, cpu);
+    CHECK(!memcmp(own.latents, tiny.latents, (size_t)shape_count(own.shape) * sizeof *own.latents), "other latents");
+    CHECK(memcmp(own.images[0].pixels, tiny.images[0].pixels, image_bytes(&own.images[0])), "the VAE was not taken");
+    for (int whole = 0; whole < 2; whole++) {
+        const char *path = tiny_vae("taesd.safetensors", whole);
+        struct drawing file = draw(&(struct model_files){ .path = sd1, .vae = path }, cpu);
+        same_bits(&file, &tiny, whole ? "both halves" : "the decoder alone");
+        drawing_release(&file);
+        struct single_file *f = single_file_open(path, &e);
+        REQUIRE(f);
+        config_is(f, "taesd", "vae", "num_decoder_blocks", "[2,1,0,1]");
+        config_is(f, "taesd", "vae", "num_encoder_blocks", whole ? "[1,2,1,1]" : "[1,0,1,2]");
+        single_file_free(f);
+    }
+    drawing_release(&own);
+    drawing_release(&tiny);
+    backend_cpu_free(cpu);
+}

@@ -110,7 +110,7 @@ static bool to_single(const struct convert *c, const struct model_source *s, con
     enum single_kind kind = KIND_NONE;
     json_t *index = model_source_json(s, "", where, e), *unet = index ? model_source_json(s, "unet", where, e) : NULL;
     bool good = unet && kind_of_configs(s, index, unet, &kind, e);
-    output_init(&out, c->type);
+    output_init(&out, c->output, c->type);
     for (int part = 0; good && part < SINGLE_PARTS; part++) {
         bool there = part == SINGLE_TEXT ? kind != KIND_SDXL_REFINER : part == SINGLE_TEXT_2 ? kind >= KIND_SDXL : true;
         good = !there || add_part(&out, s, kind, (enum single_part)part, e);
@@ -118,7 +118,10 @@ static bool to_single(const struct convert *c, const struct model_source *s, con
     json_t *scheduler = good ? model_source_json(s, "scheduler", where, e) : NULL;
     const char *predicts = json_string_value(json_object_get(scheduler, "prediction_type"));
     bool v = predicts && !strcmp(predicts, "v_prediction");
-    struct weights_pair pairs[] = { { "format", "pt" }, { "modelspec.prediction_type", v ? "v" : "epsilon" } };
+    /* "pt" for transformers; the architecture for ggml's programs */
+    struct weights_pair pairs[] = { { "modelspec.prediction_type", v ? "v" : "epsilon" },
+                                    out.format == WEIGHTS_GGUF ? (struct weights_pair){ "general.architecture", single_kind_names[kind] }
+                                                               : (struct weights_pair){ "format", "pt" } };
     good = scheduler && output_write(&out, c->output, pairs, 2, progress, e);
     output_release(&out);
     json_decref(index);
@@ -134,7 +137,7 @@ static bool same_names(const struct convert *c, const struct progress *progress,
     struct output out;
     struct weights *w = weights_open(c->files.path, e);
     size_t pairs;
-    output_init(&out, c->type);
+    output_init(&out, c->output, c->type);
     bool good = w && output_keep(&out, w, e);
     if (w && !good)
         weights_free(w);
@@ -189,7 +192,7 @@ static bool write_part(const struct convert *c, const struct model_source *s, co
     char path[PATH_MAX_BYTES];
     struct output out;
     struct weights *w = model_source_weights(s, part, e);
-    output_init(&out, c->type);
+    output_init(&out, "", c->type);
     bool good = w && output_keep(&out, w, e);
     if (w && !good)
         weights_free(w);

@@ -9,8 +9,9 @@ enum convert_layout { CONVERT_SINGLE, CONVERT_FOLDER };
 
 struct convert {
     struct model_files files; /* what is converted */
-    const char *output;       /* a file, or a folder that is not there or empty */
-    enum dtype type;          /* of all floating-point tensors: f32, f16, bf16; DTYPE_COUNT: each as it is */
+    const char *output;       /* a file (GGUF if its name ends so, else safetensors), or a folder that is not there or empty */
+    enum dtype type;          /* of all floating-point tensors: f32, f16, bf16, for GGUF also what quant.h can pack, then of the large
+                               * ones only (convert_internal.h); DTYPE_COUNT: each as it is (quantised ones are f16 in safetensors) */
     enum convert_layout layout;
 };
 

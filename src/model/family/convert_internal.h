@@ -13,7 +13,9 @@ struct output_tensor {
 };
 
 struct output {
-    enum dtype type;               /* of floating-point tensors; DTYPE_COUNT: as they are */
+    enum weights_format format;
+    enum dtype type;               /* of floating-point tensors; DTYPE_COUNT: as they are. A quantised one is for the large
+                                    * matrices and kernels only, see output_add */
     struct weights_entry *entries; /* names are owned */
     struct output_tensor *tensors; /* of the same index */
     size_t count, entries_cap, tensors_cap;
@@ -24,14 +26,17 @@ struct output {
     void *self;
 };
 
-void output_init(struct output *o, enum dtype type);
+/* path says the format: GGUF if it ends so. */
+void output_init(struct output *o, const char *path, enum dtype type);
 void output_release(struct output *o);
 /* Keeps a file or a view until the release, which frees the last kept first. On failure w is still the caller's. */
 MUST_USE bool output_keep(struct output *o, struct weights *w, struct err *e);
 /* Plans a tensor of this name; thirds of one outer tensor (how) are put together. ones: dimensions of 1 that are appended to the
- * shape, or with a minus taken off. ERR_FORMAT for a name twice. */
+ * shape, or with a minus taken off. Where a quantised type is asked for, tables of words, the first and last convolution and what
+ * has no whole blocks stay as they are, as others do: they are small, and pictures suffer. ERR_FORMAT for a name twice. */
 MUST_USE bool output_add(struct output *o, const char *name, const struct weight *t, enum name_how how, int ones, struct err *e);
-/* Writes all of it. ERR_FORMAT: a third that is missing, or a number that f16 cannot hold. */
+/* Writes all of it. ERR_FORMAT: a third that is missing, or a number that the type cannot hold; ERR_TYPE: a type that the format
+ * has no word for. */
 MUST_USE bool output_write(struct output *o, const char *path, const struct weights_pair *pairs, size_t pair_count,
                            const struct progress *progress, struct err *e);
 

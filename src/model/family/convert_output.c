@@ -8,9 +8,15 @@
 
 enum { PIECE = 1 << 20 }; /* numbers at a time */
 
-void output_init(struct output *o, enum dtype type)
+static bool ends_in(const char *s, const char *end)
 {
-    *o = (struct output){ .type = type };
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && !strcmp(s + n - m, end);
+}
+
+void output_init(struct output *o, const char *path, enum dtype type)
+{
+    *o = (struct output){ .format = ends_in(path, ".gguf") ? WEIGHTS_GGUF : WEIGHTS_SAFETENSORS, .type = type };
 }
 
 void output_release(struct output *o)
@@ -21,7 +27,7 @@ void output_release(struct output *o)
     mem_free(o->tensors);
     while (o->kept_count)
         weights_free(o->kept[--o->kept_count]);
-    output_init(o, o->type);
+    *o = (struct output){ .format = o->format, .type = o->type };
 }
 
 bool output_keep(struct output *o, struct weights *w, struct err *e)
@@ -32,9 +38,29 @@ bool output_keep(struct output *o, struct weights *w, struct err *e)
     return true;
 }
 
-static bool is_float(enum dtype t)
+static bool is_number(enum dtype t)
 {
-    return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64 || t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2;
+    return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64 || t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2 ||
+           dtype_is_quantised(t);
+}
+
+static bool may_be_quantised(const char *name, const struct weight *t, enum dtype type)
+{
+    static const char *const kept[] = { "embedding", "input_blocks.0.0.", "out.2.", "conv_in.", "conv_out." };
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (strstr(name, kept[i]))
+            return false;
+    return t->shape.rank >= 2 && ends_in(name, "weight") && shape_count(t->shape) % dtype_block(type) == 0;
+}
+
+static enum dtype type_of(const struct output *o, const char *name, const struct weight *t)
+{
+    enum dtype type = !is_number(t->type) || o->type == DTYPE_COUNT ? t->type : o->type;
+    if (o->type != DTYPE_COUNT && dtype_is_quantised(type) && is_number(t->type) && !may_be_quantised(name, t, type))
+        type = t->type;
+    /* safetensors has no word for a quantised tensor of the input, and one that is turned is plain */
+    bool keeps = o->type == DTYPE_COUNT || type != o->type;
+    return dtype_is_quantised(type) && keeps && o->format == WEIGHTS_SAFETENSORS ? DTYPE_F16 : type;
 }
 
 static struct output_tensor *append(struct output *o, const char *name, const struct weight *t, int ones, struct err *e)
@@ -56,7 +82,7 @@ static struct output_tensor *append(struct output *o, const char *name, const st
         shape.dim[shape.rank++] = 1;
     for (; ones < 0 && shape.rank && shape.dim[shape.rank - 1] == 1; ones++)
         shape.rank--;
-    entries[o->count] = (struct weights_entry){ copy, is_float(t->type) && o->type != DTYPE_COUNT ? o->type : t->type, shape };
+    entries[o->count] = (struct weights_entry){ copy, type_of(o, name, t), shape };
     tensors[o->count] = (struct output_tensor){ .count = 0 };
     return &tensors[o->count++];
 }
@@ -81,6 +107,8 @@ bool output_add(struct output *o, const char *name, const struct weight *t, enum
             if (t->shape.rank != 2)
                 return err_set(e, ERR_SHAPE, "\"%.200s\" is %s, want two dimensions", t->name, shape_text(t->shape).s);
             out->turned = true;
+            if (dtype_is_quantised(o->entries[at].type))
+                o->entries[at].type = DTYPE_F16;
             o->entries[at].shape = SHAPE(t->shape.dim[1], t->shape.dim[0]);
         }
         out->count = third ? NAME_MOST : 1;
@@ -98,6 +126,16 @@ struct work {
     char *typed;     /* [PIECE] of the widest type */
 };
 
+/* A block of a quantised type has a scale for all of its numbers: one that is not finite would spoil them. */
+static bool check_finite(const struct output *o, size_t index, const float *x, enum dtype type, size_t count, struct err *e)
+{
+    for (size_t i = 0; dtype_is_quantised(type) && i < count; i++)
+        if (!isfinite(x[i]))
+            return err_set(e, ERR_FORMAT, "\"%.200s\" holds %g, which %s cannot", o->entries[index].name, (double)x[i],
+                           dtype_name(type));
+    return true;
+}
+
 /* Numbers that were finite and are not after rounding are beyond f16's range. */
 static bool check_range(const struct output *o, size_t index, const float *x, enum dtype type, const void *typed, size_t count,
                         struct err *e)
@@ -114,19 +152,20 @@ static bool write_numbers(const struct output *o, struct weights_writer *w, size
 {
     const struct weights_entry *entry = &o->entries[index];
     size_t count = (size_t)shape_count(t->shape);
-    if (t->type == entry->type && (!o->change || !is_float(t->type)))
+    if (t->type == entry->type && (!o->change || !is_number(t->type)))
         return weights_write_piece(w, index, t->data, weight_bytes(t), e);
     if (count == 0)
         return weights_write_piece(w, index, t->data, 0, e);
     for (size_t at = 0; at < count; at += PIECE) {
         size_t n = count - at < PIECE ? count - at : PIECE;
-        const char *from = (const char *)t->data + at * dtype_bytes(t->type);
+        const char *from = (const char *)t->data + dtype_span(t->type, (int64_t)at);
         if (!dtype_convert(work->numbers, DTYPE_F32, from, t->type, n))
             return err_set(e, ERR_TYPE, "\"%.200s\" is of the type %s, which is not converted", t->name, dtype_name(t->type));
         if ((o->change && !o->change(o->self, index, before + at, work->numbers, n, e)) ||
+            !check_finite(o, index, work->numbers, entry->type, n, e) ||
             !dtype_convert(work->typed, entry->type, work->numbers, DTYPE_F32, n) ||
             !check_range(o, index, work->numbers, entry->type, work->typed, n, e) ||
-            !weights_write_piece(w, index, work->typed, n * dtype_bytes(entry->type), e) || !stop_check(e))
+            !weights_write_piece(w, index, work->typed, dtype_span(entry->type, (int64_t)n), e) || !stop_check(e))
             return e->code ? false : err_set(e, ERR_TYPE, "\"%.200s\": no way from %s to %s", t->name, dtype_name(t->type),
                                              dtype_name(entry->type));
     }
@@ -164,7 +203,7 @@ bool output_write(struct output *o, const char *path, const struct weights_pair 
     struct work work = { mem_aligned(PIECE * sizeof(float)), mem_aligned(PIECE * sizeof(double)) };
     struct weights_writer *w = NULL;
     bool good = (work.numbers && work.typed) || err_nomem(e, path);
-    good = good && (w = weights_write_begin(path, o->entries, o->count, pairs, pair_count, e));
+    good = good && (w = weights_write_begin_as(o->format, path, o->entries, o->count, pairs, pair_count, e));
     for (size_t i = 0; good && i < o->count; i++) {
         progress_step(progress, "writing", (long)i, (long)o->count, path_name(path));
         good = stop_check(e) && write_one(o, w, weights_writer_at(w, i), &work, e);

@@ -151,7 +151,7 @@ static bool open_text(struct model_folder *f, int part, const json_t *index, con
 
 static bool open_parts(struct model_folder *f, const json_t *index, const char *where, struct err *e)
 {
-    static const char *const unet_classes[] = { "UNet2DConditionModel", NULL }, *const vae_classes[] = { "AutoencoderKL", NULL };
+    static const char *const unet_classes[] = { "UNet2DConditionModel", NULL }, *const vae_classes[] = { "AutoencoderKL", "AutoencoderTiny", NULL };
     char path[PATH_MAX_BYTES];
     const struct family_pipeline *pipeline;
     const char *ignored;

@@ -128,6 +128,16 @@ bool ldm_vae_old_names(struct name_map *m, struct err *e)
            module(m, rows, "decoder.mid.attn_1", "decoder.mid_block.attentions.0", e);
 }
 
+bool ldm_tiny_vae_names(struct name_map *m, bool whole, struct err *e)
+{
+    enum { MOST_LAYERS = 64 };
+    bool good = true;
+    for (int i = 0; good && i < MOST_LAYERS; i++)
+        good = pair(m, path_of("%s%d", whole ? "taesd_decoder." : "", i + 1), path_of("decoder.layers.%d", i), e) &&
+               (!whole || pair(m, path_of("taesd_encoder.%d", i), path_of("encoder.layers.%d", i), e));
+    return good;
+}
+
 bool ldm_openclip_names(struct name_map *m, int64_t layers, struct err *e)
 {
     static const char *const thirds[] = { "q_proj", "k_proj", "v_proj" };

@@ -28,6 +28,9 @@ MUST_USE bool ldm_unet_names(struct name_map *m, const struct ldm_unet *u, struc
 MUST_USE bool ldm_vae_names(struct name_map *m, const struct ldm_vae *v, struct err *e);
 /* Only inner names that files of old diffusers have for the attention in a VAE: for looking up outer names. */
 MUST_USE bool ldm_vae_old_names(struct name_map *m, struct err *e);
+/* A tiny autoencoder as its maker publishes it: numbered layers, of which the decoder's first is no convolution. whole: encoder and
+ * decoder in one file, each behind a word; else the decoder alone. */
+MUST_USE bool ldm_tiny_vae_names(struct name_map *m, bool whole, struct err *e);
 /* OpenCLIP's text tower with `layers` layers <-> transformers' CLIPTextModel(WithProjection). */
 MUST_USE bool ldm_openclip_names(struct name_map *m, int64_t layers, struct err *e);
 /* transformers' own names, of old files also without their first word. */

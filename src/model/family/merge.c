@@ -25,7 +25,7 @@ struct mixer {
 
 static bool numbers(const struct weight *t, size_t begin, float *out, size_t count, struct err *e)
 {
-    return dtype_convert(out, DTYPE_F32, (const char *)t->data + begin * dtype_bytes(t->type), t->type, count) ||
+    return dtype_convert(out, DTYPE_F32, (const char *)t->data + dtype_span(t->type, (int64_t)begin), t->type, count) ||
            err_set(e, ERR_TYPE, "\"%.200s\" is of the type %s, which cannot be merged", t->name, dtype_name(t->type));
 }
 
@@ -97,7 +97,7 @@ static bool count_blocks(const struct merge *m, const struct weights *a, int *in
 static bool is_number(const struct weight *t)
 {
     return t->type == DTYPE_F32 || t->type == DTYPE_F16 || t->type == DTYPE_BF16 || t->type == DTYPE_F64 ||
-           t->type == DTYPE_F8_E4M3 || t->type == DTYPE_F8_E5M2;
+           t->type == DTYPE_F8_E4M3 || t->type == DTYPE_F8_E5M2 || dtype_is_quantised(t->type);
 }
 
 static bool same_size(const struct weight *a, const struct weight *other, const char *path, struct err *e)
@@ -150,7 +150,7 @@ bool model_merge(const struct merge *m, const struct progress *progress, struct 
     enum { ROOM = 1 << 20 };
     struct mixer mixer = { .difference = m->c, .room = ROOM, .files = { b, c } };
     size_t pairs = 0;
-    output_init(&out, m->type);
+    output_init(&out, m->output, m->type);
     bool good = b && (c || !m->c);
     if (good) {
         mixer.b = mem_aligned(ROOM * sizeof *mixer.b);

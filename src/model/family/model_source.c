@@ -58,6 +58,11 @@ static json_t *vae_json(const struct model_source *s, json_t *model, struct err 
                                                "layers_per_block", "mid_block_add_attention", "use_quant_conv",
                                                "use_post_quant_conv" };
     json_t *own = single_file_json(s->vae, "vae", PREDICTS_AUTO, e);
+    const char *class = json_string_value(json_object_get(own, "_class_name"));
+    if (class && !strcmp(class, "AutoencoderTiny")) { /* its latents are the denoiser's own, whatever the model's VAE is */
+        json_decref(model);
+        return own;
+    }
     if (!own && e->code == ERR_TYPE) { /* unusual sizes: those of the model's config must be right */
         err_clear(e);
         return model;

@@ -170,8 +170,56 @@ static bool unet_config(json_t *j, const struct weights *w, const struct line *l
            put(j, "use_linear_projection", json_boolean(proj && proj->shape.rank == 2), e);
 }
 
+/* How many blocks stand between the convolutions that change the size: each run of blocks, then for the decoder a layer without
+ * weights, then a convolution. */
+static bool tiny_blocks(json_t *counts, json_t *widths, const struct weights *w, bool decoder, int64_t width, struct err *e)
+{
+    const char *half = decoder ? "decoder" : "encoder";
+    for (int layer = decoder ? 2 : 0, runs = 0; runs < LDM_MAX_LEVELS; runs++) {
+        int64_t n = 0;
+        if (!decoder && !weights_find(w, path_of("encoder.layers.%d.weight", layer++).s))
+            break;
+        for (; n < LDM_MAX_LAYERS && weights_find(w, path_of("%s.layers.%d.conv.0.weight", half, layer).s); n++)
+            layer++;
+        bool last = weights_find(w, path_of("%s.layers.%d.bias", half, layer).s) != NULL; /* those between have none */
+        json_array_append_new(counts, json_integer(n));
+        json_array_append_new(widths, json_integer(width));
+        if (last)
+            return true;
+        layer += decoder ? 2 : 0;
+    }
+    return err_set(e, ERR_TYPE, "%s: a tiny autoencoder whose %s has no end", weights_path(w), half);
+}
+
+static bool tiny_vae_config(json_t *j, const struct weights *w, struct err *e)
+{
+    int64_t width = 0, latent = 0;
+    if (!size_of(w, "decoder.layers.0.weight", 0, &width, e) || !size_of(w, "decoder.layers.0.weight", 1, &latent, e))
+        return false;
+    json_t *down = json_array(), *up = json_array(), *widths = json_array(), *ignored = json_array();
+    bool good = tiny_blocks(up, widths, w, true, width, e);
+    if (good && weights_find(w, "encoder.layers.0.weight"))
+        good = tiny_blocks(down, ignored, w, false, width, e);
+    for (size_t i = json_array_size(up); good && !json_array_size(ignored) && i-- > 0;)
+        json_array_append(down, json_array_get(up, i)); /* a decoder alone */
+    json_object_clear(j);
+    good = good && put(j, "_class_name", json_string("AutoencoderTiny"), e) && put(j, "act_fn", json_string("relu"), e) &&
+           put(j, "in_channels", json_integer(3), e) && put(j, "out_channels", json_integer(3), e) &&
+           put(j, "latent_channels", json_integer(latent), e) && put(j, "num_encoder_blocks", json_incref(down), e) &&
+           put(j, "num_decoder_blocks", json_incref(up), e) && put(j, "encoder_block_out_channels", json_deep_copy(widths), e) &&
+           put(j, "decoder_block_out_channels", json_incref(widths), e) && put(j, "upsampling_scaling_factor", json_integer(2), e) &&
+           put(j, "scaling_factor", json_real(1), e) && put(j, "shift_factor", json_real(0), e);
+    json_decref(down);
+    json_decref(up);
+    json_decref(widths);
+    json_decref(ignored);
+    return good;
+}
+
 static bool vae_config(json_t *j, const struct weights *w, struct err *e)
 {
+    if (weights_find(w, "decoder.layers.0.weight"))
+        return tiny_vae_config(j, w, e);
     int64_t latent = 0, levels = count_of(w, "decoder.up_blocks.", ".resnets.0.conv1.weight"), width = 0;
     int64_t layers = count_of(w, "decoder.up_blocks.0.resnets.", ".conv1.weight") - 1;
     if (!size_of(w, "decoder.conv_in.weight", 1, &latent, e))

@@ -27,6 +27,9 @@ static const struct {
     { SINGLE_VAE, "vae.", "decoder.mid.block_1.norm1.weight", NAMING_LDM },
     { SINGLE_VAE, "", "decoder.mid_block.resnets.0.norm1.weight", NAMING_DIFFUSERS },
     { SINGLE_VAE, "vae.", "decoder.mid_block.resnets.0.norm1.weight", NAMING_DIFFUSERS },
+    { SINGLE_VAE, "", "decoder.layers.2.conv.0.weight", NAMING_DIFFUSERS },
+    { SINGLE_VAE, "", "taesd_decoder.3.conv.0.weight", NAMING_TINY },
+    { SINGLE_VAE, "", "3.conv.0.weight", NAMING_TINY_DECODER },
     { SINGLE_TEXT, "cond_stage_model.transformer.", "text_model.embeddings.token_embedding.weight", NAMING_LDM },
     { SINGLE_TEXT, "cond_stage_model.transformer.", "embeddings.token_embedding.weight", NAMING_LDM },
     { SINGLE_TEXT, "cond_stage_model.model.", "transformer.resblocks.0.attn.in_proj_weight", NAMING_OPENCLIP },
@@ -299,6 +302,8 @@ struct weights *single_file_weights(const struct single_file *f, enum single_par
         good = ldm_same_names(&map, e);
     else if (good && p->naming == NAMING_OPENCLIP)
         good = ldm_openclip_names(&map, f->text_layers[part], e);
+    else if (good && p->naming >= NAMING_TINY)
+        good = ldm_tiny_vae_names(&map, p->naming == NAMING_TINY, e);
     else if (good && part == SINGLE_UNET)
         good = ldm_unet_names(&map, &f->unet, e);
     else if (good && part == SINGLE_VAE)

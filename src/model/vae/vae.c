@@ -1,6 +1,7 @@
 #include "model/vae/vae.h"
 
 #include "model/layer/layer.h"
+#include "model/vae/vae_internal.h"
 
 static const double eps = 1e-6; /* diffusers' encoder and decoder, all norms */
 
@@ -44,6 +45,9 @@ static bool channel_numbers(const json_t *j, const char *path, const char *key, 
 
 bool vae_config_from_json(struct vae_config *c, const json_t *j, const char *path, struct err *e)
 {
+    const char *kind = json_string_value(json_object_get(j, "_class_name"));
+    if (kind && !strcmp(kind, "AutoencoderTiny"))
+        return vae_tiny_config(c, j, path, e);
     *c = (struct vae_config){ .in_channels = 3, .out_channels = 3, .latent_channels = 4, .layers_per_block = 1,
                               .groups = 32, .width = { 64 }, .blocks = VAE_MAX_BLOCKS, .sample_size = 32,
                               .mid_attention = true, .quant_conv = true, .post_quant_conv = true,
@@ -71,7 +75,7 @@ bool vae_config_from_json(struct vae_config *c, const json_t *j, const char *pat
            channel_numbers(j, path, "latents_std", c->latent_channels, 1e-9, c->deviation, &c->normed, e);
     c->normed = means < c->normed ? means : c->normed; /* diffusers: only where both are there */
     if (good && strcmp(class, "AutoencoderKL"))
-        good = err_set(e, ERR_TYPE, "%s: \"_class_name\" is \"%s\", want AutoencoderKL", path, class);
+        good = err_set(e, ERR_TYPE, "%s: \"_class_name\" is \"%s\", want AutoencoderKL or AutoencoderTiny", path, class);
     if (good && strcmp(act, "silu") && strcmp(act, "swish"))
         good = err_set(e, ERR_FORMAT, "%s: \"act_fn\" is \"%s\", want silu", path, act);
     for (size_t i = 0; good && i < c->blocks; i++)
@@ -184,6 +188,8 @@ static struct value head(struct net *n, const struct vae_config *c, struct value
 struct value vae_encode(struct net *n, const struct vae_config *c, struct value image)
 {
     static const int64_t pad[4] = { 0, 0, 1, 1 }; /* diffusers pads right and below only */
+    if (c->kind == VAE_TINY)
+        return vae_tiny_encode(n, c, image);
     struct value x = layer_conv(n, image, "encoder.conv_in", c->width[0], 3, false);
     for (size_t i = 0; i < c->blocks; i++) {
         struct path at = path_of("encoder.down_blocks.%zu", i);
@@ -204,6 +210,8 @@ struct value vae_encode(struct net *n, const struct vae_config *c, struct value 
 struct value vae_decode(struct net *n, const struct vae_config *c, struct value latent)
 {
     struct value x = latent;
+    if (c->kind == VAE_TINY)
+        return vae_tiny_decode(n, c, latent);
     if (c->post_quant_conv)
         x = layer_conv(n, x, "post_quant_conv", c->latent_channels, 1, false);
     x = layer_conv(n, x, "decoder.conv_in", c->width[c->blocks - 1], 3, false);
