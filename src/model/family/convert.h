@@ -12,6 +12,10 @@ struct convert {
     const char *output;       /* a file, or a folder that is not there or empty */
     enum dtype type;          /* of all floating-point tensors: f32, f16, bf16; DTYPE_COUNT: each as it is */
     enum convert_layout layout;
+    /* Changes a part's tensor t ("unet"), which is numbers[its count] in f32, before it is written; only with CONVERT_FOLDER, and not
+     * where a part is quantised (ERR_TYPE). NULL: nothing is changed. */
+    bool (*change)(void *self, const char *part, const struct weight *t, float *numbers, struct err *e);
+    void *self;
 };
 
 /* What it does:
