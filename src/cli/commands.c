@@ -14,6 +14,7 @@ const struct command *const commands[] = {
     &command_model_info,
     &command_model_convert,
     &command_model_merge,
+    &command_model_bake,
     &command_help,
     &command_version,
     &command_completion,

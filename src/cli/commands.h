@@ -20,6 +20,7 @@ extern const struct command command_eval_images;
 extern const struct command command_eval_report;
 extern const struct command command_model_info;
 extern const struct command command_model_convert;
+extern const struct command command_model_bake;
 extern const struct command command_model_merge;
 extern const struct command command_help;
 extern const struct command command_version;

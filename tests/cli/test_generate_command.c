@@ -337,3 +337,56 @@ TEST(loras_are_found_by_path_name_and_prompt_and_written_down)
     CHECK(status == 2 && strstr(complained, "a scale must be a number"), "%d: %s", status, complained);
     unsetenv("LIMN_LORAS");
 }
+
+static float *latents_of(const char *path, struct shape *shape)
+{
+    struct err e = { 0 };
+    struct weights *w = weights_open(path, &e);
+    const struct weight *t = w ? weights_need(w, "latents", &e) : NULL;
+    REQUIRE(t != NULL);
+    *shape = t->shape;
+    float *copy = mem_zeroed((size_t)shape_count(t->shape), sizeof *copy);
+    assert_non_null(copy);
+    memcpy(copy, t->data, weight_bytes(t));
+    weights_free(w);
+    return copy;
+}
+
+/* Every kind of LoRA, in both parts. A module that is left out costs 1e-2; the order of sums 2e-4 at most. */
+TEST(a_model_with_loras_baked_in_draws_what_it_draws_with_them)
+{
+    static const char *const names[] = { "baked", "a.safetensors", "b.safetensors", "baked.png", "same" };
+    char paths[5][200]; /* test_scratch's own do not last */
+    for (int i = 0; i < 5; i++)
+        snprintf(paths[i], sizeof paths[i], "%s", test_scratch(names[i]));
+    const char *baked = paths[0], *first = paths[1], *second = paths[2], *png = paths[3], *unchanged = paths[4];
+    struct shape a, b;
+    setenv("LIMN_LORAS", test_data("lora"), 1);
+    int status = limn("model", "bake", model("tiny-sd1"), "lycoris:0.6", "dora:0.5", "kohya:0.8:-0.5", "diffsynth", baked, "--type",
+                      "f32", "-q", NULL);
+    CHECK(status == 0, "%s", complained);
+    CHECK(limn("generate", "-m", baked, "-q", "-o", png, "--steps", "4", "--precision", "f32", "--save-latents", first, "a cat", NULL)
+              == 0, "%s", complained);
+    CHECK(limn("generate", "-m", model("tiny-sd1"), "-q", "-o", png, "--steps", "4", "--precision", "f32", "--save-latents", second,
+               "--lora", "lycoris:0.6", "--lora", "dora:0.5", "--lora", "kohya:0.8:-0.5", "--lora", "diffsynth", "a cat", NULL) == 0,
+          "%s", complained);
+    float *x = latents_of(first, &a), *y = latents_of(second, &b);
+    struct difference off = tensor_difference(x, y, shape_count(a));
+    CHECK(shape_same(a, b) && off.max < 5e-4, "latents differ by %g", off.max);
+    status = limn("model", "bake", model("tiny-sd1"), "kohya:0", unchanged, "-q", NULL);
+    CHECK(status == 0, "%s", complained);
+    CHECK(limn("generate", "-m", unchanged, "-q", "-o", png, "--steps", "4", "--precision", "f32", "--save-latents", first,
+               "a cat", NULL) == 0 &&
+              limn("generate", "-m", model("tiny-sd1"), "-q", "-o", png, "--steps", "4", "--precision", "f32", "--save-latents",
+                   second, "a cat", NULL) == 0, "%s", complained);
+    mem_free(x);
+    mem_free(y);
+    x = latents_of(first, &a);
+    y = latents_of(second, &b);
+    CHECK(!memcmp(x, y, (size_t)shape_count(a) * sizeof *x), "scale 0 is not the base model");
+    mem_free(x);
+    mem_free(y);
+    status = limn("model", "bake", model("tiny-sd1"), "kohya", baked, "-q", NULL);
+    CHECK(status == 2 && strstr(complained, "is there already"), "%d: %s", status, complained);
+    unsetenv("LIMN_LORAS");
+}

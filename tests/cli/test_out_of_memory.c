@@ -12,7 +12,7 @@
 
 enum { MOST_WORDS = 28, SOME = 25 };
 
-/* %m is the folder of test models, %d that of test pictures, %s a fresh folder for what is written. */
+/* %m is the folder of test models, %d that of test pictures, %l that of LoRAs, %s a fresh folder for what is written. */
 static const struct {
     const char *name, *words[MOST_WORDS];
 } runs[] = {
@@ -20,6 +20,10 @@ static const struct {
                     "--precision", "f32", "--save-latents", "%s/x.safetensors", "--json", "a red circle" } },
     { "generate, bf16, ComfyUI's", { "generate", "-q", "-m", "%m/tiny-emoji", "-o", "%s/x.png", "--steps", "2", "--precision", "bf16",
                                      "--sampler", "dpmpp_2m_sde", "--schedule", "karras", "--count", "2", "红苹果" } },
+    { "generate with LoRAs", { "generate", "-q", "-m", "%m/tiny-sd1", "-o", "%s/x.png", "--steps", "1", "--width", "32", "--height",
+                               "32", "--precision", "f32", "--lora", "%l/lycoris.safetensors", "--lora", "%l/dora.safetensors",
+                               "--lora", "%l/kohya.safetensors:0.5", "--json", "a red circle" } },
+    { "model bake", { "model", "bake", "-q", "%m/tiny-sd1", "%l/lycoris.safetensors:0.5", "%s/baked" } },
     { "tokenize", { "tokenize", "-m", "%m/tiny-sd2", "--json", "a red apple" } },
     { "train tokenizer", { "train", "tokenizer", "-q", "-d", "%d", "-o", "%s/tok", "--vocab", "540", "--scenes", "20" } },
     { "train vae", { "train", "vae", "-q", "-d", "%d", "-o", "%s/run", "--config", "%m/tiny-train", "--steps", "1", "--batch", "2",
@@ -49,6 +53,7 @@ static int run(size_t which, size_t n, size_t *made, char *complained, size_t ro
     for (const char *const *w = runs[which].words; *w; w++, argc++) {
         const char *folder = !strncmp(*w, "%m", 2)   ? test_data("models")
                              : !strncmp(*w, "%d", 2) ? test_data("emoji-mini")
+                             : !strncmp(*w, "%l", 2) ? test_data("lora")
                              : !strncmp(*w, "%s", 2) ? test_scratch("oom")
                                                      : NULL;
         snprintf(held[argc], sizeof held[argc], "%s%s", folder ? folder : "", folder ? *w + 2 : *w);

@@ -184,6 +184,32 @@ static bool copy_small(const char *from, const char *to, struct err *e)
     return good;
 }
 
+/* A part whose tensors are changed each as a whole, while the stream takes them in pieces. */
+struct changes {
+    const struct convert *c;
+    const char *part;
+    const struct output *out;
+    float *whole;  /* tensor `index` after its change */
+};
+
+static bool change_piece(void *self, size_t index, size_t begin, float *x, size_t count, struct err *e)
+{
+    struct changes *h = self;
+    const struct weight *t = h->out->tensors[index].from[0];
+    size_t all = (size_t)shape_count(t->shape);
+    if (begin == 0) {
+        mem_free(h->whole);
+        if (!(h->whole = mem_aligned(all * sizeof *h->whole)))
+            return err_nomem(e, t->name);
+        if (!dtype_convert(h->whole, DTYPE_F32, t->data, t->type, all))
+            return err_set(e, ERR_TYPE, "\"%.200s\" is of the type %s, which is not converted", t->name, dtype_name(t->type));
+        if (!h->c->change(h->c->self, h->part, t, h->whole, e))
+            return false;
+    }
+    memcpy(x, h->whole + begin, count * sizeof *x);
+    return true;
+}
+
 /* The file of a part's weights; 1x1 convolutions of a VAE's attention become what diffusers has now. */
 static bool write_part(const struct convert *c, const struct model_source *s, const char *part, const char *folder,
                        const struct progress *progress, struct err *e)
@@ -193,6 +219,11 @@ static bool write_part(const struct convert *c, const struct model_source *s, co
     struct output out;
     struct weights *w = model_source_weights(s, part, e);
     output_init(&out, "", c->type);
+    struct changes changes = { c, part, &out, NULL };
+    if (c->change) {
+        out.change = change_piece;
+        out.self = &changes;
+    }
     bool good = w && output_keep(&out, w, e);
     if (w && !good)
         weights_free(w);
@@ -200,14 +231,18 @@ static bool write_part(const struct convert *c, const struct model_source *s, co
     for (size_t i = 0; good && i < weights_count(w); i++) {
         const struct weight *t = weights_at(w, i);
         bool flat = false;
+        if (c->change && dtype_is_quantised(t->type))
+            good = err_set(e, ERR_TYPE, "%s is %s: numbers of that kind cannot be changed; limn model convert makes others of them",
+                           t->name, dtype_name(t->type));
         for (size_t k = 0; !strcmp(part, "vae") && k < sizeof linear / sizeof *linear; k++)
             flat = flat || (t->shape.rank == 4 && strstr(t->name, ".attentions.") && strstr(t->name, linear[k]));
-        good = output_add(&out, t->name, t, NAME_WHOLE, flat ? -2 : 0, e);
+        good = good && output_add(&out, t->name, t, NAME_WHOLE, flat ? -2 : 0, e);
     }
     struct weights_pair pair = { "format", "pt" };
     good = good && folder_make(folder, e) &&
            path_join(path, folder, text ? "model.safetensors" : "diffusion_pytorch_model.safetensors", e) &&
            output_write(&out, path, &pair, 1, progress, e);
+    mem_free(changes.whole);
     output_release(&out);
     return good;
 }

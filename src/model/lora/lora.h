@@ -89,9 +89,10 @@ bool lora_mix_serves(const struct lora_mix *m, const char *part, const struct lo
 /* Takes over their scales, which m must serve. Returns whether one is another (then params_bind_adapted again). */
 bool lora_mix_rescale(struct lora_mix *m, const struct lora_use *uses, size_t count);
 
-/* weight [its module's shape] in f32 becomes what it is with these loras: for writing a model with them baked in. name: "unet/conv_in"
- * (bias: that module's bias). *changed: whether any of them changes it. */
-MUST_USE bool lora_bake(const struct lora_use *uses, size_t count, const char *name, bool bias, float *weight, bool *changed,
-                        struct err *e);
+/* What tensor `name` of a part's weights ("mid_block.attentions.0.proj_in.weight", ".bias") is with these loras: numbers[count], in
+ * f32, is changed in place. For writing a model with them baked in. *changed: whether any of them changes it.
+ * errors  ERR_SHAPE if the tensor has not as many numbers as the model's, ERR_NOMEM. */
+MUST_USE bool lora_bake(const struct lora_use *uses, size_t count, const char *part, const char *name, float *numbers,
+                        size_t elements, bool *changed, struct err *e);
 
 #endif

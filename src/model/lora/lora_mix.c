@@ -270,37 +270,52 @@ bool lora_mix_rescale(struct lora_mix *m, const struct lora_use *uses, size_t co
     return changed;
 }
 
-static int names_module(const void *name, const void *target)
+/* The module that a tensor of a model's file belongs to; NULL if loras cannot change it. */
+static const struct lora_module *module_of_tensor(const struct lora_modules *modules, const char *part, const char *name, bool *bias)
 {
-    return strcmp(name, ((const struct lora_target *)target)->module->name);
+    const char *dot = strrchr(name, '.');
+    if (!dot || (strcmp(dot, ".weight") && strcmp(dot, ".bias")))
+        return NULL;
+    *bias = !strcmp(dot, ".bias");
+    struct path stem = path_of("%.*s", (int)(dot - name), name);
+    for (char *p = stem.s; *p; p++)
+        if (*p == '.')
+            *p = '_';
+    return lora_modules_find(modules, part, stem.s);
 }
 
-bool lora_bake(const struct lora_use *uses, size_t count, const char *name, bool bias, float *weight, bool *changed,
-               struct err *e)
+static const struct lora_target *target_of(const struct lora *l, const struct lora_module *module)
 {
+    for (size_t i = 0; i < l->count; i++)
+        if (l->targets[i].module == module)
+            return &l->targets[i];
+    return NULL;
+}
+
+bool lora_bake(const struct lora_use *uses, size_t count, const char *part, const char *name, float *numbers, size_t elements,
+               bool *changed, struct err *e)
+{
+    bool bias = false, good = true;
+    const struct lora_module *module = count ? module_of_tensor(uses[0].lora->modules, part, name, &bias) : NULL;
     float *base = NULL;
-    bool good = true;
     *changed = false;
-    for (size_t i = 0; good && i < count; i++) {
-        const struct lora *l = uses[i].lora;
-        const struct lora_target *t = NULL;
-        for (size_t k = 0; k < l->count && !t; k++)
-            t = names_module(name, &l->targets[k]) ? NULL : &l->targets[k];
-        if (!t || uses[i].scale == 0)
+    for (size_t i = 0; good && module && i < count; i++) {
+        const struct lora_target *t = target_of(uses[i].lora, module);
+        bool changes = t && uses[i].scale != 0 &&
+                       (bias ? t->tensor[LORA_UP_BIAS] || t->tensor[LORA_DIFF_BIAS] : t->kind != LORA_KIND_NONE);
+        if (!changes)
             continue;
-        if (bias) {
-            *changed = *changed || t->tensor[LORA_UP_BIAS] || t->tensor[LORA_DIFF_BIAS];
-            good = lora_target_add_bias(t, uses[i].scale, weight, e);
-            continue;
+        if (elements != (size_t)(bias ? module->shape.dim[0] : shape_count(module->shape)))
+            good = err_set(e, ERR_SHAPE, "%s has %zu numbers; the model's %s is %s", name, elements, module->name,
+                           shape_text(module->shape).s);
+        if (good && !base) {
+            good = (base = mem_aligned(elements * sizeof *base)) || err_nomem(e, name);
+            if (good)
+                memcpy(base, numbers, elements * sizeof *base);
         }
-        size_t elements = (size_t)shape_count(t->module->shape);
-        if (!base) {
-            if (!(base = mem_aligned(elements * sizeof *base)))
-                return err_nomem(e, name);
-            memcpy(base, weight, elements * sizeof *base);
-        }
-        *changed = *changed || t->kind != LORA_KIND_NONE;
-        good = lora_target_add(t, base, uses[i].scale, weight, e);
+        good = good && (bias ? lora_target_add_bias(t, uses[i].scale, numbers, e)
+                             : lora_target_add(t, base, uses[i].scale, numbers, e));
+        *changed = true;
     }
     mem_free(base);
     return good;
