@@ -167,6 +167,7 @@ static bool place_strings(struct reader *r)
         return false;
     p->storage = r->words.s;
     r->words.s = NULL;
+    p->bare = p->storage + (uintptr_t)p->bare;
     for (size_t i = 0; i < p->count; i++) {
         p->pieces[i].text = p->storage + (uintptr_t)p->pieces[i].text;
         p->pieces[i].rest = p->storage + (uintptr_t)p->pieces[i].rest;
@@ -634,11 +635,14 @@ bool prompt_parse(struct prompt *out, enum prompt_syntax syntax, const char *tex
         return err_set(e, ERR_LIMIT, "a prompt of %zu bytes, at most %zu are read", s.bytes, PROMPT_MAX_BYTES);
     if (!utf8_valid(s.at, s.bytes))
         return err_set(e, ERR_FORMAT, "the text \"%.60s\" is not valid UTF-8", text);
-    text_init(&r.words, 4 * PROMPT_MAX_BYTES); /* every byte once, and at most two ends of strings for each piece or LoRA */
+    text_init(&r.words, 4 * PROMPT_MAX_BYTES); /* every byte twice, and at most two ends of strings for each piece or LoRA */
     text_init(&without, PROMPT_MAX_BYTES);
     bool good = syntax == PROMPT_PLAIN || take_loras(&r, s, syntax, &without);
     if (good && syntax != PROMPT_PLAIN)
         s = (struct span){ text_string(&without), without.length };
+    out->bare = as_place(begin_string(&r));
+    text_add_bytes(&r.words, s.at, s.bytes);
+    end_string(&r);
     good = good && (syntax == PROMPT_COMFY ? read_comfy(&r, s) : syntax == PROMPT_A1111 ? read_a1111(&r, s) : read_plain(&r, s));
     good = good && place_strings(&r);
     text_release(&without);

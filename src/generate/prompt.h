@@ -49,6 +49,7 @@ struct prompt {
     size_t count, cap;
     struct prompt_lora *loras;
     size_t lora_count, lora_cap;
+    const char *bare; /* the text without its LoRAs */
     char *storage;
 };
 

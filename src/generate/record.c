@@ -66,9 +66,9 @@ static json_t *node(const char *class, json_t *inputs)
 }
 
 /* The words' node; one of those for SDXL where the request says something of the picture. */
-static json_t *words(const struct draw_request *r, bool negative, int64_t width, int64_t height, const char *clip_from, int clip_slot)
+static json_t *words(const struct draw_request *r, const char *text, bool negative, int64_t width, int64_t height,
+                     const char *clip_from, int clip_slot)
 {
-    const char *text = negative ? r->negative : r->prompt;
     const struct picture_facts *said = &r->facts, f = draw_request_facts(r, width, height, negative);
     if (said->score > 0 || r->negative_score > 0)
         return node("CLIPTextEncodeSDXLRefiner",
@@ -104,7 +104,8 @@ bool record_graph(struct text *out, const struct draw_request *r, int64_t width,
                   struct err *e)
 {
     enum prompt_syntax syntax;
-    if (!draw_request_syntax(r, &syntax, e))
+    struct prompt read; /* LoRAs are nodes there, not words */
+    if (!draw_request_syntax(r, &syntax, e) || !prompt_parse(&read, syntax, r->prompt ? r->prompt : "", e))
         return false;
     bool skips = r->clip_skip > 0, negative_skips = skips && syntax != PROMPT_PLAIN;
     char last[16] = "4"; /* what gives model and clip */
@@ -119,14 +120,15 @@ bool record_graph(struct text *out, const struct draw_request *r, int64_t width,
     json_t *empty = node("EmptyLatentImage", json_pack("{s:I,s:I,s:I}", "batch_size", (json_int_t)r->batch, "height",
                                                        (json_int_t)height, "width", (json_int_t)width));
     json_t *graph = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "3", sampler, "4", load, "5", empty, "6",
-                              words(r, false, width, height, skips ? "10" : last, skips ? 0 : 1), "7",
-                              words(r, true, width, height, negative_skips ? "10" : last, negative_skips ? 0 : 1), "8",
+                              words(r, read.bare, false, width, height, skips ? "10" : last, skips ? 0 : 1), "7",
+                              words(r, r->negative, true, width, height, negative_skips ? "10" : last, negative_skips ? 0 : 1), "8",
                               node("VAEDecode", json_pack("{s:[s,i],s:[s,i]}", "samples", "3", 0, "vae", "4", 2)), "9",
                               node("SaveImage", json_pack("{s:s,s:[s,i]}", "filename_prefix", "limn", "images", "8", 0)));
     if (graph && skips)
         json_object_set_new(graph, "10", node("CLIPSetLastLayer", json_pack("{s:[s,i],s:I}", "clip", last, 1,
                                                                             "stop_at_clip_layer",
                                                                             (json_int_t)(-1 - r->clip_skip))));
+    prompt_release(&read);
     char *line = add_loras(graph, r) ? json_dumps(graph, JSON_ENSURE_ASCII | JSON_COMPACT) : NULL;
     json_decref(graph);
     if (!line)

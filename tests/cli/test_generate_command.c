@@ -192,6 +192,8 @@ TEST(words_name_weights_embeddings_and_loras)
     json_t *graph = prompt ? json_loads(prompt, 0, NULL) : NULL;
     json_t *clip = json_object_get(json_object_get(json_object_get(graph, "7"), "inputs"), "clip");
     CHECK(clip && !strcmp(json_string_value(json_array_get(clip, 0)), "10"), "the negative words' graph: %s", prompt);
+    const char *bare = json_string_value(json_object_get(json_object_get(json_object_get(graph, "6"), "inputs"), "text"));
+    CHECK(bare && !strcmp(bare, "a (red:1.3) embedding:waves cat "), "%s", prompt);
     json_decref(graph);
     mem_free(parameters);
     mem_free(prompt);

@@ -160,6 +160,10 @@ TEST(plain_takes_every_character_as_a_word)
     const char *text = "a (b:1.2) [c] <lora:x:1> embedding:y BREAK";
     REQUIRE(prompt_parse(&p, PROMPT_PLAIN, text, &e));
     CHECK(p.count == 1 && !p.lora_count && !strcmp(p.pieces[0].text, text) && p.pieces[0].weight == 1, "%zu", p.count);
+    CHECK(!strcmp(p.bare, text), "%s", p.bare);
+    prompt_release(&p);
+    REQUIRE(prompt_parse(&p, PROMPT_COMFY, text, &e));
+    CHECK(!strcmp(p.bare, "a (b:1.2) [c]  embedding:y BREAK"), "%s", p.bare);
     prompt_release(&p);
 }
 

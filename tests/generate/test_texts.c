@@ -22,12 +22,13 @@ static const struct backend *cpu(void)
 
 static struct pipeline *open_model(const char *model, enum dtype type)
 {
+    bool xl = !strcmp(model, "tiny-sdxl");
     char path[200];
     struct err e = { 0 };
     snprintf(path, sizeof path, "models/%s", model);
     struct pipeline *p = pipeline_open(test_data(path), cpu(), type, &e);
     REQUIRE(p != NULL);
-    REQUIRE(pipeline_embeddings(p, test_data("prompts/embeddings"), &e));
+    REQUIRE(pipeline_embeddings(p, test_data(xl ? "prompts/embeddings_xl" : "prompts/embeddings"), &e));
     pipeline_keep(p, true);
     return p;
 }
@@ -54,9 +55,14 @@ static void encode(struct pipeline *p, const struct draw_request *r, const struc
     struct draw_sizes s;
     REQUIRE(request_check(p, r, &s, &e));
     REQUIRE(pipeline_encode_begin(p, r, &s, progress, &e));
-    REQUIRE(stage_make(p, PART_TEXT, r, &s, &e));
-    REQUIRE(stage_bind(p, PART_TEXT, &e));
-    REQUIRE(pipeline_encode(p, PART_TEXT, &s, &e));
+    for (int i = 0; i < TEXT_PARTS; i++) {
+        enum model_part part = (enum model_part)i;
+        if (!p->source.model->text[part].kind)
+            continue;
+        REQUIRE(stage_make(p, part, r, &s, &e));
+        REQUIRE(stage_bind(p, part, &e));
+        REQUIRE(pipeline_encode(p, part, &s, &e));
+    }
 }
 
 static void states_case(const json_t *c, int64_t skip, bool as_negative)
@@ -100,6 +106,44 @@ TEST(states_are_those_of_both_programs)
         states_case(c, 0, false);
         states_case(c, 1, i % 2); /* layers are skipped for negative words as for the prompt */
     }
+    json_decref(all);
+}
+
+TEST(two_encoders_states_lie_beside_each_other)
+{
+    enum { STRIDE = 7 };
+    struct err e = { 0 };
+    json_t *all = json_read(test_data("prompts/sdxl.json"), &e), *c;
+    REQUIRE(all != NULL);
+    struct weights *expected = expected_of("tiny-sdxl");
+    struct pipeline *p = open_model("tiny-sdxl", DTYPE_F32);
+    size_t i;
+    json_array_foreach(all, i, c) {
+        char key[100];
+        const char *name = text_of(c, "name");
+        struct draw_request r = draw_request_defaults(p);
+        r.prompt_syntax = text_of(c, "syntax");
+        r.prompt = text_of(c, "text");
+        r.cfg = 1;
+        encode(p, &r, NULL);
+        snprintf(key, sizeof key, "%s.states", name);
+        const struct weight *states = weights_find(expected, key);
+        snprintf(key, sizeof key, "%s.pooled", name);
+        const struct weight *pooled = weights_find(expected, key);
+        CHECK(states && pooled, "%s", name);
+        int64_t count = shape_count(states->shape), numbers = p->words.tokens * model_text_width(p->source.model);
+        CHECK((numbers - 1) / STRIDE + 1 == count, "%s: %lld states", name, (long long)numbers);
+        float worst = 0;
+        for (int64_t k = 0; k < count; k++)
+            worst = fmaxf(worst, fabsf(((const float *)p->words.states)[k * STRIDE] - ((const float *)states->data)[k]));
+        struct difference off = tensor_difference(p->words.pooled, pooled->data, shape_count(pooled->shape));
+        if (getenv("LIMN_TEST_VERBOSE"))
+            print_message("%-12s %.1e, pooled %.1e\n", name, worst, off.max);
+        CHECK(worst < 1e-4, "%s: off by %.2e", name, worst);
+        CHECK(off.max < 1e-5, "%s: pooled off by %.2e", name, off.max);
+    }
+    pipeline_free(p);
+    weights_free(expected);
     json_decref(all);
 }
 

@@ -10,7 +10,9 @@ cases.json: a list of {name, model, syntax, text, pieces, loras, rows, weights, 
   rows     ids up to the first end token; padding is not written. 0 stands for a vector.
   weights  of the same places; vectors: [row, place, first number of the vector]
 <model>.safetensors: <name>.states, every STRIDEth number of [rows * 77, width], and <name>.skip1 the same with one layer
-  skipped; final.states.<case>: latents [1, 4, 8, 8] of a few steps whose negative prompt has another number of rows."""
+  skipped; final.<syntax>: latents [1, 4, 8, 8] of a few steps whose negative prompt has another number of rows.
+sdxl.json, tiny-sdxl.safetensors: the same for two text encoders; <name>.states [rows * 77, both widths], <name>.pooled.
+Needs tiny-sdxl of make_families.py."""
 
 import json
 import re
@@ -55,6 +57,14 @@ CASES = [
     ("a_long_vectors", "tiny-sd1", "a1111", "a red circle on a blue ground, " * 9 + "(a [cat]:1.1) dots dots waves"),
     ("a_weighted", "tiny-sd1", "a1111", f"({LONG}:1.2) BREAK [wave] (apple:0.3)"),
     ("a_marks", "tiny-sd2", "a1111", "a red circle! (on!!:1.3) a blue ground " + "ok " * 70),
+]
+
+SDXL_CASES = [
+    ("weighted", "comfy", "a (red circle:1.3)! on a blue ground"),
+    ("long", "comfy", LONG + "(cat:0.6)"),
+    ("vectors", "comfy", "a embedding:pair circle, (embedding:left:1.2) (cat!)"),
+    ("a_weighted", "a1111", f"({LONG}:1.1), BREAK [cat]!"),
+    ("a_vectors", "a1111", "a pair of (left:1.2) circles"),
 ]
 
 
@@ -181,11 +191,11 @@ def a1111_pieces(text):
 class Words:
     """A tokenizer without start, end and padding, and the embeddings."""
 
-    def __init__(self, model, embeddings):
+    def __init__(self, model, embeddings, part="tokenizer"):
         from transformers import CLIPTokenizer
-        self.tokenizer = CLIPTokenizer.from_pretrained(str(MODELS / model / "tokenizer"), pad_token="<|endoftext|>")
+        self.tokenizer = CLIPTokenizer.from_pretrained(str(MODELS / model / part), pad_token="<|endoftext|>")
         self.start, self.end = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
-        self.pad = 0 if model == "tiny-sd2" else self.end
+        self.pad = 0 if model == "tiny-sd2" or part == "tokenizer_2" else self.end
         self.comma = self.tokenizer.get_vocab().get(",</w>")
         self.embeddings = embeddings
 
@@ -274,14 +284,16 @@ def a1111_rows(words, pieces):
 class Encoder:
     """Rows of ids and vectors -> states, as transformers' CLIPTextModel; the vectors stand where the ids' own would."""
 
-    def __init__(self, model):
-        from transformers import CLIPTextModel
-        self.model = CLIPTextModel.from_pretrained(str(MODELS / model / "text_encoder"), dtype=torch.float32).eval()
+    def __init__(self, model, part="text_encoder"):
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection
+        kind = CLIPTextModelWithProjection if part == "text_encoder_2" else CLIPTextModel
+        self.model = kind.from_pretrained(str(MODELS / model / part), dtype=torch.float32).eval()
+        self.penultimate = model == "tiny-sdxl"
 
     def __call__(self, words, row, skip):
         ids = [words.start, *[0 if torch.is_tensor(t) else t for t, _ in row], words.end]
         ids += [words.pad] * (LENGTH - len(ids))
-        text, layers = self.model, []
+        text, layers = getattr(self.model, "text_model", self.model), []
 
         def place(_module, _inputs, out):
             out = out.clone()
@@ -292,9 +304,12 @@ class Encoder:
         hooks = [text.embeddings.token_embedding.register_forward_hook(place)]
         hooks += [m.register_forward_hook(lambda _m, _i, o: layers.append(o[0] if isinstance(o, tuple) else o))
                   for m in text.encoder.layers]
-        text(torch.tensor([ids]))
+        out = self.model(torch.tensor([ids]))
         for h in hooks:
             h.remove()
+        self.pooled = getattr(out, "text_embeds", None)
+        if self.penultimate:
+            return layers[-2 - skip][0]
         return text.final_layer_norm(layers[-1 - skip])[0]
 
 
@@ -352,6 +367,28 @@ def embeddings():
     return {"waves.safetensors": waves, "sub/dots.safetensors": dots}
 
 
+def sdxl():
+    """Both encoders' states beside each other and the pooled vector of the second one's first row."""
+    g = torch.Generator().manual_seed(6)
+    pair, left = {"clip_l": torch.randn(2, 24, generator=g), "clip_g": torch.randn(2, 20, generator=g)}, torch.randn(3, 24, generator=g)
+    write_tensors(FOLDER / "embeddings_xl" / "pair.safetensors", pair)
+    write_tensors(FOLDER / "embeddings_xl" / "left.safetensors", {"emb_params": left})
+    known = ({"pair.safetensors": pair["clip_l"], "left.safetensors": left}, {"pair.safetensors": pair["clip_g"]})
+    words = [Words("tiny-sdxl", known[i], f"tokenizer{end}") for i, end in enumerate(("", "_2"))]
+    encoders = [Encoder("tiny-sdxl", f"text_encoder{end}") for end in ("", "_2")]
+    out = {}
+    for name, syntax, text in SDXL_CASES:
+        pieces = (comfy_pieces if syntax == "comfy" else a1111_pieces)(text)
+        rows = [(comfy_rows if syntax == "comfy" else a1111_rows)(w, pieces) for w in words]
+        states = [weighted_states(w, e, r, syntax, 0) for w, e, r in zip(words, encoders, rows)]
+        length = min(len(s) for s in states)
+        out[f"{name}.states"] = torch.cat([s[:length] for s in states], -1).flatten()[::STRIDE]
+        encoders[1](words[1], rows[1][0], 0)
+        out[f"{name}.pooled"] = encoders[1].pooled[0]
+    write_tensors(FOLDER / "tiny-sdxl.safetensors", out)
+    write_json(FOLDER / "sdxl.json", [{"name": n, "syntax": s, "text": t} for n, s, t in SDXL_CASES])
+
+
 def main():
     common.quiet()
     (FOLDER / "embeddings" / "sub").mkdir(parents=True, exist_ok=True)
@@ -377,6 +414,7 @@ def main():
         for syntax, prompt, negative in (("comfy", LONG + "(cat:1.3)", "green (stripes)"),
                                          ("a1111", "a red circle", f"({LONG}:1.1) BREAK dog")):
             out["tiny-sd1"][f"final.{syntax}"] = final_latents(words["tiny-sd1"], encoders["tiny-sd1"], syntax, prompt, negative)
+        sdxl()
     for model, tensors in out.items():
         write_tensors(FOLDER / f"{model}.safetensors", tensors)
     (FOLDER / "cases.json").write_text("[\n" + ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases) + "\n]\n", encoding="utf-8")
