@@ -359,7 +359,8 @@ TEST(several_prompts_in_one_drawing_are_the_pictures_drawn_alone)
     static const uint64_t seeds[PICTURES] = { 7, 3, 7 };
     static const struct { const char *model, *sampler; double cfg; int64_t skip; } cases[] = {
         { "tiny-sd1", "model", 5, 0 }, { "tiny-sd2", "euler_ancestral", 5, 1 }, { "tiny-emoji", "dpmpp_2m_sde", 3, 0 },
-        { "tiny-emoji", "model", 1, 0 },
+        { "tiny-emoji", "model", 1, 0 }, { "tiny-emoji", "euler_cfg_pp", 1, 0 },
+        { "tiny-emoji", "dpm_adaptive", 2, 0 }, /* each picture takes its own number of calls */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { 0 };
