@@ -140,16 +140,23 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     out->tokens = texts.tokens;
     memcpy(out->given, texts.given, sizeof out->given);
     texts_release(&texts);
+    int64_t tile = r->vae_tile > 0 ? r->vae_tile / factor : IMAGE_MAX_SIDE;
+    if (tile < MIN_TILE_CELLS)
+        return err_set(e, ERR_ARG, "VAE tile %lld: at least %lld", (long long)r->vae_tile, (long long)(MIN_TILE_CELLS * factor));
+    out->tile_h = tile < out->h ? tile : out->h;
+    out->tile_w = tile < out->w ? tile : out->w;
     out->text_width = model_text_width(m);
     out->pooled_width = model_pooled_width(m);
     return true;
 }
 
-static bool check_memory(struct pipeline *p, const struct draw_request *r, struct err *e)
+/* Sets *tile to that of the plan. */
+static bool check_memory(struct pipeline *p, const struct draw_request *r, int64_t *tile, struct err *e)
 {
     struct draw_plan plan;
     if (!pipeline_plan(p, r, &plan, e))
         return false;
+    *tile = plan.vae_tile ? plan.vae_tile : -1;
     size_t available = mem_available(), more = plan.weights + plan.activations + plan.caches;
     if (available && more > available)
         return err_set(e, ERR_NOMEM, "this takes %.2f GiB more memory (weights %.2f, activations %.2f, at the %s), and %.2f "
@@ -211,20 +218,15 @@ static bool encode(struct pipeline *p, const struct draw_request *r, const struc
     return true;
 }
 
-static bool draw(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct progress *progress,
-                 struct origin *origin, struct drawing *out, struct err *e)
+static bool draw(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
+                 const struct progress *progress, struct origin *origin, struct drawing *out, struct err *e)
 {
-    double begun = clock_seconds();
     out->batch = r->batch;
     out->shape = SHAPE(r->batch, s->channels, s->h, s->w);
     out->images = mem_zeroed((size_t)r->batch, sizeof *out->images);
     out->latents = mem_zeroed(latent_count(s, r->batch), sizeof *out->latents);
     if (!out->images || !out->latents)
         return err_nomem(e, "a drawing");
-    if (text_changes(p))
-        pipeline_forget_words(p);
-    if (!check_memory(p, r, e))
-        return false;
     out->load_seconds = clock_seconds() - begun;
     if (!encode(p, r, s, progress, out, e))
         return false;
@@ -258,12 +260,15 @@ static bool draw(struct pipeline *p, const struct draw_request *r, const struct 
 bool pipeline_draw(struct pipeline *p, const struct draw_request *r, const struct progress *progress, struct drawing *out,
                    struct err *e)
 {
+    double begun = clock_seconds();
+    struct draw_request request = *r;
     struct draw_sizes sizes;
-    *out = (struct drawing){ 0 };
-    if (!request_check(p, r, &sizes, e))
-        return false;
     struct origin origin = { 0 };
-    bool good = draw(p, r, &sizes, progress, &origin, out, e);
+    *out = (struct drawing){ 0 };
+    if (text_changes(p))
+        pipeline_forget_words(p);
+    bool good = check_memory(p, r, &request.vae_tile, e) && request_check(p, &request, &sizes, e) &&
+                draw(p, &request, &sizes, begun, progress, &origin, out, e);
     origin_release(&origin);
     if (!good) {
         drawing_release(out);

@@ -93,6 +93,9 @@ struct draw_request {
      * int(steps strength) steps are taken. Others (ComfyUI's "denoise"): `steps` steps are taken, the last of
      * int(steps / strength). */
     double strength;
+    /* Pixels of a side of the pieces in which pictures go through the VAE, at least 8 cells; 0: whole, or as large as memory allows;
+     * negative: whole. Tiles lie over each other by a quarter. */
+    int64_t vae_tile;
     /* What SDXL is told of the picture's making; 0: the default, which is the picture's size (with a ComfyUI sampler 768) for
      * the original, the picture's size (the original's) for the target, and a score of 6 (2.5 for the negative words). */
     struct picture_facts facts;
@@ -142,6 +145,7 @@ struct draw_plan {
     size_t caches;      /* text states, latents, pictures */
     size_t process;     /* resident now */
     size_t peak;        /* all of it */
+    int64_t vae_tile;   /* pixels of a side of the VAE's tiles, the request's or chosen because the whole does not fit; 0: whole */
     const char *stage;  /* in model_part_names, or "vae encoder", or "all" with pipeline_keep */
 };
 MUST_USE bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e);

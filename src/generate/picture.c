@@ -39,10 +39,9 @@ static bool read_mask(const struct draw_request *r, const struct draw_sizes *s, 
     return true;
 }
 
-/* What a reading needs; all but the moments is scratch. */
+/* Scratch. */
 struct reader {
     float *pixels; /* [height, width, 3] */
-    void *input;   /* the same in the models' type */
     float *output; /* [h, w, 2 c] */
 };
 
@@ -51,18 +50,17 @@ struct reader {
 static float *encode_pixels(struct pipeline *p, const struct draw_sizes *s, struct reader *reader, struct err *e)
 {
     struct stage *stage = &p->stages[STAGE_ENCODER];
-    size_t count = latent_count(s, 1), pixels = (size_t)(s->width * s->height) * 3;
+    size_t count = latent_count(s, 1);
     float factor = (float)p->source.model->vae.scaling_factor, *moments = mem_aligned(2 * count * sizeof *moments);
     if (!moments) {
         err_nomem(e, "a picture's latent");
         return NULL;
     }
-    dtype_convert(reader->input, p->type, reader->pixels, DTYPE_F32, pixels);
-    if (!stop_check(e) || !program_set_input(stage->program, "picture", reader->input, e) || !program_run(stage->program, e)) {
+    struct vae_run run = { "picture", reader->pixels, 3, s->height / s->h, reader->output, 2 * s->channels, 1 };
+    if (!vae_run_tiles(p, stage, &run, s, e)) {
         mem_free(moments);
         return NULL;
     }
-    dtype_convert(reader->output, DTYPE_F32, program_output(stage->program, stage->out[0]), p->type, 2 * count);
     tensor_nhwc_to_nchw(moments, reader->output, 1, 2 * s->channels, s->h, s->w);
     bool good = true;
     for (size_t i = 0; good && i < 2 * count; i++)
@@ -111,12 +109,10 @@ bool pipeline_read_picture(struct pipeline *p, const struct draw_request *r, con
                            const struct progress *progress, struct origin *out, struct err *e)
 {
     size_t pixels = (size_t)(s->width * s->height) * 3;
-    struct reader reader = { mem_aligned(pixels * sizeof(float)), mem_aligned(pixels * dtype_bytes(p->type)),
-                             mem_aligned(2 * latent_count(s, 1) * sizeof(float)) };
-    bool good = (reader.pixels && reader.input && reader.output) || err_nomem(e, "a picture to encode");
+    struct reader reader = { mem_aligned(pixels * sizeof(float)), mem_aligned(2 * latent_count(s, 1) * sizeof(float)) };
+    bool good = (reader.pixels && reader.output) || err_nomem(e, "a picture to encode");
     good = good && read_all(p, r, s, &reader, progress, out, e);
     mem_free(reader.pixels);
-    mem_free(reader.input);
     mem_free(reader.output);
     if (!good)
         origin_release(out);

@@ -5,7 +5,7 @@
 #include "backend/cpu/cpu.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "generate/generate.h"
+#include "generate/generate_internal.h"
 #include "test.h"
 
 static const struct backend *cpu(void)
@@ -175,4 +175,80 @@ TEST(edited_latents_and_pictures_are_those_of_diffusers_and_of_comfyui)
     }
     json_decref(info);
     weights_free(expected);
+}
+
+/* The first case with this name, opened. */
+static struct draw_request open_named(struct opened *o, const char *name, float **picture, float **mask)
+{
+    json_t *info, *c, *all;
+    struct weights *expected;
+    size_t i;
+    struct draw_request r = { 0 };
+    all = cases(&info, &expected);
+    json_array_foreach(all, i, c)
+        if (!strcmp(json_string_value(json_object_get(c, "name")), name)) {
+            open_case(o, c, expected);
+            r = request_of(o, c, expected, picture, mask);
+        }
+    r.prompt = "a red circle";
+    r.negative = NULL;
+    r.sampler = r.schedule = NULL;
+    json_decref(info);
+    weights_free(expected);
+    return r;
+}
+
+/* A tile that covers everything is the whole, bit for bit. Smaller ones differ by what group norms see of the picture; a seam or a
+ * tile at the wrong place costs tens of dB. */
+TEST(tiles_give_nearly_the_picture_of_the_whole)
+{
+    struct err e = { 0 };
+    struct opened o;
+    float *picture, *mask;
+    struct drawing whole, tiled;
+    struct draw_request r = open_named(&o, "tiny-sd1.img2img", &picture, &mask);
+    r.steps = 2;
+    r.width = r.height = 256;
+    r.picture = NULL;
+    r.vae_tile = -1;
+    REQUIRE(pipeline_draw(o.pipeline, &r, NULL, &whole, &e));
+    static const struct { int64_t tile; double least; } cases[] = { { 256, INFINITY }, { 1000, INFINITY }, { 128, 20 }, { 64, 20 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        r.vae_tile = cases[i].tile;
+        REQUIRE(pipeline_draw(o.pipeline, &r, NULL, &tiled, &e));
+        double db = psnr(tiled.images[0].pixels, whole.images[0].pixels, image_bytes(&whole.images[0]));
+        if (getenv("LIMN_TEST_VERBOSE"))
+            print_message("tiles of %lld: %.1f dB\n", (long long)cases[i].tile, db);
+        CHECK(db >= cases[i].least, "tiles of %lld: %.1f dB", (long long)cases[i].tile, db);
+        drawing_release(&tiled);
+    }
+    drawing_release(&whole);
+    mem_free(picture);
+    mem_free(mask);
+    close_case(&o);
+}
+
+TEST(the_plan_takes_tiles_where_the_whole_does_not_fit)
+{
+    struct err e = { 0 };
+    struct opened o;
+    float *picture, *mask;
+    struct draw_plan whole, tiled;
+    struct draw_request r = open_named(&o, "tiny-sd1.img2img", &picture, &mask);
+    r.width = r.height = 512;
+    r.picture = NULL;
+    REQUIRE(pipeline_plan_within(o.pipeline, &r, (size_t)1 << 40, &whole, &e));
+    CHECK(whole.vae_tile == 0 && !strcmp(whole.stage, "vae"), "%lld, highest at the %s", (long long)whole.vae_tile, whole.stage);
+    size_t need = whole.weights + whole.activations + whole.caches;
+    REQUIRE(pipeline_plan_within(o.pipeline, &r, need - 1, &tiled, &e));
+    CHECK(tiled.vae_tile == 256 && tiled.activations < whole.activations / 2, "tiles of %lld, %zu of %zu bytes",
+          (long long)tiled.vae_tile, tiled.activations, whole.activations);
+    r.vae_tile = -1;
+    REQUIRE(pipeline_plan_within(o.pipeline, &r, need - 1, &tiled, &e));
+    CHECK(tiled.vae_tile == 0, "tiles of %lld although none are wanted", (long long)tiled.vae_tile);
+    r.vae_tile = 8;
+    CHECK_FAILS(pipeline_plan(o.pipeline, &r, &tiled, &e), ERR_ARG, "VAE tile 8: at least");
+    mem_free(picture);
+    mem_free(mask);
+    close_case(&o);
 }
