@@ -218,6 +218,60 @@ static bool encode(struct pipeline *p, const struct draw_request *r, const struc
     return true;
 }
 
+/* The first pass's latents at the second's size: as they are, or through the VAE. */
+static bool enlarge(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct draw_request *again,
+                    const struct draw_sizes *large, const struct progress *progress, struct origin *origin, struct drawing *out,
+                    struct err *e)
+{
+    if (!hires_through_pixels(r))
+        return hires_latents(r, s, large, out->latents, origin, e);
+    size_t few = (size_t)(s->width * s->height) * 3, many = (size_t)(large->width * large->height) * 3;
+    float *small = mem_aligned(few * sizeof *small), *pixels = mem_aligned((size_t)r->batch * many * sizeof *pixels);
+    origin->moments = mem_aligned(2 * latent_count(large, r->batch) * sizeof *origin->moments);
+    origin->pictures = r->batch;
+    bool good = (small && pixels && origin->moments) || err_nomem(e, "the second pass");
+    good = good && load(p, PART_VAE, r, s, progress, out, e);
+    for (int64_t i = 0; good && i < r->batch; i++)
+        good = pipeline_decode_one(p, s, out->latents + (size_t)i * latent_count(s, 1), small, e) &&
+               hires_pixels(r, s, large, small, pixels + (size_t)i * many, e);
+    unload(p, PART_VAE);
+    good = good && load(p, STAGE_ENCODER, again, large, progress, out, e);
+    for (int64_t i = 0; good && i < r->batch; i++)
+        good = pipeline_encode_pixels(p, large, pixels + (size_t)i * many,
+                                      origin->moments + 2 * (size_t)i * latent_count(large, 1), e);
+    unload(p, STAGE_ENCODER);
+    mem_free(small);
+    mem_free(pixels);
+    return good;
+}
+
+static bool second_pass(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                        const struct draw_request *again, const struct draw_sizes *large, double begun,
+                        const struct progress *progress, struct drawing *out, struct err *e)
+{
+    struct origin origin = { 0 };
+    int64_t calls = out->calls;
+    double first = out->first_call_seconds, start = clock_seconds();
+    bool good = enlarge(p, r, s, again, large, progress, &origin, out, e);
+    out->encode_seconds += clock_seconds() - start;
+    float *latents = good ? mem_zeroed(latent_count(large, r->batch), sizeof *latents) : NULL;
+    good = good && (latents || err_nomem(e, "the second pass"));
+    if (good) {
+        mem_free(out->latents);
+        out->latents = latents;
+        out->shape = SHAPE(r->batch, large->channels, large->h, large->w);
+    }
+    good = good && load(p, PART_UNET, again, large, progress, out, e);
+    start = clock_seconds();
+    good = good && pipeline_sample(p, again, large, &origin, begun, progress, out, e);
+    out->sample_seconds += clock_seconds() - start;
+    out->calls += calls;
+    out->first_call_seconds = first;
+    unload(p, PART_UNET);
+    origin_release(&origin);
+    return good;
+}
+
 static bool draw(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
                  const struct progress *progress, struct origin *origin, struct drawing *out, struct err *e)
 {
@@ -246,6 +300,14 @@ static bool draw(struct pipeline *p, const struct draw_request *r, const struct 
         return false;
     out->sample_seconds = clock_seconds() - start;
     unload(p, PART_UNET);
+    struct draw_request again;
+    struct draw_sizes large;
+    if (r->hires.width || r->hires.height) {
+        if (!hires_request(p, r, &again, &large, e) || !second_pass(p, r, s, &again, &large, begun, progress, out, e))
+            return false;
+        r = &again;
+        s = &large;
+    }
     if (!load(p, PART_VAE, r, s, progress, out, e))
         return false;
     start = clock_seconds();

@@ -4,6 +4,7 @@
 
 #include "generate/chunk.h"
 #include "generate/generate.h"
+#include "tensor/resample.h"
 
 enum { STAGE_KEYS = 4, STAGE_OUTPUTS = 3, MIN_TILE_CELLS = 8 };
 
@@ -143,11 +144,27 @@ int64_t tile_overlap(int64_t tile);
 
 /* What a drawing begins with beside noise: the picture in latents. Arrays are owned; all NULL without a picture. */
 struct origin {
-    float *moments; /* [2, c, h, w]: mean and standard deviation of the picture's latent, scaled as the denoiser has it */
+    float *moments; /* [pictures, 2, c, h, w]: mean and standard deviation of the picture's latent, scaled as the denoiser has it */
+    int64_t pictures; /* 1: all begin with the same; else the batch's */
+    bool exact;     /* the mean is taken in both worlds */
     float *masked;  /* the same of the picture without what is drawn anew; NULL if the denoiser does not see it */
     float *mask;    /* [h, w] 0..1; NULL: everything is drawn anew */
 };
 void origin_release(struct origin *o);
+
+/* hires.c: the request and the sizes of r's second pass; ERR_ARG. Then, with the first pass's latents [batch, c, h, w], what it begins
+ * with; or the pixels [height, width, 3] of one picture at the other size, which then go through picture.c. */
+MUST_USE bool hires_request(const struct pipeline *p, const struct draw_request *r, struct draw_request *out,
+                            struct draw_sizes *sizes, struct err *e);
+bool hires_through_pixels(const struct draw_request *r);
+MUST_USE bool hires_latents(const struct draw_request *r, const struct draw_sizes *from, const struct draw_sizes *to,
+                            const float *latents, struct origin *out, struct err *e);
+MUST_USE bool hires_pixels(const struct draw_request *r, const struct draw_sizes *from, const struct draw_sizes *to,
+                           const float *small, float *large, struct err *e);
+
+/* picture.c: mean and deviation of pixels [height, width, 3], as origin.moments of one picture, with the stage bound. */
+MUST_USE bool pipeline_encode_pixels(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments,
+                                     struct err *e);
 /* picture.c: r->picture and r->mask -> out, which holds nothing yet and nothing after a failure. */
 MUST_USE bool pipeline_read_picture(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                                     const struct progress *progress, struct origin *out, struct err *e);
@@ -157,7 +174,7 @@ MUST_USE bool pipeline_read_picture(struct pipeline *p, const struct draw_reques
 struct chain {
     struct sampler *sampler;
     struct torch_random random;
-    const struct origin *origin; /* borrowed */
+    struct origin origin;        /* of the chain's first picture; borrowed */
     size_t each, cell, area;     /* numbers in the chain's latents, in one picture's, in one channel of that */
     enum prediction prediction;
     bool blends, masks; /* diffusers' rule after each step; ComfyUI's around each call */

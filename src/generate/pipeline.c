@@ -86,14 +86,14 @@ struct draw_request draw_request_defaults(const struct pipeline *p)
     };
 }
 
-static bool plan_once(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e)
+/* One pass. */
+static bool plan_pass(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *sizes, struct draw_plan *out,
+                      struct err *e)
 {
-    struct draw_sizes s;
+    struct draw_sizes s = *sizes;
     struct program_memory all = { 0 };
     size_t held = 0;
     *out = (struct draw_plan){ .stage = "", .vae_tile = r->vae_tile > 0 ? r->vae_tile : 0 };
-    if (!request_check(p, r, &s, e))
-        return false;
     for (int which = 0; which < STAGE_COUNT; which++) {
         struct stage *stage = &p->stages[which];
         bool needed = which != STAGE_ENCODER || s.encodes;
@@ -127,6 +127,26 @@ static bool plan_once(struct pipeline *p, const struct draw_request *r, struct d
     out->process = mem_rss();
     out->process -= held < out->process ? held : out->process;
     out->peak = out->process + out->weights + out->activations + out->caches;
+    return true;
+}
+
+/* Both passes, the second first: the drawing then finds the programs of the first. */
+static bool plan_once(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e)
+{
+    struct draw_request again;
+    struct draw_sizes s;
+    struct draw_plan second = { 0 };
+    if (!request_check(p, r, &s, e))
+        return false;
+    if (r->hires.width || r->hires.height) {
+        struct draw_sizes large;
+        if (!hires_request(p, r, &again, &large, e) || !plan_pass(p, &again, &large, &second, e))
+            return false;
+    }
+    if (!plan_pass(p, r, &s, out, e))
+        return false;
+    if (second.peak > out->peak)
+        *out = second;
     return true;
 }
 

@@ -252,3 +252,63 @@ TEST(the_plan_takes_tiles_where_the_whole_does_not_fit)
     mem_free(mask);
     close_case(&o);
 }
+
+/* Through pixels the second pass is what a user would do by hand: draw, enlarge, begin again with that. */
+TEST(a_second_pass_is_image_to_image_of_the_first_made_larger)
+{
+    struct err e = { 0 };
+    struct opened o;
+    float *picture, *mask, *large;
+    struct drawing first, hand, both;
+    struct image enlarged;
+    struct draw_request r = open_named(&o, "tiny-sd1.img2img", &picture, &mask);
+    r.picture = NULL;
+    r.steps = 4;
+    r.batch = 2;
+    r.sampler = "euler";
+    int64_t side = r.width, wide = 2 * side;
+    REQUIRE(pipeline_draw(o.pipeline, &r, NULL, &first, &e));
+    r.hires = (struct draw_hires){ .width = wide, .height = side, .method = "pixel-lanczos", .strength = 0.6, .steps = 3 };
+    REQUIRE(pipeline_draw(o.pipeline, &r, NULL, &both, &e));
+    CHECK(both.images[1].width == wide && both.calls == 7 && both.shape.dim[3] == 2 * first.shape.dim[3], "%dx%d, %lld calls",
+          both.images[1].width, both.images[1].height, (long long)both.calls);
+    REQUIRE(image_resize(&enlarged, &first.images[0], (int)wide, (int)side, IMAGE_LANCZOS, &e));
+    large = mem_aligned(image_bytes(&enlarged) * sizeof *large);
+    image_to_unit(large, &enlarged, IMAGE_NHWC);
+    struct draw_request again = r;
+    again.hires = (struct draw_hires){ 0 };
+    again.width = wide;
+    again.picture = large;
+    again.strength = 0.6;
+    again.steps = 3;
+    REQUIRE(pipeline_draw(o.pipeline, &again, NULL, &hand, &e));
+    /* picture 0 has picture 0's pixels and noise in both */
+    double off = tensor_difference(hand.latents, both.latents, shape_count(both.shape) / 2).max;
+    CHECK(off <= 2e-5, "latents differ by %.2e", off);
+    drawing_release(&both);
+    drawing_release(&hand);
+
+    /* at the same size every way over latents leaves them alone, so all second passes are the same */
+    r.hires.width = side;
+    for (int i = 5; hires_methods[i]; i++) {
+        r.hires.method = hires_methods[i];
+        REQUIRE(pipeline_draw(o.pipeline, &r, NULL, i == 5 ? &hand : &both, &e));
+        if (i == 5)
+            continue;
+        off = tensor_difference(hand.latents, both.latents, shape_count(both.shape)).max;
+        CHECK(off <= 2e-4, "%s: latents differ by %.2e", hires_methods[i], off);
+        drawing_release(&both);
+    }
+    CHECK(tensor_difference(hand.latents, first.latents, shape_count(first.shape)).max > 1e-2, "the second pass did nothing");
+    r.hires.method = "pixel-best";
+    CHECK_FAILS(pipeline_draw(o.pipeline, &r, NULL, &both, &e), ERR_ARG, "no hires method \"pixel-best\"");
+    r.hires = (struct draw_hires){ .width = side + 1, .height = side };
+    CHECK_FAILS(pipeline_draw(o.pipeline, &r, NULL, &both, &e), ERR_ARG, "in the second pass");
+    drawing_release(&hand);
+    drawing_release(&first);
+    image_release(&enlarged);
+    mem_free(large);
+    mem_free(picture);
+    mem_free(mask);
+    close_case(&o);
+}
