@@ -17,10 +17,10 @@
 struct generate_args {
     struct option_texts words, loras;
     const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents, *embeddings;
-    const char *original_size, *crop, *target_size, *init_image, *mask, *outpaint;
-    int64_t width, height, steps, seed, subseed, count, batch, clip_skip, mask_grow, feather, threads;
-    double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur;
-    int sampler, schedule, precision, prediction, syntax, rng, alpha, mask_fill;
+    const char *original_size, *crop, *target_size, *init_image, *mask, *outpaint, *hires;
+    int64_t width, height, steps, seed, subseed, count, batch, clip_skip, mask_grow, feather, vae_tile, hires_steps, threads;
+    double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur, hires_strength;
+    int sampler, schedule, precision, prediction, syntax, rng, alpha, mask_fill, hires_method;
     bool plan, json, quiet, profile, paste;
 };
 
@@ -47,6 +47,11 @@ static const char *rng_choice(int index)
 {
     static const char *const names[] = { "cpu", "philox", NULL };
     return names[index];
+}
+
+static const char *hires_choice(int index)
+{
+    return hires_methods[index];
 }
 
 OPTION_CHOICES(alpha_choice, "mask", "white", "ignore") /* in the order of edit_alpha */
@@ -126,6 +131,14 @@ static const struct option generate_options[] = {
       .help = "pixels over which what was there gives way to what outpainting adds" },
     { "paste", 0, OPTION_FLAG, AT(paste), "yes",
       .help = "leave also what the mask keeps as the VAE gives it back, which is what diffusers and ComfyUI do" },
+    { "hires", 0, OPTION_TEXT, AT(hires), .value = "SCALE|WxH", .group = "Second pass",
+      .help = "draw the picture again, larger: so many times, or of this size" },
+    { "hires-method", 0, OPTION_CHOICE, AT(hires_method), "pixel-lanczos", .choices = hires_choice,
+      .help = "how it becomes larger: through the VAE, or as latents, which want more strength" },
+    { "hires-strength", 0, OPTION_FLOAT, AT(hires_strength), "0.5", .min = 0.0001, .max = 1,
+      .help = "how much the second pass draws anew" },
+    { "hires-steps", 0, OPTION_INT, AT(hires_steps), "0", .min = 1, .max = SAMPLER_MAX_STEPS,
+      .help = "steps of the second pass", .initial_help = "those of the first" },
     { "output", 'o', OPTION_TEXT, AT(output), .value = "FILE", .group = "Files",
       .help = "a PNG file, or a folder; several pictures get numbers", .initial_help = "limn-SEED.png" },
     { "latents", 0, OPTION_TEXT, AT(latents), .value = "FILE",
@@ -133,6 +146,9 @@ static const struct option generate_options[] = {
     { "save-latents", 0, OPTION_TEXT, AT(save_latents), .value = "FILE", .help = "write the final latents of all pictures" },
     OPTION_ROW_PRECISION(struct generate_args),
     OPTION_ROW_THREADS(struct generate_args),
+    { "vae-tile", 0, OPTION_INT, AT(vae_tile), "0", .min = 0, .max = IMAGE_MAX_SIDE,
+      .help = "pixels of the pieces in which pictures go through the VAE: less memory, a little less exact",
+      .initial_help = "none, unless the whole does not fit" },
     OPTION_ROW_PLAN(struct generate_args),
     { "profile", 0, OPTION_FLAG, AT(profile), .help = "print where the time went, by kind of op" },
     OPTION_ROW_JSON(struct generate_args),
@@ -313,6 +329,30 @@ static bool read_edit(struct run *run, struct err *e)
     return true;
 }
 
+/* "1.5" or "1024x768" */
+static bool read_hires(struct run *run, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    struct draw_request *r = &run->request;
+    const struct model_folder *f = pipeline_folder(run->pipeline);
+    int64_t cell = vae_factor(&f->parts.vae), side = model_folder_side(f);
+    if (!a->hires)
+        return true;
+    char *end, *last = NULL;
+    double first = strtod(a->hires, &end), second = *end == 'x' ? strtod(end + 1, &last) : 0;
+    bool size = *end == 'x' && last != end + 1 && !*last;
+    if (end == a->hires || (!size && *end) || !(first > 0) || first > IMAGE_MAX_SIDE || (size && !(second > 0)) ||
+        second > IMAGE_MAX_SIDE)
+        return err_set(e, ERR_ARG, "--hires %s: want a number, as 1.5, or a size, as 1024x768", a->hires);
+    double width = size ? first : first * (double)(r->width ? r->width : side);
+    double height = size ? second : first * (double)(r->height ? r->height : side);
+    r->hires = (struct draw_hires){ .width = (int64_t)(size ? width : rint(width / (double)cell) * (double)cell),
+                                    .height = (int64_t)(size ? height : rint(height / (double)cell) * (double)cell),
+                                    .method = hires_methods[a->hires_method], .strength = a->hires_strength,
+                                    .steps = a->hires_steps };
+    return true;
+}
+
 static bool read_noise(struct run *run, struct err *e)
 {
     const struct generate_args *a = run->args;
@@ -487,6 +527,8 @@ static bool make_plan(struct run *run, struct err *e)
     if (run->args->plan) {
         static const char *const names[] = { "weights", "activations", "optimizer", "caches", "process", "peak", NULL };
         const struct draw_plan *p = &run->plan;
+        if (p->vae_tile)
+            fprintf(stderr, "the VAE works in tiles of %lld pixels\n", (long long)p->vae_tile);
         engine_print_plan(names, (size_t[]){ p->weights, p->activations, 0, p->caches, p->process, p->peak });
     }
     return true;
@@ -590,6 +632,7 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->cuda_noise = a->rng == 1;
     r->subseed = (uint64_t)a->subseed;
     r->subseed_strength = a->subseed_strength;
+    r->vae_tile = a->vae_tile;
     r->batch = a->batch;
     r->clip_skip = a->clip_skip;
     r->prompt_syntax = a->syntax ? prompt_syntax_names[a->syntax - 1] : NULL;
@@ -640,7 +683,7 @@ static bool generate_run(const void *args, struct err *e)
     bool good = run.files || err_nomem(e, "a list");
     good = good && image_init(e) && read_prompts(&run, e);
     run.pictures = run.prompt_count * (size_t)(run.args->count * run.args->batch);
-    good = good && check_outputs(&run, e) && open_pipeline(&run, e) && read_edit(&run, e) && read_noise(&run, e) && make_plan(&run, e) &&
+    good = good && check_outputs(&run, e) && open_pipeline(&run, e) && read_edit(&run, e) && read_noise(&run, e) && read_hires(&run, e) && make_plan(&run, e) &&
            draw_all(&run, e);
     progress_bar_end(&run.bar);
     if (good)

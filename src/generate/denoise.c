@@ -187,7 +187,10 @@ bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const str
     bool good = (chains && work && timesteps && (extra || !s->extra)) || err_nomem(e, "noise");
     for (int64_t i = 0; good && i < count; i++) {
         float *first = extra ? extra + (size_t)(i * pictures) * beside : NULL;
-        good = chain_begin(&chains[i], p, r, s, origin, pictures, r->seeds ? r->seeds[i] : r->seed,
+        struct origin own = *origin;
+        if (origin->moments && origin->pictures > 1)
+            own.moments += (size_t)i * 2 * each;
+        good = chain_begin(&chains[i], p, r, s, &own, pictures, r->seeds ? r->seeds[i] : r->seed,
                            r->noise ? r->noise + (size_t)i * each : NULL, first, e);
         for (int64_t k = 1; good && first && k < pictures; k++)
             memcpy(first + (size_t)k * beside, first, beside * sizeof *first);

@@ -140,16 +140,23 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     out->tokens = texts.tokens;
     memcpy(out->given, texts.given, sizeof out->given);
     texts_release(&texts);
+    int64_t tile = r->vae_tile > 0 ? r->vae_tile / factor : IMAGE_MAX_SIDE;
+    if (tile < MIN_TILE_CELLS)
+        return err_set(e, ERR_ARG, "VAE tile %lld: at least %lld", (long long)r->vae_tile, (long long)(MIN_TILE_CELLS * factor));
+    out->tile_h = tile < out->h ? tile : out->h;
+    out->tile_w = tile < out->w ? tile : out->w;
     out->text_width = model_text_width(m);
     out->pooled_width = model_pooled_width(m);
     return true;
 }
 
-static bool check_memory(struct pipeline *p, const struct draw_request *r, struct err *e)
+/* Sets *tile to that of the plan. */
+static bool check_memory(struct pipeline *p, const struct draw_request *r, int64_t *tile, struct err *e)
 {
     struct draw_plan plan;
     if (!pipeline_plan(p, r, &plan, e))
         return false;
+    *tile = plan.vae_tile ? plan.vae_tile : -1;
     size_t available = mem_available(), more = plan.weights + plan.activations + plan.caches;
     if (available && more > available)
         return err_set(e, ERR_NOMEM, "this takes %.2f GiB more memory (weights %.2f, activations %.2f, at the %s), and %.2f "
@@ -211,20 +218,69 @@ static bool encode(struct pipeline *p, const struct draw_request *r, const struc
     return true;
 }
 
-static bool draw(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct progress *progress,
-                 struct origin *origin, struct drawing *out, struct err *e)
+/* The first pass's latents at the second's size: as they are, or through the VAE. */
+static bool enlarge(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct draw_request *again,
+                    const struct draw_sizes *large, const struct progress *progress, struct origin *origin, struct drawing *out,
+                    struct err *e)
 {
-    double begun = clock_seconds();
+    if (!hires_through_pixels(r))
+        return hires_latents(r, s, large, out->latents, origin, e);
+    size_t few = (size_t)(s->width * s->height) * 3, many = (size_t)(large->width * large->height) * 3;
+    float *small = mem_aligned(few * sizeof *small), *pixels = mem_aligned((size_t)r->batch * many * sizeof *pixels);
+    origin->moments = mem_aligned(2 * latent_count(large, r->batch) * sizeof *origin->moments);
+    origin->pictures = r->batch;
+    bool good = (small && pixels && origin->moments) || err_nomem(e, "the second pass");
+    good = good && load(p, PART_VAE, r, s, progress, out, e);
+    for (int64_t i = 0; good && i < r->batch; i++)
+        good = pipeline_decode_one(p, s, out->latents + (size_t)i * latent_count(s, 1), small, e) &&
+               hires_pixels(r, s, large, small, pixels + (size_t)i * many, e);
+    unload(p, PART_VAE);
+    good = good && load(p, STAGE_ENCODER, again, large, progress, out, e);
+    for (int64_t i = 0; good && i < r->batch; i++)
+        good = pipeline_encode_pixels(p, large, pixels + (size_t)i * many,
+                                      origin->moments + 2 * (size_t)i * latent_count(large, 1), e);
+    unload(p, STAGE_ENCODER);
+    mem_free(small);
+    mem_free(pixels);
+    return good;
+}
+
+static bool second_pass(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
+                        const struct draw_request *again, const struct draw_sizes *large, double begun,
+                        const struct progress *progress, struct drawing *out, struct err *e)
+{
+    struct origin origin = { 0 };
+    int64_t calls = out->calls;
+    double first = out->first_call_seconds, start = clock_seconds();
+    bool good = enlarge(p, r, s, again, large, progress, &origin, out, e);
+    out->encode_seconds += clock_seconds() - start;
+    float *latents = good ? mem_zeroed(latent_count(large, r->batch), sizeof *latents) : NULL;
+    good = good && (latents || err_nomem(e, "the second pass"));
+    if (good) {
+        mem_free(out->latents);
+        out->latents = latents;
+        out->shape = SHAPE(r->batch, large->channels, large->h, large->w);
+    }
+    good = good && load(p, PART_UNET, again, large, progress, out, e);
+    start = clock_seconds();
+    good = good && pipeline_sample(p, again, large, &origin, begun, progress, out, e);
+    out->sample_seconds += clock_seconds() - start;
+    out->calls += calls;
+    out->first_call_seconds = first;
+    unload(p, PART_UNET);
+    origin_release(&origin);
+    return good;
+}
+
+static bool draw(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
+                 const struct progress *progress, struct origin *origin, struct drawing *out, struct err *e)
+{
     out->batch = r->batch;
     out->shape = SHAPE(r->batch, s->channels, s->h, s->w);
     out->images = mem_zeroed((size_t)r->batch, sizeof *out->images);
     out->latents = mem_zeroed(latent_count(s, r->batch), sizeof *out->latents);
     if (!out->images || !out->latents)
         return err_nomem(e, "a drawing");
-    if (text_changes(p))
-        pipeline_forget_words(p);
-    if (!check_memory(p, r, e))
-        return false;
     out->load_seconds = clock_seconds() - begun;
     if (!encode(p, r, s, progress, out, e))
         return false;
@@ -244,6 +300,14 @@ static bool draw(struct pipeline *p, const struct draw_request *r, const struct 
         return false;
     out->sample_seconds = clock_seconds() - start;
     unload(p, PART_UNET);
+    struct draw_request again;
+    struct draw_sizes large;
+    if (r->hires.width || r->hires.height) {
+        if (!hires_request(p, r, &again, &large, e) || !second_pass(p, r, s, &again, &large, begun, progress, out, e))
+            return false;
+        r = &again;
+        s = &large;
+    }
     if (!load(p, PART_VAE, r, s, progress, out, e))
         return false;
     start = clock_seconds();
@@ -258,12 +322,15 @@ static bool draw(struct pipeline *p, const struct draw_request *r, const struct 
 bool pipeline_draw(struct pipeline *p, const struct draw_request *r, const struct progress *progress, struct drawing *out,
                    struct err *e)
 {
+    double begun = clock_seconds();
+    struct draw_request request = *r;
     struct draw_sizes sizes;
-    *out = (struct drawing){ 0 };
-    if (!request_check(p, r, &sizes, e))
-        return false;
     struct origin origin = { 0 };
-    bool good = draw(p, r, &sizes, progress, &origin, out, e);
+    *out = (struct drawing){ 0 };
+    if (text_changes(p))
+        pipeline_forget_words(p);
+    bool good = check_memory(p, r, &request.vae_tile, e) && request_check(p, &request, &sizes, e) &&
+                draw(p, &request, &sizes, begun, progress, &origin, out, e);
     origin_release(&origin);
     if (!good) {
         drawing_release(out);

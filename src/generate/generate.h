@@ -64,6 +64,17 @@ MUST_USE const struct lora *pipeline_lora(struct pipeline *p, const char *path, 
 /* The files of a folder are the embeddings that words may name (model/text/inversion.h). Before the first drawing. */
 MUST_USE bool pipeline_embeddings(struct pipeline *p, const char *folder, struct err *e);
 
+/* The names of the ways to a larger picture, NULL at the end: "pixel-..." through the VAE, "latent-..." without; the first is the
+ * default. */
+extern const char *const hires_methods[];
+/* A second pass at another size, as image to image of the first. */
+struct draw_hires {
+    int64_t width, height; /* pixels, multiples of the VAE's factor; 0: no second pass */
+    const char *method;    /* in hires_methods; NULL: the first */
+    double strength;       /* as draw_request.strength; 0: 0.5 */
+    int64_t steps;         /* 0: those of the first pass */
+};
+
 struct draw_request {
     const char *prompt_syntax;     /* in prompt_syntax_names; NULL: "plain" with sampler "model", else "comfy" (prompt.h). LoRAs
                                       that the words name are taken out; they are the caller's to apply */
@@ -93,6 +104,10 @@ struct draw_request {
      * int(steps strength) steps are taken. Others (ComfyUI's "denoise"): `steps` steps are taken, the last of
      * int(steps / strength). */
     double strength;
+    struct draw_hires hires; /* not with a mask */
+    /* Pixels of a side of the pieces in which pictures go through the VAE, at least 8 cells; 0: whole, or as large as memory allows;
+     * negative: whole. Tiles lie over each other by a quarter. */
+    int64_t vae_tile;
     /* What SDXL is told of the picture's making; 0: the default, which is the picture's size (with a ComfyUI sampler 768) for
      * the original, the picture's size (the original's) for the target, and a score of 6 (2.5 for the negative words). */
     struct picture_facts facts;
@@ -142,6 +157,7 @@ struct draw_plan {
     size_t caches;      /* text states, latents, pictures */
     size_t process;     /* resident now */
     size_t peak;        /* all of it */
+    int64_t vae_tile;   /* pixels of a side of the VAE's tiles, the request's or chosen because the whole does not fit; 0: whole */
     const char *stage;  /* in model_part_names, or "vae encoder", or "all" with pipeline_keep */
 };
 MUST_USE bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e);

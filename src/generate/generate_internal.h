@@ -4,8 +4,9 @@
 
 #include "generate/chunk.h"
 #include "generate/generate.h"
+#include "tensor/resample.h"
 
-enum { STAGE_KEYS = 4, STAGE_OUTPUTS = 3 };
+enum { STAGE_KEYS = 4, STAGE_OUTPUTS = 3, MIN_TILE_CELLS = 8 };
 
 /* A stage for each part of the model, in their order, and one for the VAE's other half. */
 enum { STAGE_ENCODER = PART_COUNT, STAGE_COUNT };
@@ -82,6 +83,7 @@ struct draw_sizes {
     bool guided;                 /* the denoiser is asked twice: with and without the words */
     bool comfy;                  /* a ComfyUI sampler: its defaults and rules, not diffusers' */
     bool encodes;                /* a picture goes through the VAE */
+    int64_t tile_h, tile_w;      /* cells of the pieces in which it does; h and w: whole */
 };
 MUST_USE bool request_check(const struct pipeline *p, const struct draw_request *r, struct draw_sizes *out, struct err *e);
 
@@ -98,6 +100,10 @@ struct program_memory stage_memory(const struct stage *s);
 /* loras.c: the LoRAs of a request with their scales for this part into uses[LORA_MOST]; returns how many. */
 size_t stage_loras(enum model_part part, const struct draw_request *r, struct lora_use *uses);
 void pipeline_loras_release(struct pipeline *p);
+
+/* pipeline_plan for a machine with so many bytes free. */
+MUST_USE bool pipeline_plan_within(struct pipeline *p, const struct draw_request *r, size_t available, struct draw_plan *out,
+                                   struct err *e);
 
 /* Whether the states that are kept are those of these words. */
 bool pipeline_knows(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s);
@@ -123,13 +129,42 @@ MUST_USE bool pipeline_encode_begin(struct pipeline *p, const struct draw_reques
                                     const struct progress *progress, struct err *e);
 MUST_USE bool pipeline_encode(struct pipeline *p, enum model_part part, const struct draw_sizes *s, struct err *e);
 
+/* tiles.c: the VAE's two halves. Arrays are of one picture, pixels or latents: [h cell, w cell, channels]. */
+struct vae_run {
+    const char *input; /* of the program */
+    const float *from; /* borrowed */
+    int64_t from_channels, from_cell; /* numbers a side that a latent cell has there: 1, or vae_factor */
+    float *to;         /* overwritten */
+    int64_t to_channels, to_cell;
+};
+MUST_USE bool vae_run_tiles(struct pipeline *p, struct stage *stage, const struct vae_run *run, const struct draw_sizes *s,
+                            struct err *e);
+/* Cells by which tiles of this size lie over each other at least. */
+int64_t tile_overlap(int64_t tile);
+
 /* What a drawing begins with beside noise: the picture in latents. Arrays are owned; all NULL without a picture. */
 struct origin {
-    float *moments; /* [2, c, h, w]: mean and standard deviation of the picture's latent, scaled as the denoiser has it */
+    float *moments; /* [pictures, 2, c, h, w]: mean and standard deviation of the picture's latent, scaled as the denoiser has it */
+    int64_t pictures; /* 1: all begin with the same; else the batch's */
+    bool exact;     /* the mean is taken in both worlds */
     float *masked;  /* the same of the picture without what is drawn anew; NULL if the denoiser does not see it */
     float *mask;    /* [h, w] 0..1; NULL: everything is drawn anew */
 };
 void origin_release(struct origin *o);
+
+/* hires.c: the request and the sizes of r's second pass; ERR_ARG. Then, with the first pass's latents [batch, c, h, w], what it begins
+ * with; or the pixels [height, width, 3] of one picture at the other size, which then go through picture.c. */
+MUST_USE bool hires_request(const struct pipeline *p, const struct draw_request *r, struct draw_request *out,
+                            struct draw_sizes *sizes, struct err *e);
+bool hires_through_pixels(const struct draw_request *r);
+MUST_USE bool hires_latents(const struct draw_request *r, const struct draw_sizes *from, const struct draw_sizes *to,
+                            const float *latents, struct origin *out, struct err *e);
+MUST_USE bool hires_pixels(const struct draw_request *r, const struct draw_sizes *from, const struct draw_sizes *to,
+                           const float *small, float *large, struct err *e);
+
+/* picture.c: mean and deviation of pixels [height, width, 3], as origin.moments of one picture, with the stage bound. */
+MUST_USE bool pipeline_encode_pixels(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments,
+                                     struct err *e);
 /* picture.c: r->picture and r->mask -> out, which holds nothing yet and nothing after a failure. */
 MUST_USE bool pipeline_read_picture(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                                     const struct progress *progress, struct origin *out, struct err *e);
@@ -139,7 +174,7 @@ MUST_USE bool pipeline_read_picture(struct pipeline *p, const struct draw_reques
 struct chain {
     struct sampler *sampler;
     struct torch_random random;
-    const struct origin *origin; /* borrowed */
+    struct origin origin;        /* of the chain's first picture; borrowed */
     size_t each, cell, area;     /* numbers in the chain's latents, in one picture's, in one channel of that */
     enum prediction prediction;
     bool blends, masks; /* diffusers' rule after each step; ComfyUI's around each call */
@@ -163,7 +198,8 @@ void chain_release(struct chain *chain);
 MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                               const struct origin *origin, double begun, const struct progress *progress, struct drawing *out,
                               struct err *e);
-/* decode.c: out->latents -> out->images, with the stage bound. */
+/* decode.c, with the stage bound: latent [c, h, w] -> pixels [height, width, 3]; out->latents -> out->images. */
+MUST_USE bool pipeline_decode_one(struct pipeline *p, const struct draw_sizes *s, const float *latent, float *pixels, struct err *e);
 MUST_USE bool pipeline_decode(struct pipeline *p, const struct draw_sizes *s, const struct progress *progress,
                               struct drawing *out, struct err *e);
 

@@ -19,16 +19,18 @@ void chain_release(struct chain *c)
     *c = (struct chain){ 0 };
 }
 
-/* A latent by its mean and deviation; diffusers draws it from the generator, ComfyUI takes the mean. */
-static void sample_moments(struct chain *c, const struct draw_sizes *s, const float *moments, float *out)
+/* Latents of so many pictures by mean and deviation; diffusers draws them from the generator, ComfyUI takes the mean. */
+static void sample_moments(struct chain *c, const struct draw_sizes *s, const float *moments, size_t pictures, float *out)
 {
-    if (s->comfy) {
-        memcpy(out, moments, c->cell * sizeof *out);
-        return;
-    }
-    torch_random_normal(&c->random, out, c->cell);
-    for (size_t i = 0; i < c->cell; i++)
-        out[i] = moments[i] + moments[c->cell + i] * out[i];
+    bool draws = !s->comfy && !c->origin.exact;
+    if (draws)
+        torch_random_normal(&c->random, out, pictures * c->cell);
+    for (size_t k = 0; k < pictures; k++)
+        for (size_t i = 0; i < c->cell; i++) {
+            const float *at = moments + 2 * k * c->cell + i;
+            float *x = out + k * c->cell + i;
+            *x = draws ? at[0] + at[c->cell] * *x : at[0];
+        }
 }
 
 /* ComfyUI's ddim is euler but for the noise on the part that stays. */
@@ -40,7 +42,7 @@ static bool has_noise_of_its_own(const struct draw_request *r)
 static bool set_beginning(struct chain *c, const struct draw_request *r, const struct draw_sizes *s, uint64_t seed,
                           struct shape shape, const float *given, float *extra, struct err *e)
 {
-    const struct origin *o = c->origin;
+    const struct origin *o = &c->origin;
     const struct start_noise start = { seed, r->cuda_noise, r->subseed, r->subseed_strength };
     c->noise = mem_aligned(c->each * sizeof *c->noise);
     c->latent = o->moments ? mem_aligned(c->each * sizeof *c->latent) : NULL;
@@ -52,8 +54,9 @@ static bool set_beginning(struct chain *c, const struct draw_request *r, const s
      * nothing but noise begins what has no picture, and diffusers' inpainting at full strength. */
     bool from_noise = !o->moments || (!s->comfy && r->mask && r->strength == 1);
     if (o->moments && !(from_noise && s->extra)) {
-        sample_moments(c, s, o->moments, c->latent);
-        for (size_t i = c->cell; i < c->each; i++)
+        size_t pictures = o->pictures == 1 ? 1 : c->each / c->cell;
+        sample_moments(c, s, o->moments, pictures, c->latent);
+        for (size_t i = pictures * c->cell; i < c->each; i++)
             c->latent[i] = c->latent[i % c->cell];
     }
     if (given)
@@ -64,7 +67,7 @@ static bool set_beginning(struct chain *c, const struct draw_request *r, const s
     if (s->extra) {
         for (size_t i = 0; i < c->area; i++)
             extra[i] = rintf(o->mask[i]);
-        sample_moments(c, s, o->masked, extra + c->area);
+        sample_moments(c, s, o->masked, 1, extra + c->area);
     } else if (c->blends) {
         torch_random_normal(&c->random, c->input, c->cell); /* diffusers draws it here, too, and does not use it */
     }
@@ -82,9 +85,9 @@ bool chain_begin(struct chain *c, const struct pipeline *p, const struct draw_re
 {
     struct shape shape = SHAPE(pictures, s->channels, s->h, s->w);
     struct sampler_spec spec = { .sampler = r->sampler, .schedule = r->schedule, .steps = r->steps,
-                                 .denoise = r->picture ? r->strength : 0, .eta = r->eta, .seed = seed,
+                                 .denoise = origin->moments ? r->strength : 0, .eta = r->eta, .seed = seed,
                                  .cuda_noise = r->cuda_noise, .noise = &c->random, .shape = shape };
-    c->origin = origin;
+    c->origin = *origin;
     c->each = latent_count(s, pictures);
     c->cell = latent_count(s, 1);
     c->area = (size_t)(s->h * s->w);
@@ -97,7 +100,7 @@ bool chain_begin(struct chain *c, const struct pipeline *p, const struct draw_re
 /* The mask at number i of the chain's latents. */
 static double mask_at(const struct chain *c, size_t i)
 {
-    return (double)c->origin->mask[i % c->area];
+    return (double)c->origin.mask[i % c->area];
 }
 
 /* The denoiser's input at number i without a mask, and with the part that stays as it is at this call. */

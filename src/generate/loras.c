@@ -7,7 +7,7 @@ static bool note_part(struct pipeline *p, enum model_part part, struct err *e)
 {
     const struct model_parts *m = p->source.model;
     enum { SIDE = 64 };
-    struct draw_sizes s = { .rows = 1, .channels = m->vae.latent_channels, .h = SIDE, .w = SIDE, .extra = model_extra_channels(m),
+    struct draw_sizes s = { .rows = 1, .channels = m->vae.latent_channels, .h = SIDE, .w = SIDE, .tile_h = SIDE, .tile_w = SIDE, .extra = model_extra_channels(m),
                             .tokens = 1, .text_width = model_text_width(m), .pooled_width = model_pooled_width(m) };
     struct draw_request r = { .batch = 1 };
     struct stage stage = { 0 };

@@ -39,68 +39,55 @@ static bool read_mask(const struct draw_request *r, const struct draw_sizes *s, 
     return true;
 }
 
-/* What a reading needs; all but the moments is scratch. */
-struct reader {
-    float *pixels; /* [height, width, 3] */
-    void *input;   /* the same in the models' type */
-    float *output; /* [h, w, 2 c] */
-};
-
-/* One run of the encoder: mean and deviation of the latent, [2, c, h, w], or NULL. A log variance is kept in -30..20, as
- * diffusers' DiagonalGaussianDistribution does. */
-static float *encode_pixels(struct pipeline *p, const struct draw_sizes *s, struct reader *reader, struct err *e)
+/* A log variance is kept in -30..20, as diffusers' DiagonalGaussianDistribution does. */
+bool pipeline_encode_pixels(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments, struct err *e)
 {
-    struct stage *stage = &p->stages[STAGE_ENCODER];
-    size_t count = latent_count(s, 1), pixels = (size_t)(s->width * s->height) * 3;
-    float factor = (float)p->source.model->vae.scaling_factor, *moments = mem_aligned(2 * count * sizeof *moments);
-    if (!moments) {
-        err_nomem(e, "a picture's latent");
-        return NULL;
-    }
-    dtype_convert(reader->input, p->type, reader->pixels, DTYPE_F32, pixels);
-    if (!stop_check(e) || !program_set_input(stage->program, "picture", reader->input, e) || !program_run(stage->program, e)) {
-        mem_free(moments);
-        return NULL;
-    }
-    dtype_convert(reader->output, DTYPE_F32, program_output(stage->program, stage->out[0]), p->type, 2 * count);
-    tensor_nhwc_to_nchw(moments, reader->output, 1, 2 * s->channels, s->h, s->w);
-    bool good = true;
+    const struct vae_config *vae = &p->source.model->vae;
+    size_t count = latent_count(s, 1), area = (size_t)(s->h * s->w);
+    float *made = mem_aligned(2 * count * sizeof *made);
+    struct vae_run run = { "picture", pixels, 3, s->height / s->h, made, 2 * s->channels, 1 };
+    bool good = (made || err_nomem(e, "a picture's latent")) && vae_run_tiles(p, &p->stages[STAGE_ENCODER], &run, s, e);
+    if (good)
+        tensor_nhwc_to_nchw(moments, made, 1, 2 * s->channels, s->h, s->w);
     for (size_t i = 0; good && i < 2 * count; i++)
         if (!isfinite(moments[i]))
             good = err_set(e, ERR_FORMAT, "the VAE gives %f at value %zu of the picture's latent", (double)moments[i], i);
-    for (size_t i = 0; i < count; i++) {
-        moments[i] *= factor;
-        moments[count + i] = factor * expf(0.5f * fminf(fmaxf(moments[count + i], -30), 20));
+    if (good)
+        vae_scale(vae, moments, 1, s->h * s->w);
+    for (size_t i = 0; good && i < count; i++) {
+        float norm = vae->normed ? (float)vae->deviation[i / area] : 1;
+        moments[count + i] = (float)vae->scaling_factor / norm * expf(0.5f * fminf(fmaxf(moments[count + i], -30), 20));
     }
-    if (!good) {
-        mem_free(moments);
-        return NULL;
-    }
-    return moments;
+    mem_free(made);
+    return good;
 }
 
-static bool read_all(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, struct reader *reader,
+static bool read_all(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, float *pixels,
                      const struct progress *progress, struct origin *out, struct err *e)
 {
-    size_t pixels = (size_t)(s->width * s->height);
+    size_t area = (size_t)(s->width * s->height), moments = 2 * latent_count(s, 1);
     bool masked = s->extra > 0; /* what lies under the mask is seen by denoisers made for inpainting only */
     long runs = (r->picture != NULL) + masked, done = 0;
     if ((r->mask || s->extra) && !read_mask(r, s, out, e))
         return false;
     if (r->picture) {
         progress_step(progress, "encoding", done++, runs, NULL);
-        memcpy(reader->pixels, r->picture, 3 * pixels * sizeof *reader->pixels);
-        out->moments = encode_pixels(p, s, reader, e);
+        out->moments = mem_aligned(moments * sizeof *out->moments);
+        out->pictures = 1;
         if (!out->moments)
+            return err_nomem(e, "a picture's latent");
+        if (!pipeline_encode_pixels(p, s, r->picture, out->moments, e))
             return false;
     }
     if (masked) {
         progress_step(progress, "encoding", done++, runs, NULL);
-        for (size_t i = 0; i < pixels; i++)
+        for (size_t i = 0; i < area; i++)
             for (size_t k = 0; k < 3; k++)
-                reader->pixels[3 * i + k] = !r->mask || is_drawn_anew(s, r->mask[i]) ? 0 : r->picture[3 * i + k];
-        out->masked = encode_pixels(p, s, reader, e);
+                pixels[3 * i + k] = !r->mask || is_drawn_anew(s, r->mask[i]) ? 0 : r->picture[3 * i + k];
+        out->masked = mem_aligned(moments * sizeof *out->masked);
         if (!out->masked)
+            return err_nomem(e, "a picture's latent");
+        if (!pipeline_encode_pixels(p, s, pixels, out->masked, e))
             return false;
     }
     progress_step(progress, "encoding", runs, runs, NULL);
@@ -110,14 +97,10 @@ static bool read_all(struct pipeline *p, const struct draw_request *r, const str
 bool pipeline_read_picture(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                            const struct progress *progress, struct origin *out, struct err *e)
 {
-    size_t pixels = (size_t)(s->width * s->height) * 3;
-    struct reader reader = { mem_aligned(pixels * sizeof(float)), mem_aligned(pixels * dtype_bytes(p->type)),
-                             mem_aligned(2 * latent_count(s, 1) * sizeof(float)) };
-    bool good = (reader.pixels && reader.input && reader.output) || err_nomem(e, "a picture to encode");
-    good = good && read_all(p, r, s, &reader, progress, out, e);
-    mem_free(reader.pixels);
-    mem_free(reader.input);
-    mem_free(reader.output);
+    float *pixels = s->extra ? mem_aligned((size_t)(s->width * s->height) * 3 * sizeof *pixels) : NULL;
+    bool good = (pixels || !s->extra) || err_nomem(e, "a picture to encode");
+    good = good && read_all(p, r, s, pixels, progress, out, e);
+    mem_free(pixels);
     if (!good)
         origin_release(out);
     return good;

@@ -86,14 +86,14 @@ struct draw_request draw_request_defaults(const struct pipeline *p)
     };
 }
 
-bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e)
+/* One pass. */
+static bool plan_pass(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *sizes, struct draw_plan *out,
+                      struct err *e)
 {
-    struct draw_sizes s;
+    struct draw_sizes s = *sizes;
     struct program_memory all = { 0 };
     size_t held = 0;
-    *out = (struct draw_plan){ .stage = "" };
-    if (!request_check(p, r, &s, e))
-        return false;
+    *out = (struct draw_plan){ .stage = "", .vae_tile = r->vae_tile > 0 ? r->vae_tile : 0 };
     for (int which = 0; which < STAGE_COUNT; which++) {
         struct stage *stage = &p->stages[which];
         bool needed = which != STAGE_ENCODER || s.encodes;
@@ -128,6 +128,51 @@ bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw
     out->process -= held < out->process ? held : out->process;
     out->peak = out->process + out->weights + out->activations + out->caches;
     return true;
+}
+
+/* Both passes, the second first: the drawing then finds the programs of the first. */
+static bool plan_once(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e)
+{
+    struct draw_request again;
+    struct draw_sizes s;
+    struct draw_plan second = { 0 };
+    if (!request_check(p, r, &s, e))
+        return false;
+    if (r->hires.width || r->hires.height) {
+        struct draw_sizes large;
+        if (!hires_request(p, r, &again, &large, e) || !plan_pass(p, &again, &large, &second, e))
+            return false;
+    }
+    if (!plan_pass(p, r, &s, out, e))
+        return false;
+    if (second.peak > out->peak)
+        *out = second;
+    return true;
+}
+
+bool pipeline_plan_within(struct pipeline *p, const struct draw_request *r, size_t available, struct draw_plan *out,
+                          struct err *e)
+{
+    struct draw_request tiled = *r;
+    if (!plan_once(p, r, out, e))
+        return false;
+    int64_t cell = vae_factor(&p->source.model->vae), whole = p->source.model->unet.sample_size * cell;
+    int64_t width = r->width ? r->width : whole, height = r->height ? r->height : whole;
+    tiled.vae_tile = width > height ? width : height;
+    while (r->vae_tile == 0 && available && out->weights + out->activations + out->caches > available) {
+        bool vae = p->keep || !strcmp(out->stage, stage_name(PART_VAE)) || !strcmp(out->stage, stage_name(STAGE_ENCODER));
+        tiled.vae_tile = (tiled.vae_tile / 2 + cell - 1) / cell * cell;
+        if (!vae || tiled.vae_tile < MIN_TILE_CELLS * cell)
+            break;
+        if (!plan_once(p, &tiled, out, e))
+            return false;
+    }
+    return true;
+}
+
+bool pipeline_plan(struct pipeline *p, const struct draw_request *r, struct draw_plan *out, struct err *e)
+{
+    return pipeline_plan_within(p, r, mem_available(), out, e);
 }
 
 void pipeline_profile(const struct pipeline *p, struct text *out)

@@ -31,6 +31,9 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
         text_addf(out, "Schedule type: %s, ", r->schedule);
     text_addf(out, "CFG scale: %g, Seed: %llu, Size: %lldx%lld, Model: %s, ", r->cfg, (unsigned long long)r->seed,
               (long long)width, (long long)height, model);
+    if (r->hires.width)
+        text_addf(out, "Hires resize: %lldx%lld, Hires upscaler: %s, Hires denoising strength: %g, ", (long long)r->hires.width,
+                  (long long)r->hires.height, r->hires.method, r->hires.strength);
     if (r->picture)
         text_addf(out, "Denoising strength: %g, ", r->strength);
     if (r->eta >= 0)

@@ -44,14 +44,15 @@ static void unet_graph(struct pipeline *p, struct net *n, const struct draw_size
 
 static void vae_graph(struct pipeline *p, struct net *n, const struct draw_sizes *s, struct stage *stage)
 {
-    struct value latent = graph_input(n->g, "latent", n->type, SHAPE(1, s->h, s->w, s->channels));
+    struct value latent = graph_input(n->g, "latent", n->type, SHAPE(1, s->tile_h, s->tile_w, s->channels));
     stage->out[0] = vae_decode(n, &p->source.model->vae, latent);
 }
 
 static void encoder_graph(struct pipeline *p, struct net *n, const struct draw_sizes *s, struct stage *stage)
 {
     const struct vae_config *vae = &p->source.model->vae;
-    struct value picture = graph_input(n->g, "picture", n->type, SHAPE(1, s->height, s->width, vae->in_channels));
+    int64_t cell = vae_factor(vae);
+    struct value picture = graph_input(n->g, "picture", n->type, SHAPE(1, s->tile_h * cell, s->tile_w * cell, vae->in_channels));
     stage->out[0] = vae_encode(n, vae, picture);
 }
 
@@ -73,7 +74,7 @@ bool stage_make(struct pipeline *p, int which, const struct draw_request *r, con
     struct stage *stage = &p->stages[which];
     enum model_part part = stage_part(which);
     const int64_t of_text[STAGE_KEYS] = { 1, r->clip_skip, is_text(which) && s->given[part] };
-    const int64_t of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens }, of_vae[STAGE_KEYS] = { 1, s->h, s->w };
+    const int64_t of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens }, of_vae[STAGE_KEYS] = { 1, s->tile_h, s->tile_w };
     const int64_t *key = is_text(which) ? of_text : which == PART_UNET ? of_unet : of_vae;
     struct lora_use uses[LORA_MOST];
     size_t count = stage_loras(part, r, uses);

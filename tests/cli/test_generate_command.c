@@ -262,6 +262,11 @@ TEST(wrong_usage_exits_with_2_and_failure_with_1)
         { 2, "takes its schedule from the model", { "--schedule", "karras", "x" } },
         { 2, "pictures are written as PNG", { "-o", "/tmp/x.jpg", "x" } },
         { 2, "--count 2 would draw one picture", { "--latents", "/dev/null", "--count", "2", "x" } },
+        { 2, "--strength says how a picture is drawn anew", { "--strength", "0.5", "x" } },
+        { 2, "--outpaint 1,2: want four whole numbers", { "-i", "/dev/null", "--outpaint", "1,2", "x" } },
+        { 2, "--hires 2x: want a number", { "--hires", "2x", "x" } },
+        { 2, "in the second pass", { "--hires", "33x32", "x" } },
+        { 1, "/proc/none/i.png", { "-i", "/proc/none/i.png", "x" } },
         { 1, "cannot write /proc/none/x.png", { "-o", "/proc/none/x.png", "x" } },
         { 1, "cannot write /proc/x.png", { "-o", "/proc/x.png", "x" } },
         { 1, "cannot write /proc/none/l.safetensors", { "--save-latents", "/proc/none/l.safetensors", "x" } },
@@ -280,6 +285,53 @@ TEST(wrong_usage_exits_with_2_and_failure_with_1)
         CHECK(!*said, "case %zu said %s", i, said);
     }
     CHECK(!path_exists("limn-0.png"), "a failure left a picture");
+}
+
+static void read_png(struct image *out, const char *path)
+{
+    struct err e = { 0 };
+    REQUIRE(image_load(out, path, IMAGE_FLATTEN, 0, &e));
+}
+
+/* The right half is drawn anew; on the left each byte comes back, unless that is not wanted. */
+TEST(what_a_mask_keeps_comes_back_and_the_record_says_how_much_was_drawn)
+{
+    enum { SIDE = 32 };
+    struct err e = { 0 };
+    struct image picture, mask, drawn;
+    REQUIRE(image_make(&picture, SIDE, SIDE, 3, &e));
+    REQUIRE(image_make(&mask, SIDE, SIDE, 3, &e));
+    for (int i = 0; i < SIDE * SIDE; i++) {
+        picture.pixels[3 * i] = (uint8_t)(i * 7);
+        if (i % SIDE >= SIDE / 2)
+            memset(mask.pixels + 3 * i, 255, 3);
+    }
+    char from[200], over[200], to[200];
+    snprintf(from, sizeof from, "%s", test_scratch("from.png"));
+    snprintf(over, sizeof over, "%s", test_scratch("over.png"));
+    snprintf(to, sizeof to, "%s", test_scratch("to.png"));
+    REQUIRE(image_save_png(from, &picture, NULL, 0, &e));
+    REQUIRE(image_save_png(over, &mask, NULL, 0, &e));
+    for (int paste = 0; paste < 2; paste++) {
+        int status = limn("generate", "--model", model("tiny-sd1"), "--precision", "f32", "-q", "-i", from, "--mask", over, "--strength",
+                          "0.5", "--steps", "4", "-o", to, paste ? "--paste" : "--no-paste", "a red circle", NULL);
+        CHECK(status == 0, "status %d: %s", status, complained);
+        read_png(&drawn, to);
+        int kept = 0, changed = 0;
+        for (int i = 0; i < SIDE * SIDE; i++) {
+            bool same = !memcmp(drawn.pixels + 3 * i, picture.pixels + 3 * i, 3);
+            kept += i % SIDE < SIDE / 2 && same;
+            changed += i % SIDE >= SIDE / 2 && !same;
+        }
+        CHECK((kept == SIDE * SIDE / 2) == paste && changed > SIDE * SIDE / 4, "paste %d: %d kept, %d changed", paste, kept, changed);
+        image_release(&drawn);
+    }
+    char *record = image_png_text(to, "parameters", &e);
+    REQUIRE(record != NULL);
+    CHECK(strstr(record, "Denoising strength: 0.5"), "%s", record);
+    mem_free(record);
+    image_release(&picture);
+    image_release(&mask);
 }
 
 TEST(tokens_and_ids_come_with_start_and_end)

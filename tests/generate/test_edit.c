@@ -5,7 +5,7 @@
 #include "backend/cpu/cpu.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "generate/generate.h"
+#include "generate/generate_internal.h"
 #include "test.h"
 
 static const struct backend *cpu(void)
@@ -175,4 +175,140 @@ TEST(edited_latents_and_pictures_are_those_of_diffusers_and_of_comfyui)
     }
     json_decref(info);
     weights_free(expected);
+}
+
+/* The first case with this name, opened. */
+static struct draw_request open_named(struct opened *o, const char *name, float **picture, float **mask)
+{
+    json_t *info, *c, *all;
+    struct weights *expected;
+    size_t i;
+    struct draw_request r = { 0 };
+    all = cases(&info, &expected);
+    json_array_foreach(all, i, c)
+        if (!strcmp(json_string_value(json_object_get(c, "name")), name)) {
+            open_case(o, c, expected);
+            r = request_of(o, c, expected, picture, mask);
+        }
+    r.prompt = "a red circle";
+    r.negative = NULL;
+    r.sampler = r.schedule = NULL;
+    json_decref(info);
+    weights_free(expected);
+    return r;
+}
+
+/* A tile that covers everything is the whole, bit for bit. Smaller ones differ by what group norms see of the picture; a seam or a
+ * tile at the wrong place costs tens of dB. */
+TEST(tiles_give_nearly_the_picture_of_the_whole)
+{
+    struct err e = { 0 };
+    struct opened o;
+    float *picture, *mask;
+    struct drawing whole, tiled;
+    struct draw_request r = open_named(&o, "tiny-sd1.img2img", &picture, &mask);
+    r.steps = 2;
+    r.width = r.height = 256;
+    r.picture = NULL;
+    r.vae_tile = -1;
+    REQUIRE(pipeline_draw(o.pipeline, &r, NULL, &whole, &e));
+    static const struct { int64_t tile; double least; } cases[] = { { 256, INFINITY }, { 1000, INFINITY }, { 128, 20 }, { 64, 20 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        r.vae_tile = cases[i].tile;
+        REQUIRE(pipeline_draw(o.pipeline, &r, NULL, &tiled, &e));
+        double db = psnr(tiled.images[0].pixels, whole.images[0].pixels, image_bytes(&whole.images[0]));
+        if (getenv("LIMN_TEST_VERBOSE"))
+            print_message("tiles of %lld: %.1f dB\n", (long long)cases[i].tile, db);
+        CHECK(db >= cases[i].least, "tiles of %lld: %.1f dB", (long long)cases[i].tile, db);
+        drawing_release(&tiled);
+    }
+    drawing_release(&whole);
+    mem_free(picture);
+    mem_free(mask);
+    close_case(&o);
+}
+
+TEST(the_plan_takes_tiles_where_the_whole_does_not_fit)
+{
+    struct err e = { 0 };
+    struct opened o;
+    float *picture, *mask;
+    struct draw_plan whole, tiled;
+    struct draw_request r = open_named(&o, "tiny-sd1.img2img", &picture, &mask);
+    r.width = r.height = 512;
+    r.picture = NULL;
+    REQUIRE(pipeline_plan_within(o.pipeline, &r, (size_t)1 << 40, &whole, &e));
+    CHECK(whole.vae_tile == 0 && !strcmp(whole.stage, "vae"), "%lld, highest at the %s", (long long)whole.vae_tile, whole.stage);
+    size_t need = whole.weights + whole.activations + whole.caches;
+    REQUIRE(pipeline_plan_within(o.pipeline, &r, need - 1, &tiled, &e));
+    CHECK(tiled.vae_tile == 256 && tiled.activations < whole.activations / 2, "tiles of %lld, %zu of %zu bytes",
+          (long long)tiled.vae_tile, tiled.activations, whole.activations);
+    r.vae_tile = -1;
+    REQUIRE(pipeline_plan_within(o.pipeline, &r, need - 1, &tiled, &e));
+    CHECK(tiled.vae_tile == 0, "tiles of %lld although none are wanted", (long long)tiled.vae_tile);
+    r.vae_tile = 8;
+    CHECK_FAILS(pipeline_plan(o.pipeline, &r, &tiled, &e), ERR_ARG, "VAE tile 8: at least");
+    mem_free(picture);
+    mem_free(mask);
+    close_case(&o);
+}
+
+/* Through pixels the second pass is what a user would do by hand: draw, enlarge, begin again with that. */
+TEST(a_second_pass_is_image_to_image_of_the_first_made_larger)
+{
+    struct err e = { 0 };
+    struct opened o;
+    float *picture, *mask, *large;
+    struct drawing first, hand, both;
+    struct image enlarged;
+    struct draw_request r = open_named(&o, "tiny-sd1.img2img", &picture, &mask);
+    r.picture = NULL;
+    r.steps = 4;
+    r.batch = 2;
+    r.sampler = "euler";
+    int64_t side = r.width, wide = 2 * side;
+    REQUIRE(pipeline_draw(o.pipeline, &r, NULL, &first, &e));
+    r.hires = (struct draw_hires){ .width = wide, .height = side, .method = "pixel-lanczos", .strength = 0.6, .steps = 3 };
+    REQUIRE(pipeline_draw(o.pipeline, &r, NULL, &both, &e));
+    CHECK(both.images[1].width == wide && both.calls == 7 && both.shape.dim[3] == 2 * first.shape.dim[3], "%dx%d, %lld calls",
+          both.images[1].width, both.images[1].height, (long long)both.calls);
+    REQUIRE(image_resize(&enlarged, &first.images[0], (int)wide, (int)side, IMAGE_LANCZOS, &e));
+    large = mem_aligned(image_bytes(&enlarged) * sizeof *large);
+    image_to_unit(large, &enlarged, IMAGE_NHWC);
+    struct draw_request again = r;
+    again.hires = (struct draw_hires){ 0 };
+    again.width = wide;
+    again.picture = large;
+    again.strength = 0.6;
+    again.steps = 3;
+    REQUIRE(pipeline_draw(o.pipeline, &again, NULL, &hand, &e));
+    /* picture 0 has picture 0's pixels and noise in both */
+    double off = tensor_difference(hand.latents, both.latents, shape_count(both.shape) / 2).max;
+    CHECK(off <= 2e-5, "latents differ by %.2e", off);
+    drawing_release(&both);
+    drawing_release(&hand);
+
+    /* at the same size every way over latents leaves them alone, so all second passes are the same */
+    r.hires.width = side;
+    for (int i = 5; hires_methods[i]; i++) {
+        r.hires.method = hires_methods[i];
+        REQUIRE(pipeline_draw(o.pipeline, &r, NULL, i == 5 ? &hand : &both, &e));
+        if (i == 5)
+            continue;
+        off = tensor_difference(hand.latents, both.latents, shape_count(both.shape)).max;
+        CHECK(off <= 2e-4, "%s: latents differ by %.2e", hires_methods[i], off);
+        drawing_release(&both);
+    }
+    CHECK(tensor_difference(hand.latents, first.latents, shape_count(first.shape)).max > 1e-2, "the second pass did nothing");
+    r.hires.method = "pixel-best";
+    CHECK_FAILS(pipeline_draw(o.pipeline, &r, NULL, &both, &e), ERR_ARG, "no hires method \"pixel-best\"");
+    r.hires = (struct draw_hires){ .width = side + 1, .height = side };
+    CHECK_FAILS(pipeline_draw(o.pipeline, &r, NULL, &both, &e), ERR_ARG, "in the second pass");
+    drawing_release(&hand);
+    drawing_release(&first);
+    image_release(&enlarged);
+    mem_free(large);
+    mem_free(picture);
+    mem_free(mask);
+    close_case(&o);
 }
