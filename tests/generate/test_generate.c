@@ -289,7 +289,7 @@ TEST(given_start_noise_replaces_the_seed)
 
 TEST(bf16_gives_nearly_the_picture_of_f32)
 {
-    static const char *const drawn[] = { "tiny-sd1", "tiny-sd2", "tiny-emoji", "tiny-sdxl", "tiny-refiner" };
+    static const char *const drawn[] = { "tiny-sd1", "tiny-sd2", "tiny-emoji", "tiny-sdxl", "tiny-refiner", "tiny-kolors" };
     for (size_t m = 0; m < sizeof drawn / sizeof *drawn; m++) {
         struct err e = { 0 };
         struct drawing d[2];
