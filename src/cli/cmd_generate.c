@@ -418,8 +418,12 @@ static bool take_prompt(struct run *run, size_t i, struct err *e)
         return false;
     bool plain = syntax == PROMPT_PLAIN, weighs = false, good = true;
     struct err ignored = { 0 };
-    if (!prompt_parse(&read, plain ? PROMPT_COMFY : syntax, r->prompt, plain ? &ignored : e))
-        return plain ? true : err_add(e, "in the prompt"); /* plain words may look like anything */
+    if (!prompt_parse(&read, plain ? PROMPT_COMFY : syntax, r->prompt, plain ? &ignored : e)) {
+        if (!plain)
+            return err_add(e, "in the prompt");
+        /* plain words may look like anything */
+        return ignored.code != ERR_NOMEM || err_nomem(e, "a prompt");
+    }
     for (size_t k = 0; good && !plain && k < read.lora_count; k++)
         good = lora_words_add(run->pipeline, read.loras[k].name, read.loras[k].unet, read.loras[k].text, run->args->lora_alpha,
                               run->loras, &r->lora_count, e);

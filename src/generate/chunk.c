@@ -185,9 +185,12 @@ static bool read_names(struct chunker *c)
         return err_nomem(c->e, "the embeddings' names");
     for (size_t i = 0; i < count; i++) {
         struct name *n = &c->names[c->name_count];
-        struct err ignored = { 0 }; /* a name that is not UTF-8 cannot be written in a prompt */
-        if (!clip_tokenizer_encode_words(s->tokenizer, inversions_name(s->inversions, i), &n->ids, &n->count, &ignored))
-            continue;
+        struct err here = { 0 };
+        if (!clip_tokenizer_encode_words(s->tokenizer, inversions_name(s->inversions, i), &n->ids, &n->count, &here)) {
+            if (here.code == ERR_FORMAT) /* not UTF-8: no prompt can say it */
+                continue;
+            return err_set(c->e, here.code, "%s", here.text);
+        }
         n->file = i;
         if (n->count)
             c->name_count++;

@@ -46,13 +46,15 @@ bool texts_syntax(const struct pipeline *p, const struct draw_request *r, enum p
 }
 
 /* Says which words of a plain text the row of an encoder has no room for. */
-static void tell_cut(const struct text_encoder *t, const char *text, const char *what, const struct progress *progress)
+static bool tell_cut(const struct text_encoder *t, const char *text, const char *what, const struct progress *progress,
+                     struct err *e)
 {
-    struct err ignored = { 0 };
     int32_t *ids;
     size_t count, room = (size_t)t->tokens - 1;
-    if (!progress || !t->tokenizer || !clip_tokenizer_encode_all(t->tokenizer, text, &ids, &count, &ignored))
-        return;
+    if (!progress || !t->tokenizer)
+        return true;
+    if (!clip_tokenizer_encode_all(t->tokenizer, text, &ids, &count, e))
+        return false;
     struct text cut;
     text_init(&cut, CLIP_TEXT_MAX_BYTES * 4);
     for (size_t i = room; i + 1 < count; i++) {
@@ -63,8 +65,10 @@ static void tell_cut(const struct text_encoder *t, const char *text, const char 
     if (cut.length)
         progress_line(progress, "%s has %zu tokens, and the text encoder reads %lld of them: \"%s\" is left out. --prompt-syntax "
                       "comfy reads all", what, count - 2, (long long)t->tokens - 2, text_string(&cut));
+    bool good = text_ok(&cut, e);
     text_release(&cut);
     mem_free(ids);
+    return good;
 }
 
 /* The one row of a plain text. */
@@ -98,7 +102,7 @@ static bool make_text(struct chunk_rows rows[TEXT_PARTS], const struct pipeline 
         struct chunk_source source = { t->tokenizer, t->tokens, t->width, keys[i], p->inversions, progress, told };
         good = syntax == PROMPT_PLAIN ? plain_row(&rows[i], t, text, e) : chunk_rows_make(&rows[i], &prompt, syntax, &source, e);
         if (good && syntax == PROMPT_PLAIN && !told)
-            tell_cut(t, text, what, progress);
+            good = tell_cut(t, text, what, progress, e);
         told = true;
         least = good && rows[i].count < least ? rows[i].count : least;
     }
