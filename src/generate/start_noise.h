@@ -16,8 +16,9 @@ struct start_noise {
 
 /* Seeds r with n->seed. */
 void start_noise_seed(const struct start_noise *n, struct torch_random *r);
-/* Draws standard normal noise of shape [pictures, c, h, w] from r, which is seeded, into out; r may go on for the noise within the run. With a strength above 0 every column of h numbers turns that part of the angle towards the subseed's column, as
- * in A1111's web UI; a picture whose columns all but agree is mixed instead. ERR_NOMEM. */
+/* Draws standard normal noise of shape [pictures, c, h, w] from r, which is seeded, into out; r may go on for the noise within the
+ * run. With a strength above 0 every column of h numbers turns that part of the angle towards the subseed's column, as in A1111's
+ * web UI; a picture whose columns all but agree is mixed instead. ERR_NOMEM. */
 MUST_USE bool start_noise_draw(const struct start_noise *n, struct torch_random *r, float *out, struct shape shape,
                                struct err *e);
 

@@ -69,10 +69,12 @@ TEST(a_subseed_turns_the_noise_column_by_column)
         const json_t *c = json_array_get(cases, i);
         struct start_noise n = { .seed = (uint64_t)number(c, "seed"), .subseed = (uint64_t)number(c, "subseed"),
                                  .subseed_strength = number(c, "strength") };
+        start_noise_seed(&n, &r);
         REQUIRE(start_noise_draw(&n, &r, out, SHAPE(N, C, H, W), &e));
         CHECK(worst_of(c, out) < 1e-5, "case %zu: %g", i, worst_of(c, out));
     }
     struct start_noise n = { .seed = 9, .subseed = 10 };
+    start_noise_seed(&n, &r);
     REQUIRE(start_noise_draw(&n, &r, out, SHAPE(N, C, H, W), &e));
     noise_of(9, plain);
     CHECK(!memcmp(out, plain, sizeof out), "strength 0 changes the noise");
