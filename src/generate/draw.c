@@ -122,7 +122,7 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
     for (size_t i = 0; i < r->lora_count; i++)
         if (!isfinite(r->loras[i].unet) || !isfinite(r->loras[i].text))
             return err_set(e, ERR_ARG, "LoRA %zu: its scales %g and %g must be numbers", i + 1, r->loras[i].unet, r->loras[i].text);
-    out->comfy = sampler != sampler_names;
+    out->comfy = is_comfy(r);
     if (!check_picture(m, r, out, e))
         return false;
     if (m->unet.guidance_dim && sampler->uses_unguided)
