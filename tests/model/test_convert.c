@@ -127,7 +127,7 @@ TEST(a_model_is_quantised_into_gguf_and_back)
         }
         CHECK(off <= most / 127, "%s: %g of %g", t->name, off, most); /* half a step of 1/127, and f16's rounding of the scale */
     }
-    CHECK(quantised > 100, "%zu tensors are quantised", quantised);
+    CHECK(quantised > 50, "%zu tensors are quantised", quantised);
     weights_free(a);
     weights_free(q);
     weights_free(b);
