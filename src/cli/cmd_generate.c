@@ -323,6 +323,8 @@ static bool read_edit(struct run *run, struct err *e)
         return err_add(e, "--init-image %s", a->init_image);
     r->picture = run->edit.pixels;
     r->mask = run->edit.mask;
+    r->picture_name = path_name(a->init_image);
+    r->mask_name = a->mask ? path_name(a->mask) : NULL;
     r->width = run->edit.picture.width;
     r->height = run->edit.picture.height;
     r->strength = a->strength > 0 ? a->strength : r->mask ? 1 : r->strength;
@@ -344,8 +346,10 @@ static bool read_hires(struct run *run, struct err *e)
     if (end == a->hires || (!size && *end) || !(first > 0) || first > IMAGE_MAX_SIDE || (size && !(second > 0)) ||
         second > IMAGE_MAX_SIDE)
         return err_set(e, ERR_ARG, "--hires %s: want a number, as 1.5, or a size, as 1024x768", a->hires);
-    double width = size ? first : first * (double)(r->width ? r->width : side);
-    double height = size ? second : first * (double)(r->height ? r->height : side);
+    r->width = r->width ? r->width : side;
+    r->height = r->height ? r->height : side;
+    double width = size ? first : first * (double)r->width;
+    double height = size ? second : first * (double)r->height;
     r->hires = (struct draw_hires){ .width = (int64_t)(size ? width : rint(width / (double)cell) * (double)cell),
                                     .height = (int64_t)(size ? height : rint(height / (double)cell) * (double)cell),
                                     .method = hires_methods[a->hires_method], .strength = a->hires_strength,

@@ -105,6 +105,7 @@ struct draw_request {
      * int(steps / strength). */
     double strength;
     struct draw_hires hires; /* not with a mask */
+    const char *picture_name, *mask_name; /* of their files, for the record only; NULL: unknown, or the mask is the picture's alpha */
     /* Pixels of a side of the pieces in which pictures go through the VAE, at least 8 cells; 0: whole, or as large as memory allows;
      * negative: whole. Tiles lie over each other by a quarter. */
     int64_t vae_tile;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/file.h"
 
@@ -103,6 +104,55 @@ static bool add_loras(json_t *graph, const struct draw_request *r)
     return graph != NULL;
 }
 
+static json_t *decode(const char *latent)
+{
+    return node("VAEDecode", json_pack("{s:[s,i],s:[s,i]}", "samples", latent, 0, "vae", "4", 2));
+}
+
+static json_t *encode(const char *image)
+{
+    return node("VAEEncode", json_pack("{s:[s,i],s:[s,i]}", "pixels", image, 0, "vae", "4", 2));
+}
+
+/* What a drawing begins with, in place of the empty latent 5: 11 is the picture, 12 its latent, 13 the mask. */
+static void begin_with_picture(json_t *graph, const struct draw_request *r)
+{
+    const char *name = r->picture_name ? r->picture_name : "picture.png", *latent = "12";
+    json_object_set_new(graph, "11", node("LoadImage", json_pack("{s:s}", "image", name)));
+    json_object_set_new(graph, "12", encode("11"));
+    if (r->mask && r->mask_name)
+        json_object_set_new(graph, "13", node("LoadImageMask", json_pack("{s:s,s:s}", "image", r->mask_name, "channel", "red")));
+    if (r->mask) {
+        json_object_set_new(graph, "14", node("SetLatentNoiseMask", json_pack("{s:[s,i],s:[s,i]}", "samples", "12", 0, "mask",
+                                                                              r->mask_name ? "13" : "11", r->mask_name ? 0 : 1)));
+        latent = "14";
+    }
+    json_object_set_new(graph, "5", node("RepeatLatentBatch", json_pack("{s:[s,i],s:I}", "samples", latent, 0, "amount",
+                                                                        (json_int_t)r->batch)));
+}
+
+/* The second pass: 15 is the larger picture or latent, 18 its sampler. */
+static void draw_again(json_t *graph, const struct draw_request *r)
+{
+    const struct draw_hires *h = &r->hires;
+    bool pixels = !strncmp(h->method, "pixel-", 6);
+    const char *how = strchr(h->method, '-') + 1;
+    json_object_set_new(graph, "15", node(pixels ? "ImageScale" : "LatentUpscale",
+                                          json_pack("{s:[s,i],s:s,s:I,s:I,s:s}", pixels ? "image" : "samples", pixels ? "16" : "3",
+                                                    0, "upscale_method", how, "width", (json_int_t)h->width, "height",
+                                                    (json_int_t)h->height, "crop", "disabled")));
+    if (pixels) {
+        json_object_set_new(graph, "16", decode("3"));
+        json_object_set_new(graph, "17", encode("15"));
+    }
+    json_t *sampler = json_deep_copy(json_object_get(graph, "3")), *inputs = json_object_get(sampler, "inputs");
+    json_object_set_new(inputs, "denoise", json_real(h->strength > 0 ? h->strength : 0.5));
+    json_object_set_new(inputs, "latent_image", json_pack("[s,i]", pixels ? "17" : "15", 0));
+    json_object_set_new(inputs, "steps", json_integer(h->steps ? h->steps : r->steps));
+    json_object_set_new(graph, "18", sampler);
+    json_object_set_new(graph, "8", decode("18"));
+}
+
 bool record_graph(struct text *out, const struct draw_request *r, int64_t width, int64_t height, const char *model,
                   struct err *e)
 {
@@ -115,22 +165,27 @@ bool record_graph(struct text *out, const struct draw_request *r, int64_t width,
     if (r->lora_count)
         snprintf(last, sizeof last, "%zu", 19 + r->lora_count);
     json_t *sampler = node("KSampler",
-                           json_pack("{s:f,s:i,s:[s,i],s:[s,i],s:[s,i],s:[s,i],s:s,s:s,s:I,s:I}", "cfg", r->cfg, "denoise",
-                                     1, "latent_image", "5", 0, "model", last, 0, "negative", "7", 0, "positive", "6", 0,
+                           json_pack("{s:f,s:f,s:[s,i],s:[s,i],s:[s,i],s:[s,i],s:s,s:s,s:I,s:I}", "cfg", r->cfg, "denoise",
+                                     r->picture ? r->strength : 1, "latent_image", "5", 0, "model", last, 0, "negative", "7", 0, "positive", "6", 0,
                                      "sampler_name", sampler_of(r), "scheduler", r->schedule ? r->schedule : "normal",
                                      "seed", (json_int_t)r->seed, "steps", (json_int_t)r->steps));
     json_t *load = node("CheckpointLoaderSimple", json_pack("{s:s}", "ckpt_name", model));
     json_t *empty = node("EmptyLatentImage", json_pack("{s:I,s:I,s:I}", "batch_size", (json_int_t)r->batch, "height",
-                                                       (json_int_t)height, "width", (json_int_t)width));
+                                                       (json_int_t)(r->hires.width ? r->height : height), "width",
+                                                       (json_int_t)(r->hires.width ? r->width : width)));
     json_t *graph = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "3", sampler, "4", load, "5", empty, "6",
                               words(r, read.bare, false, width, height, skips ? "10" : last, skips ? 0 : 1), "7",
                               words(r, r->negative, true, width, height, negative_skips ? "10" : last, negative_skips ? 0 : 1), "8",
-                              node("VAEDecode", json_pack("{s:[s,i],s:[s,i]}", "samples", "3", 0, "vae", "4", 2)), "9",
+                              decode("3"), "9",
                               node("SaveImage", json_pack("{s:s,s:[s,i]}", "filename_prefix", "limn", "images", "8", 0)));
     if (graph && skips)
         json_object_set_new(graph, "10", node("CLIPSetLastLayer", json_pack("{s:[s,i],s:I}", "clip", last, 1,
                                                                             "stop_at_clip_layer",
                                                                             (json_int_t)(-1 - r->clip_skip))));
+    if (graph && r->picture)
+        begin_with_picture(graph, r);
+    if (graph && r->hires.width)
+        draw_again(graph, r);
     prompt_release(&read);
     char *line = add_loras(graph, r) ? json_dumps(graph, JSON_ENSURE_ASCII | JSON_COMPACT) : NULL;
     json_decref(graph);

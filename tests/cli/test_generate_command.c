@@ -330,6 +330,11 @@ TEST(what_a_mask_keeps_comes_back_and_the_record_says_how_much_was_drawn)
     REQUIRE(record != NULL);
     CHECK(strstr(record, "Denoising strength: 0.5"), "%s", record);
     mem_free(record);
+    record = image_png_text(to, "prompt", &e);
+    REQUIRE(record != NULL);
+    CHECK(strstr(record, "\"denoise\":0.5") && strstr(record, "{\"image\":\"from.png\"}") && strstr(record, "SetLatentNoiseMask"), "%s",
+          record);
+    mem_free(record);
     image_release(&picture);
     image_release(&mask);
 }
