@@ -11,7 +11,9 @@
 
 enum { SIZE = 16, POOL = 24 };
 
-static const struct vae_config vae = { 3, 3, 4, 1, 2, { 4, 8 }, 2, SIZE, false, true, true, 1, 0 };
+static const struct vae_config vae = { .in_channels = 3, .out_channels = 3, .latent_channels = 4, .layers_per_block = 1, .groups = 2,
+                                       .width = { 4, 8 }, .blocks = 2, .sample_size = SIZE, .quant_conv = true,
+                                       .post_quant_conv = true, .scaling_factor = 1 };
 static const struct clip_config text = { 600, 16, 32, 1, 2, 24, UNARY_GELU, 1e-5, .end = 599 };
 static const struct unet_config denoiser = {
     .in_channels = 4, .out_channels = 4, .sample_size = 8, .cross_attention_dim = 16, .groups = 2, .blocks = 2,

@@ -9,7 +9,9 @@
 #include "train/train_base.h"
 #include "train/train_vae.h"
 
-static const struct vae_config tiny_vae = { 3, 3, 4, 1, 2, { 4, 8 }, 2, 16, false, true, true, 1, 0 };
+static const struct vae_config tiny_vae = { .in_channels = 3, .out_channels = 3, .latent_channels = 4, .layers_per_block = 1,
+                                            .groups = 2, .width = { 4, 8 }, .blocks = 2, .sample_size = 16, .quant_conv = true,
+                                            .post_quant_conv = true, .scaling_factor = 1 };
 
 struct fixture {
     const struct backend *backend;
