@@ -79,8 +79,8 @@ static bool add_token(json_t *vocabulary, const char *token, struct err *e)
 }
 
 /* 256 bytes, the same at the end of a word, every merge, start and end: CLIP's order. */
-static bool add_tokens(json_t *vocabulary, struct text *merges, const char *lines, size_t most, const char *where,
-                       struct err *e)
+static bool add_tokens(json_t *vocabulary, struct text *merges, const char *lines, const char *stop, size_t most,
+                       const char *where, struct err *e)
 {
     char token[TOKEN_MAX_BYTES];
     for (int order = 0; order < 512; order++) {
@@ -90,8 +90,9 @@ static bool add_tokens(json_t *vocabulary, struct text *merges, const char *line
             return false;
     }
     size_t number = 0;
-    for (const char *line = lines; *line && number < most;) {
-        const char *end = line + strcspn(line, "\n"), *space = memchr(line, ' ', (size_t)(end - line));
+    for (const char *line = lines; line < stop && number < most;) {
+        const char *newline = memchr(line, '\n', (size_t)(stop - line)), *end = newline ? newline : stop;
+        const char *space = memchr(line, ' ', (size_t)(end - line));
         size_t bytes = (size_t)(end - line);
         number++;
         if (!space || bytes >= TOKEN_MAX_BYTES || memchr(space + 1, ' ', (size_t)(end - space - 1)))
@@ -102,7 +103,7 @@ static bool add_tokens(json_t *vocabulary, struct text *merges, const char *line
             return false;
         text_add_bytes(merges, line, bytes);
         text_add(merges, "\n");
-        line = *end ? end + 1 : end;
+        line = newline ? newline + 1 : stop;
     }
     return add_token(vocabulary, CLIP_START, e) && add_token(vocabulary, CLIP_END, e) && text_ok(merges, e);
 }
@@ -118,7 +119,7 @@ static json_t *read_list(const char *text, size_t bytes, struct text *merges, co
     json_t *vocabulary = json_object();
     if (!vocabulary)
         err_nomem(e, where);
-    else if (add_tokens(vocabulary, merges, lines + 1, MERGES, where, e)) /* the first line is a title */
+    else if (add_tokens(vocabulary, merges, lines + 1, text + bytes, MERGES, where, e)) /* the first line is a title */
         return vocabulary;
     json_decref(vocabulary);
     return NULL;
