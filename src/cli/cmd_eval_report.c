@@ -8,7 +8,7 @@
 #include "evaluate/report.h"
 
 struct evaluate_args {
-    const char *model, *dataset, *output, *notes, *parts;
+    const char *model, *dataset, *output, *notes, *parts, *comfyui, *extra_model_paths;
     int64_t count, steps, seed, batch, threads;
     double cfg;
     int sampler, precision;
@@ -24,6 +24,7 @@ static const char *sampler_choice(int index)
 
 static const struct option evaluate_options[] = {
     OPTION_ROW_MODEL(struct evaluate_args),
+    OPTION_ROWS_PLACES(struct evaluate_args),
     { "dataset", 'd', OPTION_TEXT, AT(dataset), .value = "FOLDER", .help = "the pictures it was trained with, worded" },
     { "output", 'o', OPTION_TEXT, AT(output), .value = "FILE",
       .help = "write a page (Markdown), and its pictures into the folder \"pictures\" beside it" },
@@ -92,7 +93,7 @@ static bool evaluate_run(const void *args, struct err *e)
     if (!a->dataset)
         return err_set(e, ERR_ARG, "limn eval report needs --dataset FOLDER");
     struct dataset *dataset = NULL;
-    bool good = engine_find_model(model, a->model, e) && (dataset = dataset_open(a->dataset, e)) &&
+    bool good = engine_find_only_model(model, a->comfyui, a->extra_model_paths, a->model, e) && (dataset = dataset_open(a->dataset, e)) &&
                 engine_init(&engine, a->threads, a->precision, e);
     struct report_options options = { .dataset = dataset, .folder = model, .backend = engine.backend, .type = engine.type,
                                       .parts = a->parts, .count = a->count, .batch = a->batch, .steps = a->steps,

@@ -16,7 +16,7 @@
 
 struct generate_args {
     struct option_texts words, loras;
-    const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents, *embeddings;
+    const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents, *embeddings, *comfyui, *extra_model_paths;
     const char *original_size, *crop, *target_size, *init_image, *mask, *outpaint, *hires;
     int64_t width, height, steps, seed, subseed, count, batch, clip_skip, mask_grow, feather, vae_tile, hires_steps, threads;
     double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur, hires_strength;
@@ -70,7 +70,8 @@ static const struct option generate_options[] = {
       .initial_help = "plain with --sampler model, else comfy" },
     { "embeddings", 0, OPTION_TEXT, AT(embeddings), .value = "FOLDER",
       .help = "textual inversions that the words may name: this folder, or the one called embeddings in it or its models",
-      .initial_help = "the model's neighbour of that name" },
+      .initial_help = "the model's neighbour of that name, and every folder of embeddings that is known" },
+    OPTION_ROWS_PLACES(struct generate_args),
     { "width", 'W', OPTION_INT, AT(width), "0", .min = 1, .max = IMAGE_MAX_SIDE, .group = "Picture",
       .help = "pixels, a multiple of the model's latent cell (8 for Stable Diffusion)", .initial_help = "the model's" },
     { "height", 'H', OPTION_INT, AT(height), "0", .min = 1, .max = IMAGE_MAX_SIDE, .help = "pixels",
@@ -166,7 +167,8 @@ struct run {
     size_t lora_count;                 /* of the command line */
     struct progress_bar bar;
     struct progress progress;
-    char model[PATH_MAX_BYTES];
+    struct model_places places;
+    char model[PATH_MAX_BYTES], vae[PATH_MAX_BYTES];
     char *text;      /* of --prompts */
     const char **prompts;
     size_t prompt_count, pictures, done; /* pictures in all; written so far */
@@ -429,8 +431,8 @@ static bool take_prompt(struct run *run, size_t i, struct err *e)
         return ignored.code != ERR_NOMEM || err_nomem(e, "a prompt");
     }
     for (size_t k = 0; good && !plain && k < read.lora_count; k++)
-        good = lora_words_add(run->pipeline, read.loras[k].name, read.loras[k].unet, read.loras[k].text, run->args->lora_alpha,
-                              run->loras, &r->lora_count, e);
+        good = lora_words_add(run->pipeline, &run->places, read.loras[k].name, read.loras[k].unet, read.loras[k].text,
+                              run->args->lora_alpha, run->loras, &r->lora_count, e);
     for (size_t k = 0; k < read.count; k++)
         weighs |= read.pieces[k].kind == PROMPT_EMBEDDING || (read.pieces[k].weight != 1 && strchr(r->prompt, ':'));
     if (plain && (weighs || read.lora_count))
@@ -620,13 +622,13 @@ static bool read_facts(const struct run *run, struct picture_facts *f, struct er
 static bool open_pipeline(struct run *run, struct err *e)
 {
     const struct generate_args *a = run->args;
-    if (!engine_find_model(run->model, a->model, e) || !engine_init(&run->engine, a->threads, a->precision, e))
+    const char *vae = a->vae;
+    if (!engine_places(&run->places, a->comfyui, a->extra_model_paths, e) || !engine_find_model(run->model, &run->places, a->model, e) ||
+        !engine_find_vae(run->vae, &run->places, &vae, e) || !engine_init(&run->engine, a->threads, a->precision, e))
         return false;
-    struct model_files files = { run->model, a->config, a->vae, (enum predicts)a->prediction };
-    char embeddings[PATH_MAX_BYTES];
+    struct model_files files = { run->model, a->config, vae, (enum predicts)a->prediction };
     run->pipeline = pipeline_open_files(&files, run->engine.backend, run->engine.type, e);
-    if (!run->pipeline || !engine_find_embeddings(embeddings, a->embeddings, run->model, e) ||
-        (*embeddings && !pipeline_embeddings(run->pipeline, embeddings, e)))
+    if (!run->pipeline || !engine_add_embeddings(run->pipeline, &run->places, a->embeddings, run->model, e))
         return false;
     struct draw_request *r = &run->request;
     *r = draw_request_defaults(run->pipeline);
@@ -650,7 +652,7 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->negative_score = a->negative_score;
     r->loras = run->loras;
     return read_facts(run, &r->facts, e) &&
-           lora_words_open(run->pipeline, &a->loras, a->lora_alpha, run->loras, &run->lora_count, e);
+           lora_words_open(run->pipeline, &run->places, &a->loras, a->lora_alpha, run->loras, &run->lora_count, e);
 }
 
 static void run_release(struct run *run)
@@ -658,6 +660,7 @@ static void run_release(struct run *run)
     progress_bar_end(&run->bar);
     pipeline_free(run->pipeline);
     engine_release(&run->engine);
+    model_places_release(&run->places);
     mem_free(run->text);
     mem_free(run->prompts);
     mem_free(run->noise);

@@ -7,7 +7,7 @@
 
 struct bake_args {
     struct option_texts words;
-    const char *config, *vae;
+    const char *config, *vae, *comfyui, *extra_model_paths;
     int type, prediction;
     double lora_alpha;
     bool quiet;
@@ -25,11 +25,13 @@ static const struct option bake_options[] = {
       .help = "of the floating-point numbers; keep: each as it is" },
     OPTION_ROW_LORA_ALPHA(struct bake_args),
     OPTION_ROWS_MODEL_PARTS(struct bake_args),
+    OPTION_ROWS_PLACES(struct bake_args),
     OPTION_ROW_QUIET(struct bake_args),
     { 0 },
 };
 
 struct bake {
+    struct model_places places;
     struct draw_lora loras[LORA_MOST];
     size_t count, changed; /* LoRAs; tensors that they changed */
 };
@@ -57,20 +59,22 @@ static bool bake_all(const struct bake_args *a, struct pipeline *p, struct bake 
         words.items[words.count++] = a->words.items[i];
     struct convert convert = { .files = *files, .output = a->words.items[a->words.count - 1], .type = types[a->type],
                                .layout = CONVERT_FOLDER, .change = change, .self = b };
-    return lora_words_open(p, &words, a->lora_alpha, b->loras, &b->count, e) && model_convert(&convert, progress, e);
+    return lora_words_open(p, &b->places, &words, a->lora_alpha, b->loras, &b->count, e) && model_convert(&convert, progress, e);
 }
 
 static bool bake_run(const void *args, struct err *e)
 {
     const struct bake_args *a = args;
-    char model[PATH_MAX_BYTES];
+    char model[PATH_MAX_BYTES], vae_path[PATH_MAX_BYTES];
+    const char *vae = a->vae;
     struct bake bake = { .count = 0 };
     struct engine engine = { 0 };
     struct progress_bar bar;
-    if (!engine_find_model(model, a->words.items[0], e) || !engine_init(&engine, 0, PRECISION_F32, e))
-        return false;
-    struct model_files files = { model, a->config, a->vae, (enum predicts)a->prediction };
-    struct pipeline *p = pipeline_open_files(&files, engine.backend, engine.type, e);
+    bool found = engine_places(&bake.places, a->comfyui, a->extra_model_paths, e) &&
+                 engine_find_model(model, &bake.places, a->words.items[0], e) && engine_find_vae(vae_path, &bake.places, &vae, e) &&
+                 engine_init(&engine, 0, PRECISION_F32, e);
+    struct model_files files = { model, a->config, vae, (enum predicts)a->prediction };
+    struct pipeline *p = !found ? NULL : pipeline_open_files(&files, engine.backend, engine.type, e);
     progress_bar_init(&bar, a->quiet);
     struct progress progress = progress_bar_steps(&bar);
     bool good = p && bake_all(a, p, &bake, &files, &progress, e);
@@ -79,6 +83,7 @@ static bool bake_run(const void *args, struct err *e)
         fprintf(stderr, "%zu tensors changed by %zu LoRA%s\n", bake.changed, bake.count, bake.count == 1 ? "" : "s");
     pipeline_free(p);
     engine_release(&engine);
+    model_places_release(&bake.places);
     return good;
 }
 

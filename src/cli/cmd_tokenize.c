@@ -8,7 +8,7 @@
 
 struct tokenize_args {
     struct option_texts words;
-    const char *model;
+    const char *model, *comfyui, *extra_model_paths;
     bool json;
 };
 
@@ -16,6 +16,7 @@ struct tokenize_args {
 
 static const struct option tokenize_options[] = {
     OPTION_ROW_MODEL(struct tokenize_args),
+    OPTION_ROWS_PLACES(struct tokenize_args),
     { "json", 0, OPTION_FLAG, AT(json), .help = "one JSON line: {\"tokens\": [...], \"ids\": [...]}" },
     { 0 },
 };
@@ -35,12 +36,12 @@ static bool holds(const char *folder, const char *name)
 
 /* A model folder's tokenizer, or a tokenizer's folder itself. A SentencePiece model is ChatGLM's, and may lie beside its
  * weights. */
-static bool open_tokenizer(struct tokenizer *t, const char *model, struct err *e)
+static bool open_tokenizer(struct tokenizer *t, const struct tokenize_args *a, struct err *e)
 {
     char folder[PATH_MAX_BYTES], tokenizer[PATH_MAX_BYTES], encoder[PATH_MAX_BYTES];
     *t = (struct tokenizer){ 0 };
-    if (!engine_find_model(folder, model, e) || !path_join(tokenizer, folder, "tokenizer", e) ||
-        !path_join(encoder, folder, "text_encoder", e))
+    if (!engine_find_only_model(folder, a->comfyui, a->extra_model_paths, a->model, e) ||
+        !path_join(tokenizer, folder, "tokenizer", e) || !path_join(encoder, folder, "text_encoder", e))
         return false;
     const char *at = path_is_folder(tokenizer) ? tokenizer : folder, *pieces = "tokenizer.model";
     if (holds(at, "vocab.json") || holds(at, "tokenizer.json") || (!holds(at, pieces) && !holds(encoder, pieces)))
@@ -79,7 +80,7 @@ static bool tokenize_run(const void *args, struct err *e)
     struct tokenizer t;
     int32_t *ids = NULL;
     size_t count = 0;
-    bool good = open_tokenizer(&t, a->model, e) &&
+    bool good = open_tokenizer(&t, a, e) &&
                 (t.clip ? clip_tokenizer_encode_all(t.clip, a->words.items[0], &ids, &count, e)
                         : chatglm_tokenizer_encode_all(t.chatglm, a->words.items[0], &ids, &count, e));
     if (good && a->json)

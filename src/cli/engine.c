@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend/cpu/cpu.h"
@@ -69,63 +70,121 @@ bool engine_pull_place(char *out, struct err *e)
     return err_set(e, ERR_MISSING, "neither LIMN_MODELS nor HOME is set: say where with --output");
 }
 
-int engine_places(char places[ENGINE_PLACES][PATH_MAX_BYTES])
+static const char *or_environment(const char *given, const char *variable)
 {
-    char program[PATH_MAX_BYTES] = "";
-    int count = 0;
+    const char *value = given ? given : getenv(variable);
+    return value && *value ? value : NULL;
+}
+
+bool engine_places(struct model_places *places, const char *comfyui, const char *extra, struct err *e)
+{
+    char path[PATH_MAX_BYTES], program[PATH_MAX_BYTES] = "";
+    const char *loras = or_environment(NULL, "LIMN_LORAS");
     struct err ignored = { 0 };
-    if (engine_pull_place(places[count], &ignored))
-        count++;
+    *places = (struct model_places){ 0 };
+    comfyui = or_environment(comfyui, "LIMN_COMFYUI");
+    extra = or_environment(extra, "LIMN_EXTRA_MODEL_PATHS");
+    if ((loras && !model_places_add(places, MODELS_LORAS, loras, false, e)) ||
+        (engine_pull_place(path, &ignored) && !model_places_add_own(places, path, e)))
+        return false;
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     char *slash = length > 0 ? strrchr(program, '/') : NULL;
     if (slash) {
         *slash = 0;
-        count += path_join(places[count], program, "../models", &ignored);
-        count += path_join(places[count], program, "../share/limn/models", &ignored);
+        if (!path_join(path, program, "../models", e) || !model_places_add_own(places, path, e) ||
+            !path_join(path, program, "../share/limn/models", e) || !model_places_add_own(places, path, e))
+            return false;
     }
-    return count;
+    return (!comfyui || model_places_add_comfyui(places, comfyui, e)) && (!extra || model_places_add_file(places, extra, e));
 }
 
-bool engine_find_model(char *out, const char *name, struct err *e)
+static bool is_path(const char *name)
 {
-    char places[ENGINE_PLACES][PATH_MAX_BYTES];
-    bool given = name != NULL;
-    name = given ? name : default_model;
-    if (given && (strchr(name, '/') || path_exists(name)))
+    return name[0] == '/' || !strncmp(name, "./", 2) || !strncmp(name, "../", 3) || path_exists(name);
+}
+
+bool engine_find_model(char *out, const struct model_places *places, const char *name, struct err *e)
+{
+    if (name && is_path(name))
         return path_join(out, "", name, e);
-    int count = engine_places(places);
-    for (int i = 0; i < count; i++)
-        if (!path_join(out, places[i], name, e) || path_is_folder(out))
-            return !e->code;
-    err_set(e, ERR_MISSING, "no model called %.100s in", name);
-    for (int i = 0; i < count; i++) {
-        size_t used = strlen(e->text);
-        snprintf(e->text + used, sizeof e->text - used, "%s %s", i ? "," : "", places[i]);
-    }
-    return err_add(e, "--model names a folder or a file anywhere");
+    return model_places_find(places, 1U << MODELS_DIFFUSERS | 1U << MODELS_CHECKPOINTS, "model", name ? name : default_model, out, e) ||
+           err_add(e, "--model names a folder or a file anywhere");
 }
 
-bool engine_find_embeddings(char *out, const char *name, const char *model, struct err *e)
+bool engine_find_only_model(char *out, const char *comfyui, const char *extra, const char *name, struct err *e)
 {
-    char beside[PATH_MAX_BYTES];
-    const char *environment = getenv("LIMN_MODELS");
-    if (!path_join(beside, model, path_is_folder(model) ? ".." : "", e))
-        return false;
-    if (!path_is_folder(model)) /* a file: its folder */
-        beside[strlen(beside) - strlen(path_name(beside))] = 0;
-    const char *const named[][2] = { { name, "models/embeddings" }, { name, "embeddings" }, { name, "." } };
-    const char *const unnamed[][2] = { { beside, "embeddings" }, { beside, "../embeddings" }, { environment, "embeddings" } };
-    for (int i = 0; i < 3; i++) {
-        const char *const *place = name ? named[i] : unnamed[i];
-        if (!place[0])
-            continue;
-        if (!path_join(out, place[0], place[1], e))
+    struct model_places places;
+    bool good = engine_places(&places, comfyui, extra, e) && engine_find_model(out, &places, name, e);
+    model_places_release(&places);
+    return good;
+}
+
+bool engine_find_vae(char *out, const struct model_places *places, const char **name, struct err *e)
+{
+    if (!*name)
+        return true;
+    if (is_path(*name) ? !path_join(out, "", *name, e)
+                       : !model_places_find(places, 1U << MODELS_VAE | 1U << MODELS_VAE_APPROX, "VAE", *name, out, e))
+        return err_add(e, "--vae");
+    *name = out;
+    return true;
+}
+
+/* The first of folder/names that is a folder, into out; "" if there is none. */
+static bool first_folder(char *out, const char *folder, const char *const names[3], struct err *e)
+{
+    for (int i = 0; i < 3 && names[i]; i++) {
+        if (!path_join(out, folder, names[i], e))
             return false;
         if (path_is_folder(out))
             return true;
     }
     *out = 0;
-    return !name || err_set(e, ERR_MISSING, "--embeddings %s: there is no such folder", name);
+    return true;
+}
+
+static bool add_named(struct pipeline *p, const struct model_places *places, const char *name, struct err *e)
+{
+    char path[PATH_MAX_BYTES], looked[600] = "";
+    if (!first_folder(path, name, (const char *const[3]){ "models/embeddings", "embeddings", "." }, e))
+        return false;
+    for (size_t i = 0; !*path && i < places->count; i++) {
+        size_t used = strlen(looked);
+        if (places->items[i].kind != MODELS_EMBEDDINGS)
+            continue;
+        if (!first_folder(path, places->items[i].path, (const char *const[3]){ name }, e))
+            return false;
+        snprintf(looked + used, sizeof looked - used, "%s%s", used ? ", " : "", places->items[i].path);
+    }
+    return *path ? pipeline_embeddings(p, path, e)
+                 : err_set(e, ERR_MISSING, "--embeddings %s: there is no such folder, nor one in %s", name, looked);
+}
+
+static bool same_folder(const char *a, const char *b)
+{
+    struct stat x, y;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+bool engine_add_embeddings(struct pipeline *p, const struct model_places *places, const char *name, const char *model, struct err *e)
+{
+    char beside[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
+    if (name)
+        return add_named(p, places, name, e);
+    if (!path_join(beside, model, path_is_folder(model) ? ".." : "", e))
+        return false;
+    if (!path_is_folder(model)) /* a file: its folder */
+        beside[strlen(beside) - strlen(path_name(beside))] = 0;
+    if (!first_folder(path, *beside ? beside : ".", (const char *const[3]){ "embeddings", "../embeddings" }, e) ||
+        (*path && !pipeline_embeddings(p, path, e)))
+        return false;
+    for (size_t i = 0; i < places->count; i++) {
+        const struct model_place *place = &places->items[i];
+        if (place->kind == MODELS_EMBEDDINGS && path_is_folder(place->path) && !same_folder(place->path, path) &&
+            !pipeline_embeddings(p, place->path, e))
+            return false;
+    }
+    return true;
 }
 
 void engine_print_plan(const char *const *names, const size_t *bytes)

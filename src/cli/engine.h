@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "generate/generate.h"
+#include "model/places/places.h"
 
 /* The names behind --precision, by index. */
 enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
@@ -45,22 +46,35 @@ struct engine {
 MUST_USE bool engine_init(struct engine *engine, int64_t threads, int precision, struct err *e);
 void engine_release(struct engine *engine);
 
-/* The folder or file of a model into out[PATH_MAX_BYTES]: `name` itself if it is there or holds a slash; else that name in
- * $LIMN_MODELS or the user's data folder, beside the program's folder, or where it was installed. NULL: the model that limn brings. ERR_MISSING lists
- * the places. */
-MUST_USE bool engine_find_model(char *out, const char *name, struct err *e);
-
 /* Where models that are fetched go, into out[PATH_MAX_BYTES]: $LIMN_MODELS, else the user's data folder. ERR_MISSING without either. */
 MUST_USE bool engine_pull_place(char *out, struct err *e);
-/* Where models are looked for, in this order: engine_pull_place, beside the program's folder, where it was installed. Returns how
- * many there are. */
-enum { ENGINE_PLACES = 3 };
-int engine_places(char places[ENGINE_PLACES][PATH_MAX_BYTES]);
 
-/* The folder of embeddings into out[PATH_MAX_BYTES]: models/embeddings or embeddings in the named folder, or that folder itself.
- * NULL: the folder embeddings beside the model's or one above (as ComfyUI's models has it), or in $LIMN_MODELS; "" if there is
- * none. ERR_MISSING if a named folder is not there. */
-MUST_USE bool engine_find_embeddings(char *out, const char *name, const char *model, struct err *e);
+/* Folders of other programs: members comfyui and extra_model_paths (const char *). */
+#define OPTION_ROWS_PLACES(type)                                                                             \
+    { "comfyui", 0, OPTION_TEXT, offsetof(type, comfyui), .value = "FOLDER",                                 \
+      .help = "an installation of ComfyUI: models, LoRAs, VAEs and embeddings are found in it by name",      \
+      .initial_help = "$LIMN_COMFYUI" },                                                                     \
+    { "extra-model-paths", 0, OPTION_TEXT, offsetof(type, extra_model_paths), .value = "FILE",               \
+      .help = "more folders of models, in the form of ComfyUI's extra_model_paths.yaml",                     \
+      .initial_help = "$LIMN_EXTRA_MODEL_PATHS" }
+/* Every folder of models, in this order: $LIMN_LORAS, limn's own (engine_pull_place, beside the program's folder, where it was
+ * installed), the installation, the file. comfyui and extra are the values of the two options; NULL: the environment's. Release
+ * with model_places_release, after a failure, too. Errors of model_places_add_comfyui and model_places_add_file. */
+MUST_USE bool engine_places(struct model_places *places, const char *comfyui, const char *extra, struct err *e);
+
+/* The folder or file of a model into out[PATH_MAX_BYTES]: `name` itself if it is there or begins as a path ('/', "./", "../"); else
+ * the model of that name in the places (model_places_find). NULL: the model that limn brings. ERR_MISSING lists the places. */
+MUST_USE bool engine_find_model(char *out, const struct model_places *places, const char *name, struct err *e);
+/* The same for --vae: *name becomes out, or stays NULL. */
+MUST_USE bool engine_find_vae(char *out, const struct model_places *places, const char **name, struct err *e);
+/* engine_places and engine_find_model, for commands that need nothing else of the places. */
+MUST_USE bool engine_find_only_model(char *out, const char *comfyui, const char *extra, const char *name, struct err *e);
+
+/* Gives the pipeline its embeddings. name: a folder: models/embeddings or embeddings in it, or that folder itself, or one of that
+ * name in the places of embeddings; nothing else is taken then. NULL: the folder embeddings beside the model or one above (as
+ * ComfyUI's models has it), then the places of embeddings; there may be none. ERR_MISSING if a named folder is not there. */
+MUST_USE bool engine_add_embeddings(struct pipeline *p, const struct model_places *places, const char *name, const char *model,
+                                    struct err *e);
 
 /* Lines of a table of bytes by kind for people, as --plan prints it on stderr; names ends with NULL. */
 void engine_print_plan(const char *const *names, const size_t *bytes);

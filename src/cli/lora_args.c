@@ -18,43 +18,14 @@ static bool take_number(char *word, double *out)
     return true;
 }
 
-static bool there(char *out, const char *folder, const char *name, struct err *e)
+static bool find_file(char *out, const struct model_places *places, const char *name, struct err *e)
 {
-    static const char *const endings[] = { "", ".safetensors", ".ckpt", ".pt", ".bin" };
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (!path_join(out, folder, path_of("%s%s", name, endings[i]).s, e) || path_exists(out))
-            return !e->code;
-    return false;
-}
-
-static bool find_file(char *out, const char *name, struct err *e)
-{
-    char places[ENGINE_PLACES + 1][PATH_MAX_BYTES];
-    const char *own = getenv("LIMN_LORAS");
-    int count = 0;
     if (path_exists(name))
         return path_join(out, "", name, e);
-    if (strlen(name) >= sizeof(struct path) - 16)
-        return err_set(e, ERR_MISSING, "--lora: no file %s", name);
-    if (own && *own)
-        snprintf(places[count++], PATH_MAX_BYTES, "%s", own);
-    int from = count;
-    count += engine_places(places + count);
-    for (int i = from; i < count; i++)
-        if (strlen(places[i]) + 7 < PATH_MAX_BYTES)
-            strcat(places[i], "/loras");
-    for (int i = 0; i < count; i++)
-        if (there(out, places[i], name, e) || e->code)
-            return !e->code;
-    err_set(e, ERR_MISSING, "--lora: no file %s, and no LoRA of that name in", name);
-    for (int i = 0; i < count; i++) {
-        size_t used = strlen(e->text);
-        snprintf(e->text + used, sizeof e->text - used, "%s %s", i ? "," : "", places[i]);
-    }
-    return false;
+    return model_places_find(places, 1U << MODELS_LORAS, "LoRA", name, out, e) || err_add(e, "--lora names a file anywhere");
 }
 
-bool lora_word_read(struct lora_word *out, const char *word, struct err *e)
+bool lora_word_read(struct lora_word *out, const struct model_places *places, const char *word, struct err *e)
 {
     char name[PATH_MAX_BYTES];
     double last, first;
@@ -70,7 +41,7 @@ bool lora_word_read(struct lora_word *out, const char *word, struct err *e)
         return err_set(e, ERR_ARG, "--lora %s: a scale must be a number", word);
     if (!name[0])
         return err_set(e, ERR_ARG, "--lora %s: no file is named", word);
-    return find_file(out->path, name, e);
+    return find_file(out->path, places, name, e);
 }
 
 static void tell(const struct lora_facts *f)
@@ -102,20 +73,20 @@ static bool add(struct pipeline *p, const struct lora_word *w, double alpha, boo
     return true;
 }
 
-bool lora_words_add(struct pipeline *p, const char *name, double unet, double text, double alpha, struct draw_lora *loras,
-                    size_t *count, struct err *e)
+bool lora_words_add(struct pipeline *p, const struct model_places *places, const char *name, double unet, double text, double alpha,
+                    struct draw_lora *loras, size_t *count, struct err *e)
 {
     struct lora_word w = { .unet = unet, .text = text };
-    return (find_file(w.path, name, e) && add(p, &w, alpha, true, loras, count, e)) || err_add(e, "in the prompt");
+    return (find_file(w.path, places, name, e) && add(p, &w, alpha, true, loras, count, e)) || err_add(e, "in the prompt");
 }
 
-bool lora_words_open(struct pipeline *p, const struct option_texts *words, double alpha, struct draw_lora *loras, size_t *count,
-                     struct err *e)
+bool lora_words_open(struct pipeline *p, const struct model_places *places, const struct option_texts *words, double alpha,
+                     struct draw_lora *loras, size_t *count, struct err *e)
 {
     struct lora_word w;
     *count = 0;
     for (int i = 0; i < words->count; i++) {
-        if (!lora_word_read(&w, words->items[i], e) || !add(p, &w, alpha, false, loras, count, e))
+        if (!lora_word_read(&w, places, words->items[i], e) || !add(p, &w, alpha, false, loras, count, e))
             return false;
     }
     return true;

@@ -10,19 +10,19 @@ struct lora_word {
     double unet, text; /* 1 where nothing is said */
 };
 
-/* Reads a word and finds its file: a path that is there, or a name, with or without its ending, in $LIMN_LORAS or in the folder
- * `loras` of the places of models. Windows' drive letters are no scales; neither is a last part that is no number.
+/* Reads a word and finds its file: a path that is there, or a name, with or without its ending, in a place of LoRAs
+ * (engine_places). Windows' drive letters are no scales; neither is a last part that is no number.
  * errors  ERR_ARG for a scale that is not finite, ERR_MISSING with the places that were looked at. */
-MUST_USE bool lora_word_read(struct lora_word *out, const char *word, struct err *e);
+MUST_USE bool lora_word_read(struct lora_word *out, const struct model_places *places, const char *word, struct err *e);
 
 /* Reads words into loras[LORA_MOST], opens the files for the pipeline's model, and says on stderr what a user must know: an
  * alpha that was assumed, keys without a use. alpha: 0 is not given. */
-MUST_USE bool lora_words_open(struct pipeline *p, const struct option_texts *words, double alpha, struct draw_lora *loras,
-                              size_t *count, struct err *e);
+MUST_USE bool lora_words_open(struct pipeline *p, const struct model_places *places, const struct option_texts *words,
+                              double alpha, struct draw_lora *loras, size_t *count, struct err *e);
 
 /* Adds one that a prompt names, <lora:name:...>, in the same way. */
-MUST_USE bool lora_words_add(struct pipeline *p, const char *name, double unet, double text, double alpha,
-                             struct draw_lora *loras, size_t *count, struct err *e);
+MUST_USE bool lora_words_add(struct pipeline *p, const struct model_places *places, const char *name, double unet,
+                             double text, double alpha, struct draw_lora *loras, size_t *count, struct err *e);
 
 /* [{"path": ..., "name": ..., "unet": 1, "text": 1, "modules": 12, "rank": 16, "unused": [...]}, ...]; NULL without memory. */
 json_t *lora_words_json(const struct draw_lora *loras, size_t count);

@@ -16,6 +16,7 @@
 #include "model/text/inversion.h"
 #include "model/lora/lora.h"
 #include "model/family/single_file.h"
+#include "model/places/places.h"
 #include "model/denoiser/unet.h"
 #include "model/text/clip.h"
 #include "model/vae/vae.h"
@@ -352,6 +353,21 @@ static void target_single(const char *data, size_t bytes)
     close(fd);
 }
 
+/* A file of model paths: what it names is bounded and has a kind. */
+static void target_extra_paths(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    struct model_places places = { 0 };
+    if (!model_places_add_yaml(&places, data, bytes, "folder/extra_model_paths.yaml", &e) && !e.text[0])
+        abort();
+    if (places.count > PLACES_MOST)
+        abort();
+    for (size_t i = 0; i < places.count; i++)
+        if (places.items[i].kind >= MODELS_KINDS || !places.items[i].path[0] || strlen(places.items[i].path) >= 4096)
+            abort();
+    model_places_release(&places);
+}
+
 static const struct fuzz_target {
     const char *name; /* its seeds are corpus/<name>/ */
     void (*run)(const char *data, size_t bytes);
@@ -368,6 +384,7 @@ static const struct fuzz_target {
     { "lora", target_lora },
     { "vocabulary", target_vocabulary },
     { "single", target_single },
+    { "extra_paths", target_extra_paths },
 };
 
 #endif

@@ -1,0 +1,125 @@
+/* limn models, and models that other commands find by name: folders made here, as ComfyUI has them. */
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "model/places/places.h"
+#include "test.h"
+
+enum { MOST_WORDS = 40 };
+static char said[1 << 16], complained[1 << 16], comfy[PATH_MAX_BYTES];
+
+static void read_back(const char *path, char *out, size_t room)
+{
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    out[fread(out, 1, room - 1, f)] = 0;
+    fclose(f);
+}
+
+/* Runs the program with these words (NULL ends). */
+static int limn(const char *first, ...)
+{
+    const char *argv[MOST_WORDS] = { "limn", first };
+    int argc = 2;
+    va_list args;
+    va_start(args, first);
+    for (const char *word; argc < MOST_WORDS && (word = va_arg(args, const char *));)
+        argv[argc++] = word;
+    va_end(args);
+    fflush(stdout);
+    fflush(stderr);
+    int keep_out = dup(1), keep_err = dup(2);
+    assert_true(freopen(test_scratch("stdout"), "w", stdout) && freopen(test_scratch("stderr"), "w", stderr));
+    int status = cli_run(commands, argc, argv);
+    fflush(stdout);
+    fflush(stderr);
+    dup2(keep_out, 1);
+    dup2(keep_err, 2);
+    close(keep_out);
+    close(keep_err);
+    read_back(test_scratch("stdout"), said, sizeof said);
+    read_back(test_scratch("stderr"), complained, sizeof complained);
+    return status;
+}
+
+/* A file of the installation: a link to one of the test data, or text. */
+static void put(const char *name, const char *data, const char *text)
+{
+    struct err e = { 0 };
+    char path[PATH_MAX_BYTES], folder[PATH_MAX_BYTES];
+    REQUIRE(path_join(path, comfy, name, &e));
+    strcpy(folder, path);
+    *strrchr(folder, '/') = 0;
+    REQUIRE(folder_make(folder, &e));
+    if (text)
+        REQUIRE(file_write_whole(path, text, strlen(text), &e));
+    else
+        assert_int_equal(symlink(test_data(data), path), 0);
+}
+
+static void install(void)
+{
+    char command[PATH_MAX_BYTES + 20];
+    snprintf(comfy, sizeof comfy, "%s", test_scratch("comfy"));
+    snprintf(command, sizeof command, "rm -rf -- %s", comfy);
+    assert_int_equal(system(command), 0);
+    setenv("LIMN_MODELS", test_scratch("own"), 1);
+    put("models/loras/style/kohya.safetensors", "lora/kohya.safetensors", NULL);
+    put("models/loras/dora.safetensors", "lora/dora.safetensors", NULL);
+    put("models/loras/notes.txt", NULL, "no model");
+    put("models/diffusers/tiny-sd1", "models/tiny-sd1", NULL);
+    put("models/checkpoints/broken.ckpt", NULL, "rubbish");
+    put("models/vae/tiny.safetensors", "models/tiny-sd1/vae/diffusion_pytorch_model.safetensors", NULL);
+    put("models/unet/a.gguf", NULL, "a");
+    put("models/diffusion_models/b.sft", NULL, "b");
+    put("models/clip/c.pt", NULL, "c");
+    put("output/loras/saved.safetensors", "lora/old.safetensors", NULL);
+    assert_int_equal(symlink(".", test_scratch("comfy/models/loras/back")), 0); /* a link to a folder above ends */
+}
+
+/* "name family what" of the models of a kind, a line each. */
+static const char *listed(const char *kind, const char *option, const char *value)
+{
+    static char out[4000];
+    *out = 0;
+    int status = limn("models", "--json", "--kind", kind, option, value, NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    json_t *all = json_loads(said, 0, NULL), *one;
+    CHECK(all, "%s", said);
+    size_t i;
+    json_array_foreach(json_object_get(all, "models"), i, one) {
+        const char *family = json_string_value(json_object_get(one, "family")), *what = json_string_value(json_object_get(one, "what"));
+        if (strstr(json_string_value(json_object_get(one, "path")), "scratch") ||
+            strstr(json_string_value(json_object_get(one, "path")), comfy))
+            snprintf(out + strlen(out), sizeof out - strlen(out), "%s %s %s\n", json_string_value(json_object_get(one, "name")),
+                     family ? family : "-", what ? what : json_string_value(json_object_get(one, "why")) ? "broken" : "-");
+    }
+    json_decref(all);
+    return out;
+}
+
+#define LISTED(kind, option, value, want)                                                    \
+    do {                                                                                     \
+        const char *came = listed(kind, option, value);                                      \
+        CHECK(!strcmp(came, want), "%s: %s instead of %s", kind, came, want);                \
+    } while (0)
+
+TEST(an_installation_is_listed_in_place)
+{
+    install();
+    LISTED("loras", "--comfyui", comfy, "dora.safetensors - lora\nsaved.safetensors - lora\nstyle/kohya.safetensors - lora\n");
+    LISTED("diffusers", "--comfyui", comfy, "tiny-sd1 sd1 model\n");
+    LISTED("checkpoints", "--comfyui", comfy, "broken.ckpt - broken\n");
+    LISTED("vae", "--comfyui", comfy, "tiny.safetensors - part\n");
+    LISTED("diffusion_models", "--comfyui", comfy, "a.gguf - broken\nb.sft - broken\n");
+    LISTED("text_encoders", "--comfyui", comfy, "c.pt - broken\n");
+    CHECK(limn("models", "-q", "--comfyui", comfy, NULL) == 0 && strstr(said, "style/kohya.safetensors") &&
+              strstr(said, "cannot be read: ") && strstr(said, "sd1, model"), "%s%s", said, complained);
+    CHECK(limn("models", "--comfyui", test_data("models"), NULL) == 1 && strstr(complained, "no folder models in it"), "%s", complained);
+    CHECK(limn("models", "--kind", "lora", NULL) == 2 && strstr(complained, "did you mean loras"), "%s", complained);
+}
