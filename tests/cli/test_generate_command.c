@@ -204,7 +204,7 @@ TEST(words_name_weights_embeddings_and_loras)
     CHECK(parameters && strstr(parameters, "Prompt syntax: plain, "), "%s", parameters);
     mem_free(parameters);
     status = limn("generate", "-m", model("tiny-sd1"), "-o", png, "--prompt-syntax", "comfy", "a <lora:nowhere:1>", NULL);
-    CHECK(status == 1 && strstr(complained, "no LoRA of that name in") && strstr(complained, "in the prompt"), "%s", complained);
+    CHECK(status == 1 && strstr(complained, "no LoRA called nowhere in ") && strstr(complained, "in the prompt"), "%s", complained);
     status = limn("generate", "-m", model("tiny-sd1"), "-o", png, "--embeddings", "/proc/none", "a", NULL);
     CHECK(status == 1 && strstr(complained, "--embeddings /proc/none: there is no such folder"), "%s", complained);
 }
@@ -391,7 +391,7 @@ TEST(loras_are_found_by_path_name_and_prompt_and_written_down)
     status = limn("generate", "-m", model("tiny-sd2"), "-q", "-o", png, "--steps", "1", "--lora", "old:1", "a cat", NULL);
     CHECK(status == 1 && strstr(complained, "so [") && strstr(complained, "old.safetensors"), "%d: %s", status, complained);
     status = limn("generate", "-m", model("tiny-sd1"), "-q", "-o", png, "--lora", "nothing:0.5", "a cat", NULL);
-    CHECK(status == 1 && strstr(complained, "no file nothing, and no LoRA of that name in "), "%d: %s", status, complained);
+    CHECK(status == 1 && strstr(complained, "no LoRA called nothing in "), "%d: %s", status, complained);
     status = limn("generate", "-m", model("tiny-sd1"), "-q", "-o", png, "--lora", "kohya:nan", "a cat", NULL);
     CHECK(status == 2 && strstr(complained, "a scale must be a number"), "%d: %s", status, complained);
     unsetenv("LIMN_LORAS");

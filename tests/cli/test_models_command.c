@@ -123,3 +123,64 @@ TEST(an_installation_is_listed_in_place)
     CHECK(limn("models", "--comfyui", test_data("models"), NULL) == 1 && strstr(complained, "no folder models in it"), "%s", complained);
     CHECK(limn("models", "--kind", "lora", NULL) == 2 && strstr(complained, "did you mean loras"), "%s", complained);
 }
+
+TEST(a_file_of_model_paths_is_read_as_comfyui_reads_it)
+{
+    struct err e = { 0 };
+    struct model_places p = { 0 };
+    static const char text[] = "a:\n  loras: |\n    one/\n    two # no comment\n  base_path: $LIMN_TEST_BASE/b\n  unet: ~/u\n"
+                               "  plugin: x\nnone:\nb:\n  is_default: True\n  loras: 'three'\n  clip: /four\n";
+    static const struct {
+        enum model_kind kind;
+        const char *path;
+    } want[] = { { MODELS_TEXT_ENCODERS, "/four" }, { MODELS_LORAS, "/yaml/three" }, { MODELS_LORAS, "/base/b/one" },
+                 { MODELS_LORAS, "/base/b/two # no comment" }, { MODELS_DIFFUSION_MODELS, "/home/me/u" } };
+    char *home = mem_string(getenv("HOME") ? getenv("HOME") : "/");
+    setenv("HOME", "/home/me", 1);
+    setenv("LIMN_TEST_BASE", "/base", 1);
+    REQUIRE(model_places_add_yaml(&p, text, sizeof text - 1, "/yaml/extra.yaml", &e));
+    setenv("HOME", home, 1);
+    mem_free(home);
+    assert_int_equal(p.count, sizeof want / sizeof *want);
+    for (size_t i = 0; i < p.count; i++)
+        CHECK(p.items[i].kind == want[i].kind && !strcmp(p.items[i].path, want[i].path), "%zu: %d %s", i, (int)p.items[i].kind,
+              p.items[i].path);
+    model_places_release(&p);
+    static const char *const wrong[][2] = {
+        { "a:\n  loras: x\n  vae:\n    - y\n", "extra.yaml, line 4: want a path" }, { "- a\n", "line 1: want sections" },
+        { "a:\n  loras: &x y\nb: *x\n", "line 3: want keys" }, { "a: b\n", "line 1: want keys" },
+        { "a:\n  is_default: perhaps\n", "line 2: want true or false" }, { "a:\n  loras: 'x\n", "line" },
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        err_clear(&e);
+        bool good = model_places_add_yaml(&p, wrong[i][0], strlen(wrong[i][0]), "extra.yaml", &e);
+        CHECK(!good && strstr(e.text, wrong[i][1]), "%zu: %s", i, e.text);
+        model_places_release(&p);
+    }
+}
+
+TEST(names_are_found_in_an_installation)
+{
+    struct err e = { 0 };
+    struct model_places p = { 0 };
+    char out[PATH_MAX_BYTES];
+    install();
+    REQUIRE(model_places_add_comfyui(&p, comfy, &e));
+    static const char *const good[] = { "style/kohya.safetensors", "style\\kohya", "kohya", "kohya.safetensors", "style/kohya" };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        REQUIRE(model_places_find(&p, 1U << MODELS_LORAS, "LoRA", good[i], out, &e));
+        CHECK(strstr(out, "/models/loras/style/kohya.safetensors"), "%s: %s", good[i], out);
+    }
+    CHECK(!model_places_find(&p, 1U << MODELS_LORAS, "LoRA", "../vae/tiny", out, &e) && e.code == ERR_ARG, "%s", e.text);
+    err_clear(&e);
+    put("models/loras/other/kohya.safetensors", "lora/kohya.safetensors", NULL);
+    CHECK(!model_places_find(&p, 1U << MODELS_LORAS, "LoRA", "kohya", out, &e) && strstr(e.text, "other/kohya"), "%s", e.text);
+    err_clear(&e);
+    CHECK(!model_places_find(&p, 1U << MODELS_LORAS, "LoRA", "nothing", out, &e) && strstr(e.text, "output/loras"), "%s", e.text);
+    model_places_release(&p);
+    char png[PATH_MAX_BYTES];
+    strcpy(png, test_scratch("drawn.png"));
+    CHECK(limn("generate", "-q", "--comfyui", comfy, "-m", "tiny-sd1", "--vae", "tiny", "--lora", "dora:0.5", "--steps", "1", "--width",
+               "32", "--height", "32", "-o", png, "a red circle", NULL) == 0, "%s", complained);
+    CHECK(path_exists(png), "no picture");
+}
