@@ -1,51 +1,13 @@
 /* limn model: what files are, and what becomes of them. */
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/digest.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/commands.h"
+#include "cli/run_limn.h"
 #include "test.h"
 #include "weights/weights.h"
-
-enum { MOST_WORDS = 40 };
-static char said[1 << 16], complained[1 << 16];
-
-static void read_back(const char *path, char *out, size_t room)
-{
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    out[fread(out, 1, room - 1, f)] = 0;
-    fclose(f);
-}
-
-/* Runs the program with these words (NULL ends). */
-static int limn(const char *first, ...)
-{
-    const char *argv[MOST_WORDS] = { "limn", first };
-    int argc = 2;
-    va_list args;
-    va_start(args, first);
-    for (const char *word; argc < MOST_WORDS && (word = va_arg(args, const char *));)
-        argv[argc++] = word;
-    va_end(args);
-    fflush(stdout);
-    fflush(stderr);
-    int keep_out = dup(1), keep_err = dup(2);
-    assert_true(freopen(test_scratch("stdout"), "w", stdout) && freopen(test_scratch("stderr"), "w", stderr));
-    int status = cli_run(commands, argc, argv);
-    fflush(stdout);
-    fflush(stderr);
-    dup2(keep_out, 1);
-    dup2(keep_err, 2);
-    close(keep_out);
-    close(keep_err);
-    read_back(test_scratch("stdout"), said, sizeof said);
-    read_back(test_scratch("stderr"), complained, sizeof complained);
-    return status;
-}
 
 /* The value at a path of keys parted by "/", as JSON text. */
 static const char *fact(const json_t *facts, const char *keys)

@@ -6,46 +6,11 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/commands.h"
+#include "cli/run_limn.h"
 #include "model/places/places.h"
 #include "test.h"
 
-enum { MOST_WORDS = 40 };
-static char said[1 << 16], complained[1 << 16], comfy[PATH_MAX_BYTES];
-
-static void read_back(const char *path, char *out, size_t room)
-{
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    out[fread(out, 1, room - 1, f)] = 0;
-    fclose(f);
-}
-
-/* Runs the program with these words (NULL ends). */
-static int limn(const char *first, ...)
-{
-    const char *argv[MOST_WORDS] = { "limn", first };
-    int argc = 2;
-    va_list args;
-    va_start(args, first);
-    for (const char *word; argc < MOST_WORDS && (word = va_arg(args, const char *));)
-        argv[argc++] = word;
-    va_end(args);
-    fflush(stdout);
-    fflush(stderr);
-    int keep_out = dup(1), keep_err = dup(2);
-    assert_true(freopen(test_scratch("stdout"), "w", stdout) && freopen(test_scratch("stderr"), "w", stderr));
-    int status = cli_run(commands, argc, argv);
-    fflush(stdout);
-    fflush(stderr);
-    dup2(keep_out, 1);
-    dup2(keep_err, 2);
-    close(keep_out);
-    close(keep_err);
-    read_back(test_scratch("stdout"), said, sizeof said);
-    read_back(test_scratch("stderr"), complained, sizeof complained);
-    return status;
-}
+static char comfy[PATH_MAX_BYTES];
 
 /* A file of the installation: a link to one of the test data, or text. */
 static void put(const char *name, const char *data, const char *text)
