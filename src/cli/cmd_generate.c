@@ -451,7 +451,7 @@ static bool save_picture(struct run *run, const struct image *image, struct err 
     text_init(&graph, 1 << 20);
     const char *model = path_name(run->model);
     record_parameters(&parameters, r, image->width, image->height, model, LIMN_VERSION);
-    bool good = text_ok(&parameters, e) && record_graph(&graph, r, image->width, image->height, model, e) &&
+    bool good = text_ok(&parameters, e) && record_graph(&graph, run->pipeline, r, image->width, image->height, model, e) &&
                 output_path(run, run->done, r->seed, path, e);
     struct image_text texts[] = { { "parameters", text_string(&parameters) }, { "prompt", text_string(&graph) } };
     good = good && image_save_png(path, image, texts, 2, e);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "generate/generate_internal.h"
 
 static const char *sampler_of(const struct draw_request *r)
 {
@@ -153,14 +154,15 @@ static void draw_again(json_t *graph, const struct draw_request *r)
     json_object_set_new(graph, "8", decode("18"));
 }
 
-bool record_graph(struct text *out, const struct draw_request *r, int64_t width, int64_t height, const char *model,
-                  struct err *e)
+bool record_graph(struct text *out, const struct pipeline *p, const struct draw_request *r, int64_t width, int64_t height,
+                  const char *model, struct err *e)
 {
     enum prompt_syntax syntax;
     struct prompt read; /* LoRAs are nodes there, not words */
     if (!draw_request_syntax(r, &syntax, e) || !prompt_parse(&read, syntax, r->prompt ? r->prompt : "", e))
         return false;
     bool skips = r->clip_skip > 0, negative_skips = skips && syntax != PROMPT_PLAIN;
+    int own_last = p->source.model->family->states == TEXT_PENULTIMATE ? 2 : 1; /* from the end, as ComfyUI counts layers */
     char last[16] = "4"; /* what gives model and clip */
     if (r->lora_count)
         snprintf(last, sizeof last, "%zu", 19 + r->lora_count);
@@ -181,7 +183,7 @@ bool record_graph(struct text *out, const struct draw_request *r, int64_t width,
     if (graph && skips)
         json_object_set_new(graph, "10", node("CLIPSetLastLayer", json_pack("{s:[s,i],s:I}", "clip", last, 1,
                                                                             "stop_at_clip_layer",
-                                                                            (json_int_t)(-1 - r->clip_skip))));
+                                                                            (json_int_t)(-own_last - r->clip_skip))));
     if (graph && r->picture)
         begin_with_picture(graph, r);
     if (graph && r->hires.width)

@@ -13,8 +13,8 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
                        const char *version);
 
 /* A ComfyUI graph in API form that does the same, for the key "prompt": one line of ASCII. Sampler and schedule have our
- * names, which are ComfyUI's but for "model". */
-MUST_USE bool record_graph(struct text *out, const struct draw_request *r, int64_t width, int64_t height, const char *model,
-                           struct err *e);
+ * names, which are ComfyUI's but for "model". p: the pipeline that drew. */
+MUST_USE bool record_graph(struct text *out, const struct pipeline *p, const struct draw_request *r, int64_t width, int64_t height,
+                           const char *model, struct err *e);
 
 #endif

@@ -170,6 +170,25 @@ TEST(words_name_weights_embeddings_and_loras)
     CHECK(status == 1 && strstr(complained, "--embeddings /proc/none: there is no such folder"), "%s", complained);
 }
 
+/* ComfyUI counts layers from the end, and XL's denoiser is made for the states before the last. */
+TEST(the_graph_of_a_picture_names_the_layer_that_clip_skip_leaves)
+{
+    static const struct { const char *model, *skip; long long layer; } cases[] = { { "tiny-sd1", "1", -2 }, { "tiny-sdxl", "1", -3 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = { 0 };
+        const char *png = test_scratch("skip.png");
+        int status = limn("generate", "-m", model(cases[i].model), "-q", "-o", png, "--sampler", "euler", "--steps", "1", "-W", "32",
+                          "-H", "32", "--clip-skip", cases[i].skip, "a cat", NULL);
+        CHECK(status == 0, "%s", complained);
+        char *prompt = image_png_text(png, "prompt", &e);
+        json_t *graph = prompt ? json_loads(prompt, 0, NULL) : NULL;
+        json_t *inputs = json_object_get(json_object_get(graph, "10"), "inputs");
+        CHECK(json_integer_value(json_object_get(inputs, "stop_at_clip_layer")) == cases[i].layer, "%s: %s", cases[i].model, prompt);
+        json_decref(graph);
+        mem_free(prompt);
+    }
+}
+
 static char *bytes_of(const char *path, size_t *size)
 {
     struct err e = { 0 };
