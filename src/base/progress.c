@@ -24,6 +24,7 @@ void progress_line(const struct progress *p, const char *format, ...)
 }
 
 static volatile sig_atomic_t stopping;
+static _Thread_local const atomic_bool *watched;
 
 static void on_signal(int number)
 {
@@ -37,9 +38,16 @@ void stop_on_signals(void)
     signal(SIGTERM, on_signal);
 }
 
+const atomic_bool *stop_watch(const atomic_bool *flag)
+{
+    const atomic_bool *before = watched;
+    watched = flag;
+    return before;
+}
+
 bool stop_requested(void)
 {
-    return stopping;
+    return stopping || (watched && atomic_load_explicit(watched, memory_order_relaxed));
 }
 
 void stop_request(void)
@@ -54,5 +62,5 @@ void stop_forget(void)
 
 bool stop_check(struct err *e)
 {
-    return !stopping || err_set(e, ERR_STOPPED, "stopped");
+    return !stop_requested() || err_set(e, ERR_STOPPED, "stopped");
 }

@@ -3,6 +3,8 @@
 #ifndef LIMN_BASE_PROGRESS_H
 #define LIMN_BASE_PROGRESS_H
 
+#include <stdatomic.h>
+
 #include "base/err.h"
 
 struct progress {
@@ -23,6 +25,9 @@ void stop_on_signals(void);
 bool stop_requested(void);
 void stop_request(void); /* as if a signal had come: for tests and servers */
 void stop_forget(void);
+/* From now on a true *flag, which other threads may set, counts as a stop in the calling thread, and in no other: the cancel of one
+ * job among several. Borrowed; NULL: none any more. Returns the flag that was watched before. */
+const atomic_bool *stop_watch(const atomic_bool *flag);
 /* False with ERR_STOPPED if a stop was asked for. */
 MUST_USE bool stop_check(struct err *e);
 
