@@ -6,6 +6,7 @@ const struct command *const commands[] = {
     &command_tokenize,
     &command_pull,
     &command_bench,
+    &command_dataset_info,
     &command_train_tokenizer,
     &command_train_vae,
     &command_train_base,

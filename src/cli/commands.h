@@ -13,6 +13,7 @@ extern const struct command command_generate;
 extern const struct command command_tokenize;
 extern const struct command command_pull;
 extern const struct command command_bench;
+extern const struct command command_dataset_info;
 extern const struct command command_train_tokenizer;
 extern const struct command command_train_vae;
 extern const struct command command_train_base;

@@ -37,8 +37,14 @@ struct dataset {
     size_t pages_bytes;
 };
 
+/* metadata.c: a file_name must stay inside the folder: a list of somebody else must not read other files. */
+bool dataset_name_inside(const char *name);
 /* metadata.c: reads the list into d->pictures and d->fingerprint; index numbers are left to dataset.c. */
 MUST_USE bool metadata_read(struct dataset *d, struct err *e);
+
+struct manifest;
+/* manifest.c: a manifest of no folder, of a list's bytes alone. */
+MUST_USE struct manifest *manifest_parse(const char *data, size_t bytes, bool csv, struct err *e);
 
 /* pixels.c: resizes premultiplied RGBA by area (the mean of what a pixel covers): from [side, side, 4] to
  * [to, to, 4]. `scratch` holds side * to * 4 floats. */

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "dataset/csv.h"
 #include "dataset/dataset_internal.h"
 
 /* Where in which list we are, for errors. */
@@ -32,8 +33,7 @@ static bool keep(const struct reader *r, const char *key, const char *text, size
     return *out || err_nomem(e, "the words of a dataset");
 }
 
-/* file_name must stay inside the folder: a list of somebody else must not read other files. */
-static bool stays_inside(const char *name)
+bool dataset_name_inside(const char *name)
 {
     if (*name == 0 || *name == '/' || strchr(name, '\\'))
         return false;
@@ -71,7 +71,7 @@ static bool finish_picture(const struct reader *r, struct dataset_picture *p, st
 {
     if (!*p->file_name)
         return bad(r, ERR_MISSING, "no file_name", e);
-    if (!stays_inside(p->file_name))
+    if (!dataset_name_inside(p->file_name))
         return err_set(e, ERR_FORMAT, "%s, line %ld: file_name \"%.200s\" is not a path inside the folder", r->path,
                        r->line, p->file_name);
     p->worded = *p->label[0] && *p->label[1] && *p->style_phrase[0] && *p->style_phrase[1];
@@ -104,10 +104,41 @@ static bool read_tags(const struct reader *r, const json_t *line, const char *ke
     return true;
 }
 
+#define HASH_START 0xCBF29CE484222325
+
+/* FNV-1a, 64 bits; h is what came before. */
+static uint64_t hash_more(uint64_t h, const char *data, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        h = (h ^ (unsigned char)data[i]) * 0x100000001B3;
+    return h;
+}
+
+/* What was done to a picture is no part of what is learnt from it: the fingerprint leaves the history out. */
+static bool hash_line(const struct reader *r, json_t *line, const char *raw, size_t bytes, struct err *e)
+{
+    if (!json_object_get(line, "history")) {
+        r->d->fingerprint = hash_more(r->d->fingerprint, raw, bytes);
+        return true;
+    }
+    json_object_del(line, "history");
+    char *text = json_dumps(line, JSON_COMPACT);
+    if (!text)
+        return err_nomem(e, "a line of a dataset");
+    r->d->fingerprint = hash_more(hash_more(r->d->fingerprint, text, strlen(text)), "\n", 1);
+    free(text);
+    return true;
+}
+
+/* A manifest (manifest.h) keeps pictures that are not to be used, with the reason. */
+static bool is_excluded(const json_t *line)
+{
+    const char *reason = json_string_value(json_object_get(line, "excluded"));
+    return reason && *reason;
+}
+
 static bool read_object(const struct reader *r, const json_t *line, struct err *e)
 {
-    if (!json_is_object(line))
-        return bad(r, ERR_FORMAT, "not a JSON object", e);
     struct dataset_picture *p = add_picture(r, e);
     if (!p)
         return false;
@@ -151,138 +182,68 @@ static bool read_object(const struct reader *r, const json_t *line, struct err *
            finish_picture(r, p, e);
 }
 
+static bool read_line(const struct reader *r, const char *raw, size_t bytes, size_t bytes_with_end, struct err *e)
+{
+    struct err cause = { 0 };
+    json_t *line = json_parse(raw, bytes, "this line", &cause);
+    if (!line)
+        return err_set(e, cause.code, "%s, line %ld: %s", r->path, r->line, cause.text);
+    bool good = json_is_object(line) || bad(r, ERR_FORMAT, "not a JSON object", e);
+    if (good && !is_excluded(line))
+        good = hash_line(r, line, raw, bytes_with_end, e) && read_object(r, line, e);
+    json_decref(line);
+    return good;
+}
+
 static bool read_jsonl(struct reader *r, const char *data, size_t bytes, struct err *e)
 {
     for (const char *at = data, *end = data + bytes; at < end;) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
-        size_t length = (size_t)((stop ? stop : end) - at);
+        size_t length = (size_t)((stop ? stop : end) - at), with_end = length + (stop != NULL);
         r->line++;
-        if (length > 0 && strspn(at, " \t\r") < length) {
-            struct err cause = { 0 };
-            json_t *line = json_parse(at, length, "this line", &cause);
-            if (!line)
-                return err_set(e, cause.code, "%s, line %ld: %s", r->path, r->line, cause.text);
-            bool good = read_object(r, line, e);
-            json_decref(line);
-            if (!good)
-                return false;
-        }
-        at += length + 1;
-    }
-    return true;
-}
-
-/* One record of a CSV file into `fields`: a field is plain, or in quotes with "" for a quote and newlines allowed. The
- * first `capacity` fields are kept, *count says how many there were. Moves *at behind the record and counts lines. */
-static bool csv_record(struct reader *r, const char **at, const char *end, struct text *fields, size_t capacity,
-                       size_t *count, struct err *e)
-{
-    const char *s = *at;
-    *count = 0;
-    r->line++;
-    long lines = 0;
-    for (bool more = true; more; (*count)++) {
-        struct text *field = *count < capacity ? &fields[*count] : NULL;
-        if (field)
-            text_clear(field);
-        if (s < end && *s == '"') {
-            for (s++;; s++) {
-                if (s >= end)
-                    return bad(r, ERR_FORMAT, "a quote is not closed", e);
-                if (*s == '"' && !(s + 1 < end && s[1] == '"'))
-                    break;
-                s += *s == '"';
-                lines += *s == '\n';
-                if (field)
-                    text_add_bytes(field, s, 1);
-            }
-            s++;
-            if (s < end && *s != ',' && *s != '\n' && *s != '\r')
-                return bad(r, ERR_FORMAT, "something follows a closed quote", e);
-        } else {
-            const char *from = s;
-            while (s < end && *s != ',' && *s != '\n' && *s != '\r') {
-                if (*s == '"')
-                    return bad(r, ERR_FORMAT, "a quote inside a field that does not begin with one", e);
-                s++;
-            }
-            if (field)
-                text_add_bytes(field, from, (size_t)(s - from));
-        }
-        if (field && !text_ok(field, e))
-            return err_add(e, "%s, line %ld", r->path, r->line);
-        more = s < end && *s == ',';
-        s += more;
-    }
-    s += s < end && *s == '\r';
-    s += s < end && *s == '\n';
-    r->line += lines;
-    *at = s;
-    return true;
-}
-
-static bool read_csv_with(struct reader *r, const char *at, const char *end, struct text *fields, size_t capacity,
-                          struct err *e)
-{
-    size_t count, name_at = SIZE_MAX, text_at = SIZE_MAX;
-    if (!csv_record(r, &at, end, fields, capacity, &count, e))
-        return false;
-    for (size_t i = 0; i < count && i < capacity; i++) {
-        size_t *column = strcmp(text_string(&fields[i]), "file_name") == 0 ? &name_at
-                         : strcmp(text_string(&fields[i]), "text") == 0    ? &text_at
-                                                                           : NULL;
-        if (column && *column != SIZE_MAX)
-            return bad(r, ERR_FORMAT, "a column is named twice", e);
-        if (column)
-            *column = i;
-    }
-    if (name_at == SIZE_MAX || text_at == SIZE_MAX)
-        return bad(r, ERR_MISSING, "the first line must name the columns file_name and text", e);
-    size_t columns = count;
-    while (at < end) {
-        if (*at == '\n' || *at == '\r') {
-            r->line += *at++ == '\n';
-            continue;
-        }
-        if (!csv_record(r, &at, end, fields, capacity, &count, e))
+        if (length == 0 || strspn(at, " \t\r") >= length)
+            r->d->fingerprint = hash_more(r->d->fingerprint, at, with_end);
+        else if (!read_line(r, at, length, with_end, e))
             return false;
-        if (count != columns)
-            return err_set(e, ERR_FORMAT, "%s, line %ld: %zu fields, the first line has %zu", r->path, r->line, count,
+        at += with_end;
+    }
+    return true;
+}
+
+static bool read_csv_with(struct reader *r, struct csv *c, struct err *e)
+{
+    int name_at, text_at;
+    bool there;
+    if (!csv_next(c, &there, e) || !csv_column(c, "file_name", &name_at, e) || !csv_column(c, "text", &text_at, e))
+        return false;
+    r->line = 1;
+    if (name_at < 0 || text_at < 0)
+        return bad(r, ERR_MISSING, "the first line must name the columns file_name and text", e);
+    for (size_t columns = c->count;;) {
+        if (!csv_next(c, &there, e))
+            return false;
+        if (!there)
+            return true;
+        r->line = c->line;
+        if (c->count != columns)
+            return err_set(e, ERR_FORMAT, "%s, line %ld: %zu fields, the first line has %zu", r->path, r->line, c->count,
                            columns);
+        const struct text *name = &c->fields[name_at], *text = &c->fields[text_at];
         struct dataset_picture *p = add_picture(r, e);
-        if (!p || !keep(r, "file_name", text_string(&fields[name_at]), fields[name_at].length, DATASET_MAX_TEXT_BYTES,
-                        &p->file_name, e) ||
-            !keep(r, "text", text_string(&fields[text_at]), fields[text_at].length, DATASET_MAX_TEXT_BYTES, &p->text,
-                  e) ||
+        if (!p || !keep(r, "file_name", text_string(name), name->length, DATASET_MAX_TEXT_BYTES, &p->file_name, e) ||
+            !keep(r, "text", text_string(text), text->length, DATASET_MAX_TEXT_BYTES, &p->text, e) ||
             !finish_picture(r, p, e))
             return false;
     }
-    return true;
 }
 
 static bool read_csv(struct reader *r, const char *data, size_t bytes, struct err *e)
 {
-    enum { COLUMNS = 64 };
-    struct text fields[COLUMNS];
-    for (int i = 0; i < COLUMNS; i++)
-        text_init(&fields[i], (size_t)1 << 20);
-    if (bytes >= 3 && memcmp(data, "\xEF\xBB\xBF", 3) == 0) { /* spreadsheets write a byte order mark */
-        data += 3;
-        bytes -= 3;
-    }
-    bool good = read_csv_with(r, data, data + bytes, fields, COLUMNS, e);
-    for (int i = 0; i < COLUMNS; i++)
-        text_release(&fields[i]);
+    struct csv c;
+    csv_init(&c, r->path, data, bytes);
+    bool good = read_csv_with(r, &c, e);
+    csv_release(&c);
     return good;
-}
-
-/* FNV-1a, 64 bits. */
-static uint64_t hash_of(const char *data, size_t bytes)
-{
-    uint64_t h = 0xCBF29CE484222325;
-    for (size_t i = 0; i < bytes; i++)
-        h = (h ^ (unsigned char)data[i]) * 0x100000001B3;
-    return h;
 }
 
 bool metadata_read(struct dataset *d, struct err *e)
@@ -301,8 +262,10 @@ bool metadata_read(struct dataset *d, struct err *e)
     if (!file_read(path, DATASET_MAX_BYTES, &data, &bytes, e))
         return false;
     struct reader r = { .d = d, .path = path };
+    d->fingerprint = HASH_START;
+    if (!json)
+        d->fingerprint = hash_more(d->fingerprint, data, bytes);
     bool good = json ? read_jsonl(&r, data, bytes, e) : read_csv(&r, data, bytes, e);
-    d->fingerprint = hash_of(data, bytes);
     mem_free(data);
     if (good && d->count == 0)
         return err_set(e, ERR_MISSING, "%s: no pictures", path);

@@ -11,6 +11,8 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "dataset/dataset_internal.h"
+#include "dataset/manifest.h"
 #include "tokenizer/chatglm_tokenizer.h"
 #include "generate/prompt.h"
 #include "model/text/inversion.h"
@@ -167,6 +169,29 @@ static void target_tokenizer(const char *data, size_t bytes)
         if (files[i])
             json_decref(*files[i]);
     mem_free(copy);
+}
+
+/* A data set's list, as lines of JSON and as CSV: what is read must be found again, and be written so that it is read. */
+static void target_manifest(const char *data, size_t bytes)
+{
+    for (int csv = 0; csv < 2; csv++) {
+        struct err e = { 0 };
+        struct manifest *m = manifest_parse(data, bytes, csv, &e);
+        if (!m && !e.text[0])
+            abort();
+        for (size_t i = 0; m && i < manifest_count(m); i++) {
+            err_clear(&e);
+            if (manifest_find_file(m, manifest_picture(m, i)->file_name) != (long)i)
+                abort();
+            if (!manifest_change(m, i, json_pack("{s:s}", "excluded", "x"), "fuzz", NULL, &e) && !e.text[0])
+                abort();
+            json_t *object = manifest_object(m, i, &e);
+            if (!json_is_object(object))
+                abort();
+            json_decref(object);
+        }
+        manifest_free(m);
+    }
 }
 
 /* A text, a line of "====", and a SentencePiece model. */
@@ -385,6 +410,7 @@ static const struct fuzz_target {
     { "vocabulary", target_vocabulary },
     { "single", target_single },
     { "extra_paths", target_extra_paths },
+    { "manifest", target_manifest },
 };
 
 #endif
