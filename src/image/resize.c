@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "image/image.h"
+#include "image/resize_internal.h"
 
 /* For each of `count` outputs: weights[i * most ..] of inputs first[i] .. first[i] + taps[i] - 1; they sum
  * to 1. */
@@ -138,8 +139,9 @@ static bool fixed_init(struct fixed *f, int in, int out, struct err *e)
 }
 
 /* `lines` lines of `count` pixels each; pixels and lines lie so many bytes apart. */
-static void fixed_pass(uint8_t *out, size_t out_pixel, size_t out_line, const uint8_t *in, size_t in_pixel, size_t in_line,
-                       int lines, int count, const struct fixed *f)
+static inline __attribute__((always_inline)) void fixed_pass(uint8_t *out, size_t out_pixel, size_t out_line, const uint8_t *in,
+                                                             size_t in_pixel, size_t in_line, int lines, int count,
+                                                             const struct fixed *f, int channels)
 {
     for (int y = 0; y < lines; y++)
         for (int x = 0; x < count; x++) {
@@ -147,38 +149,57 @@ static void fixed_pass(uint8_t *out, size_t out_pixel, size_t out_line, const ui
             const uint8_t *p = in + (size_t)y * in_line + (size_t)f->taps.first[x] * in_pixel;
             int32_t sum[3] = { 1 << (FIXED_BITS - 1), 1 << (FIXED_BITS - 1), 1 << (FIXED_BITS - 1) };
             for (int k = 0; k < f->taps.taps[x]; k++, p += in_pixel)
-                for (int j = 0; j < 3; j++)
+                for (int j = 0; j < channels; j++)
                     sum[j] += w[k] * p[j];
-            for (int j = 0; j < 3; j++) {
+            for (int j = 0; j < channels; j++) {
                 int32_t v = sum[j] >> FIXED_BITS;
                 out[(size_t)y * out_line + (size_t)x * out_pixel + (size_t)j] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
             }
         }
 }
 
-/* Across first, then down; a side that keeps its length is left alone. */
-static bool resize_as_pillow(struct image *out, const struct image *from, int width, int height, struct err *e)
+/* Across first, then down, by way of middle[from_height, width, channels]; a side that keeps its length is left alone.
+ * `channels` is a constant where this is called, so that loops over it are unrolled. */
+static inline __attribute__((always_inline)) bool fixed_resize(uint8_t *out, int width, int height, const uint8_t *from,
+                                                               int from_width, int from_height, uint8_t *middle,
+                                                               int channels, struct err *e)
 {
     struct fixed across = { 0 }, down = { 0 };
+    bool good = fixed_init(&across, from_width, width, e) && fixed_init(&down, from_height, height, e);
+    size_t pixel = (size_t)channels, line = pixel * (size_t)width, from_line = pixel * (size_t)from_width;
+    if (good && width == from_width)
+        memcpy(middle, from, line * (size_t)from_height);
+    else if (good)
+        fixed_pass(middle, pixel, line, from, pixel, from_line, from_height, width, &across, channels);
+    if (good && height == from_height)
+        memcpy(out, middle, line * (size_t)height);
+    else if (good)
+        fixed_pass(out, line, pixel, middle, line, pixel, width, height, &down, channels);
+    fixed_release(&across);
+    fixed_release(&down);
+    return good;
+}
+
+static bool resize_as_pillow(struct image *out, const struct image *from, int width, int height, struct err *e)
+{
     struct image middle;
     if (!image_make(&middle, width, from->height, 3, e))
         return false;
-    bool good = image_make(out, width, height, 3, e) && fixed_init(&across, from->width, width, e) &&
-                fixed_init(&down, from->height, height, e);
-    size_t pixel = 3, line = 3 * (size_t)width;
-    if (good && width == from->width)
-        memcpy(middle.pixels, from->pixels, image_bytes(&middle));
-    else if (good)
-        fixed_pass(middle.pixels, pixel, line, from->pixels, pixel, 3 * (size_t)from->width, from->height, width, &across);
-    if (good && height == from->height)
-        memcpy(out->pixels, middle.pixels, image_bytes(out));
-    else if (good)
-        fixed_pass(out->pixels, line, pixel, middle.pixels, line, pixel, width, height, &down);
-    fixed_release(&across);
-    fixed_release(&down);
+    bool good = image_make(out, width, height, 3, e) &&
+                fixed_resize(out->pixels, width, height, from->pixels, from->width, from->height, middle.pixels, 3, e);
     image_release(&middle);
     if (!good)
         image_release(out);
+    return good;
+}
+
+bool resize_plane(uint8_t *out, int width, int height, const uint8_t *plane, int plane_width, int plane_height,
+                  struct err *e)
+{
+    uint8_t *middle = mem_aligned((size_t)width * (size_t)plane_height);
+    bool good = (middle || err_nomem(e, "a picture's channel")) &&
+                fixed_resize(out, width, height, plane, plane_width, plane_height, middle, 1, e);
+    mem_free(middle);
     return good;
 }
 
