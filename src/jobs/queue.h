@@ -1,0 +1,151 @@
+/* The queue of jobs.
+ *
+ *                 queue_add
+ *                     |                      a worker died (its lease ran out, or its process is gone)
+ *                  PENDING  <------------------------------------------------.
+ *                  |     \                                                   |
+ *    queue_cancel  |      `-- a worker takes it: lowest number, then id --> RUNNING
+ *    queue_clear   |                                                     |    |    |
+ *                  v                                                     v    v    v
+ *    (the row goes; a job that is cancelled by id stays)         COMPLETED FAILED CANCELLED (queue_interrupt, queue_cancel)
+ *
+ * A job is in the database before queue_add returns. It ends in one transaction with its outputs and its pictures, whose files are
+ * in place before, so that a kill at any moment loses no accepted job and no finished picture and shows none twice. What was
+ * running when the program ended runs again; after JOB_MOST_ATTEMPTS ends of that kind it is FAILED.
+ *
+ * Threads   Every function may be called from any thread; none is held up by a job that runs. Callbacks (run, listen) are called
+ *           from worker threads, never two at a time for one job.
+ * Owners    What is handed in is borrowed until the call returns and copied where it is kept; json_t results are the caller's.
+ * Faults    When the database or the disk refuses, queue_add fails with ERR_IO and the job is not accepted; a job that is
+ *           finished then keeps its result in memory and is written when the database is back; workers try again. */
+#ifndef LIMN_JOBS_QUEUE_H
+#define LIMN_JOBS_QUEUE_H
+
+#include <jansson.h>
+
+#include "store/gallery.h"
+
+enum job_state { JOB_PENDING, JOB_RUNNING, JOB_COMPLETED, JOB_FAILED, JOB_CANCELLED, JOB_STATES };
+extern const char *const job_state_names[]; /* "pending", "in_progress", "completed", "failed", "cancelled": those of ComfyUI's /jobs */
+
+enum { JOB_MOST_ATTEMPTS = 3, JOB_HISTORY_MOST = 10000, JOB_ID_MOST_BYTES = 200 };
+
+/* A job as it is added. Texts are JSON; they are kept to the byte (numbers up to 2^64 - 1 stay what they are). */
+struct job {
+    const char *id;         /* 1 to JOB_ID_MOST_BYTES bytes; NULL: a new UUID */
+    const char *owner;      /* "" or NULL: no users */
+    const char *client;     /* ComfyUI's client_id, or NULL */
+    const char *prompt;     /* the flow, as its API has it: required */
+    const char *extra;      /* extra_data, or NULL: {} . Its keys auth_token_comfy_org and api_key_comfy_org are left out */
+    const char *targets;    /* array of the ids of output nodes, or NULL: [] */
+    const char *workflow;   /* extra_data.extra_pnginfo.workflow.id, or NULL */
+    bool has_number;        /* false: the number is a counter of this database, from 0 */
+    bool front;             /* the counter's number is negated */
+    double number;          /* lower runs first; equal numbers run by id */
+};
+
+/* What a worker's run gets. It belongs to the queue and lives until run returns. */
+struct job_run;
+
+/* Does a job: true and it is COMPLETED; false with ERR_STOPPED and it is CANCELLED, with another error FAILED. It should ask
+ * job_run_check at each step (200 ms at most). */
+typedef bool (*job_runner)(void *self, struct job_run *run, struct err *e);
+
+/* What is told while jobs go on. Borrowed until the call returns; must not block, must not call the queue. */
+struct queue_event {
+    const char *job, *client; /* client: NULL if the job has none; both NULL for "status" */
+    const char *type;         /* "status" (something entered, was taken, ended or left), or what job_run_event was given */
+    const json_t *data;       /* of job_run_event, or NULL */
+    const void *bytes;        /* of job_run_bytes (a preview frame), or NULL */
+    size_t byte_count;
+    int64_t remaining;        /* "status": pending and running */
+};
+typedef void (*queue_listener)(void *self, const struct queue_event *event);
+
+struct queue_options {
+    struct store *store;      /* borrowed; must outlive the queue */
+    int workers;              /* threads that run jobs; 0: only add and look, as a server whose workers are elsewhere */
+    job_runner run;
+    void *run_self;
+    queue_listener listen;    /* or NULL */
+    void *listen_self;
+    int lease_ms;             /* how long a silent worker counts as alive; 0: 30 s. Renewed at a third of it */
+    int poll_ms;              /* how often to look for jobs that other processes added; 0: 500 */
+};
+struct queue;
+/* Takes back what dead processes of this machine left RUNNING, and starts the workers. */
+MUST_USE struct queue *queue_open(const struct queue_options *options, struct err *e);
+/* Stops: with `wait` after the jobs that run, else they are asked to stop and become PENDING again. NULL is fine. */
+void queue_close(struct queue *q, bool wait);
+
+/* Stores a job. *added (may be NULL): its id and number. The same id with the same prompt is accepted once (a client that asks again
+ * after a broken connection), *was_there is then true.
+ * errors  ERR_ARG (an id that is taken by another prompt; text that is no JSON), ERR_IO (not accepted; what to do). */
+struct job_added {
+    char id[JOB_ID_MOST_BYTES + 1];
+    double number;
+    bool was_there;
+};
+MUST_USE bool queue_add(struct queue *q, const struct job *job, struct job_added *added, struct err *e);
+
+/* Looks. owner NULL: all owners'. */
+MUST_USE bool queue_remaining(struct queue *q, const char *owner, int64_t *count, struct err *e);
+/* GET /queue: {"queue_running": [Q], "queue_pending": [Q]}, Q = [number, id, prompt, extra_data, targets]; pending in the order in which
+ * they will run. prompt and extra_data are read as JSON; whole numbers beyond 2^63 - 1 become reals: who needs them asks
+ * queue_text. */
+MUST_USE bool queue_list(struct queue *q, const char *owner, json_t **lists, struct err *e);
+/* GET /history: {id: H}, oldest first. most < 0: all; offset < 0: the last `most`. */
+MUST_USE bool queue_history(struct queue *q, const char *owner, int64_t most, int64_t offset, json_t **history, struct err *e);
+/* GET /history/ID: {id: H}, or {} if it is not there or not finished. */
+MUST_USE bool queue_history_of(struct queue *q, const char *owner, const char *id, json_t **history, struct err *e);
+/* GET /jobs. */
+struct job_query {
+    const char *owner;        /* NULL: all */
+    unsigned states;          /* bits 1 << enum job_state; 0: all */
+    const char *workflow;     /* or NULL */
+    bool by_duration, ascending;
+    int64_t limit, offset;    /* limit 0: no limit */
+};
+/* {"jobs": [J], "pagination": {"offset", "limit", "total", "has_more"}}. */
+MUST_USE bool queue_jobs(struct queue *q, const struct job_query *query, json_t **jobs, struct err *e);
+/* GET /jobs/ID: J with outputs, execution_status and workflow. ERR_MISSING. */
+MUST_USE bool queue_job(struct queue *q, const char *owner, const char *id, json_t **job, struct err *e);
+/* The job's prompt and extra_data to the byte, freed with mem_free. ERR_MISSING. */
+MUST_USE bool queue_text(struct queue *q, const char *owner, const char *id, char **prompt, char **extra, struct err *e);
+
+/* POST /queue. Only pending jobs: they leave the queue and leave no history. *count: how many (may be NULL). */
+MUST_USE bool queue_delete(struct queue *q, const char *owner, const char *const *ids, size_t count, int64_t *deleted, struct err *e);
+MUST_USE bool queue_clear(struct queue *q, const char *owner, int64_t *deleted, struct err *e);
+/* POST /interrupt: the running job of this id, NULL: every running job; nothing runs: nothing happens. It works across processes. */
+MUST_USE bool queue_interrupt(struct queue *q, const char *owner, const char *id, struct err *e);
+/* POST /jobs/ID/cancel: running: interrupted; pending: CANCELLED and kept; else *cancelled is false. */
+MUST_USE bool queue_cancel(struct queue *q, const char *owner, const char *id, bool *cancelled, struct err *e);
+/* POST /history: finished jobs only. */
+MUST_USE bool queue_history_delete(struct queue *q, const char *owner, const char *const *ids, size_t count, struct err *e);
+MUST_USE bool queue_history_clear(struct queue *q, const char *owner, struct err *e);
+
+/* --- inside run --- */
+
+/* Borrowed until run returns. */
+const char *job_run_id(const struct job_run *run);
+const char *job_run_owner(const struct job_run *run);
+const char *job_run_client(const struct job_run *run); /* or NULL */
+const char *job_run_prompt(const struct job_run *run);
+const char *job_run_extra(const struct job_run *run);
+const char *job_run_targets(const struct job_run *run);
+int job_run_attempt(const struct job_run *run); /* 1: the first */
+
+/* False with ERR_STOPPED when the job shall end: it was interrupted, the queue closes, or another worker has it. Cheap; any thread. */
+MUST_USE bool job_run_check(struct job_run *run, struct err *e);
+/* Tells listeners; with `keep` it is also one of the job's messages (H.status.messages, in this order). Takes data. */
+void job_run_event(struct job_run *run, const char *type, json_t *data, bool keep);
+void job_run_bytes(struct job_run *run, const char *type, const void *bytes, size_t count);
+/* H.outputs[node] = ui, H.meta[node] = meta, for what the run gives. Take ui and meta (meta may be NULL). ERR_NOMEM. */
+MUST_USE bool job_run_output(struct job_run *run, const char *node, json_t *ui, json_t *meta, struct err *e);
+/* What GET /jobs shows as execution_error: the data of the execution_error event. Takes it. Without, one is made of e's text. */
+void job_run_error(struct job_run *run, json_t *error);
+/* A picture that shall be in the gallery when the job is finished, whatever way it ends; its file must be in place
+ * (picture_file_put). Copied. facts->job and facts->owner are set by the queue. */
+MUST_USE bool job_run_picture(struct job_run *run, const struct picture_facts *facts, struct err *e);
+
+#endif
