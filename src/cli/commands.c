@@ -10,6 +10,7 @@ const struct command *const commands[] = {
     &command_train_tokenizer,
     &command_train_vae,
     &command_train_base,
+    &command_train_lora,
     &command_eval_images,
     &command_eval_report,
     &command_models,

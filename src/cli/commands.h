@@ -17,6 +17,7 @@ extern const struct command command_dataset_info;
 extern const struct command command_train_tokenizer;
 extern const struct command command_train_vae;
 extern const struct command command_train_base;
+extern const struct command command_train_lora;
 extern const struct command command_eval_images;
 extern const struct command command_eval_report;
 extern const struct command command_models;

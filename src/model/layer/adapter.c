@@ -58,21 +58,30 @@ struct value adapter_join(struct net *n, const struct adapter *a, const char *at
     if (!x.id || !y.id)
         return VALUE_NONE;
     int64_t in = shape_last(graph_shape(n->g, x)), out = shape_last(graph_shape(n->g, y));
-    if (a->gain)
-        y = op_mul(n->g, y, beside(n->g, weight(n, a, at, "gain", ADAPTER_GAIN, SHAPE(out), INIT_ONES, 0), y));
+    bool learns = n->adapters->trained;
+    struct value gain = a->gain ? weight(n, a, at, "gain", ADAPTER_GAIN, SHAPE(out), INIT_ONES, 0) : VALUE_NONE;
+    if (gain.id && !learns)
+        y = op_mul(n->g, y, beside(n->g, gain, y));
     if (a->rank) {
         bool plain = k == 0 || (k == 1 && stride == 1 && !pad[0] && !pad[1] && !pad[2] && !pad[3]);
         double fan_in = (double)(in * (k ? k * k : 1));
         /* A begins as PEFT's, uniform in +-1 / sqrt(fan in); B at zero, so that training begins at the base model */
+        bool normal = n->adapters->gaussian;
+        double scale = learns ? a->scale : n->adapters->scale;
         struct value down = weight(n, a, at, "lora_A.weight", ADAPTER_DOWN, k ? SHAPE(a->rank, in, k, k) : SHAPE(a->rank, in),
-                                   INIT_FAN_IN, 1 / sqrt(fan_in));
+                                   normal ? INIT_NORMAL : INIT_FAN_IN, normal ? 1 / (double)a->rank : 1 / sqrt(fan_in));
         struct value up = weight(n, a, at, "lora_B.weight", ADAPTER_UP, SHAPE(out, a->rank), INIT_ZEROS, 0);
         if (k && plain)
             down = op_reshape(n->g, down, SHAPE(a->rank, in));
         struct value h = plain ? op_linear(n->g, x, down, VALUE_NONE) : op_conv2d(n->g, x, down, VALUE_NONE, stride, pad);
-        if (n->adapters->scale != 1)
-            h = op_scale(n->g, h, n->adapters->scale, 0);
+        if (scale != 1)
+            h = op_scale(n->g, h, scale, 0);
         y = op_add(n->g, y, op_linear(n->g, h, up, VALUE_NONE));
+    }
+    if (gain.id && learns) {
+        enum dtype type = n->type == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+        struct value norm = graph_input(n->g, path_of("%s/%s.norm", n->part, at).s, type, SHAPE(out));
+        y = op_mul(n->g, y, beside(n->g, op_div(n->g, gain, norm), y));
     }
     return bias.id ? op_add(n->g, y, beside(n->g, bias, y)) : y;
 }

@@ -16,11 +16,14 @@ enum adapter_role {
     ADAPTER_BIAS,   /* the model's own bias, changed */
 };
 
-/* One module's adapter:  y = gain * (W x) + scale * B (A x) + bias,  where any part may be left out.
- * source  Hu et al. 2021, "LoRA", eq. 3; the gain is that of Liu et al. 2024, "DoRA", eq. 5. */
+/* One module's adapter:  y = gain * (W x) + scale * B (A x) + bias,  where any part may be left out. Where it is trained, the gain is
+ * DoRA's magnitude m, and  y = m / norm * (W x + scale * B (A x)) + bias.  The norms |W + scale B A| of the rows are an input of the
+ * program, "<name>.norm" [out]: they are held as they are at a step's beginning, and no gradient passes them (the paper's 4.3).
+ * source  Hu et al. 2021, "LoRA", eq. 3; Liu et al. 2024, "DoRA", eq. 5. */
 struct adapter {
     const char *name;    /* part and module, "unet/mid_block.attentions.0.proj_in"; borrowed */
     int64_t rank;        /* of the branch; 0: there is none */
+    double scale;        /* of a trained branch: alpha / rank */
     bool gain;
     bool weight, bias;   /* the module's own are changed */
 };
@@ -28,8 +31,9 @@ struct adapter {
 struct adapters {
     const struct adapter *at; /* sorted by name; borrowed */
     size_t count;
-    double scale;             /* of all branches: alpha / rank where pairs are learned; 1 where `fill` has put it into B */
+    double scale;             /* of all branches that are filled; 1 where `fill` has put it into B */
     bool trained;             /* the pairs are f32 and change; then they are asked for in `params` and fill is not used */
+    bool gaussian;            /* a trained A begins normal with deviation 1 / rank, not as PEFT's default */
     struct params *params;    /* where the pairs are listed; NULL: with the model's own weights */
     /* Writes the numbers of adapter `index` in f32. base: the module's own weight as stored (for ADAPTER_BIAS its bias). */
     bool (*fill)(void *self, size_t index, enum adapter_role role, const struct weight *base, float *out, struct err *e);

@@ -41,7 +41,7 @@ struct path path_of(const char *format, ...)
 
 /* Spellings of the same weight: files written before diffusers 0.18 name the VAE's attention otherwise, and text
  * encoders are written with and without their first word (ChatGLM's own files have "transformer."). */
-static const struct weight *find_stored(const struct weights *stored, const char *name)
+const struct weight *net_stored(const struct weights *stored, const char *name)
 {
     const struct weight *w = weights_find(stored, name);
     static const struct { const char *now, *before; } spellings[] = {
@@ -97,7 +97,7 @@ struct value net_weight(struct net *n, const char *prefix, const char *name, str
     if (n->g->err.code)
         return VALUE_NONE;
     if (n->stored) {
-        stored = find_stored(n->stored, file_name.s);
+        stored = net_stored(n->stored, file_name.s);
         if (!stored)
             return graph_fail(n->g, ERR_MISSING, "%s has no %s, which its config asks for", weights_path(n->stored),
                               file_name.s);
@@ -112,7 +112,7 @@ struct value net_weight(struct net *n, const char *prefix, const char *name, str
         type = DTYPE_F32;
     if (!params_add(n->params, whole.s, &p, &n->g->err))
         return VALUE_NONE;
-    return graph_weight(n->g, whole.s, type, shape, n->trained);
+    return graph_weight(n->g, whole.s, type, shape, n->trained || n->in_place);
 }
 
 bool params_bind(const struct params *p, struct program *program, const struct weights *stored, struct err *e)

@@ -52,6 +52,7 @@ struct net {
     const char *part;             /* "unet", "vae", "text_encoder": begins the names of weights in the graph */
     const struct weights *stored; /* borrowed; NULL: from nothing, every weight has its config's shape */
     bool trained;                 /* weights are f32 and change; otherwise they have the type of the file */
+    bool in_place;                /* those that stay are read where they lie at every run, never packed: slower, and no second copy */
     struct params *params;        /* what was asked for is added here, once per name */
     const struct adapters *adapters; /* borrowed, outlives the params; NULL: none (adapter.h) */
 };
@@ -66,6 +67,9 @@ struct path path_of(const char *format, ...) PRINTF_LIKE(1, 2);
  * name are tried (net.c lists them). Errors stick in the graph: ERR_MISSING, ERR_SHAPE. */
 struct value net_weight(struct net *n, const char *prefix, const char *name, struct shape shape, enum init init,
                         double scale, bool decay);
+
+/* The tensor that a name without its part means in a file, whatever its spelling there; NULL if there is none. */
+const struct weight *net_stored(const struct weights *stored, const char *name);
 
 /* Gives a program its weights from the files they lie in, but not those that adapters give or change; what was packed is
  * forgotten by the page cache's map. */

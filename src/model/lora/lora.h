@@ -41,6 +41,10 @@ void lora_modules_release(struct lora_modules *m);
  * errors  ERR_NOMEM; ERR_LIMIT for more than 8 parts. */
 MUST_USE bool lora_modules_add(struct lora_modules *m, const char *part, const struct params *params, struct err *e);
 
+/* What LDM's single files, and so kohya's SDXL files, call a module of the UNet ("input_blocks.4.1.proj_in"); "" where it has no name
+ * there, and for other parts. */
+struct path lora_module_ldm_name(const struct lora_modules *m, const struct lora_module *module);
+
 struct lora;
 
 /* Reads a file, or a folder that holds pytorch_lora_weights or adapter_model (.safetensors, .bin). modules is borrowed and
@@ -66,6 +70,17 @@ struct lora_facts {
 struct lora_facts lora_facts(const struct lora *l);
 /* Whether it changes a module of this part. */
 bool lora_touches(const struct lora *l, const char *part);
+
+/* One module's change of low rank as the file has it, for a training that goes on from it. */
+struct lora_pair {
+    const char *module;            /* as lora_module.name; borrowed, as all here */
+    const struct weight *down, *up; /* A [rank, in ..] and B [out, rank ..] */
+    const struct weight *magnitude; /* DoRA's, [out] in any shape; NULL: none */
+    int64_t rank;
+    double scale;                  /* alpha / rank */
+};
+/* The i-th of lora_facts' modules, in the order of the model's. ERR_TYPE where it is of another kind than a plain pair. */
+MUST_USE bool lora_pair(const struct lora *l, size_t i, struct lora_pair *out, struct err *e);
 
 /* A lora with its scale, for one part. */
 struct lora_use {

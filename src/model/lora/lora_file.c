@@ -307,3 +307,15 @@ bool lora_touches(const struct lora *l, const char *part)
             return true;
     return false;
 }
+
+bool lora_pair(const struct lora *l, size_t i, struct lora_pair *out, struct err *e)
+{
+    const struct lora_target *t = &l->targets[i];
+    const struct weight *down = t->tensor[LORA_DOWN], *up = t->tensor[LORA_UP];
+    bool more = t->tensor[LORA_MID] || t->tensor[LORA_UP_BIAS] || t->tensor[LORA_DIFF_BIAS] || t->per_input;
+    if (t->kind != LORA_KIND_PAIR || more)
+        return err_set(e, ERR_TYPE, "%s: %s is changed by more than a pair of low rank, which no training here goes on from",
+                       weights_path(l->file), t->module->name);
+    *out = (struct lora_pair){ t->module->name, down, up, t->tensor[LORA_MAGNITUDE], t->rank, t->scale };
+    return true;
+}

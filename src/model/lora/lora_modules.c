@@ -270,6 +270,17 @@ bool lora_modules_add(struct lora_modules *m, const char *part, const struct par
     return true;
 }
 
+struct path lora_module_ldm_name(const struct lora_modules *m, const struct lora_module *module)
+{
+    struct unet_names unet = { 0 };
+    if (strncmp(module->name, "unet/", 5))
+        return path_of("%s", "");
+    for (size_t i = 0; i < m->count; i++)
+        if (!strncmp(m->at[i].name, "unet/", 5))
+            note(&unet, m->at[i].name + 5);
+    return ldm_name(&unet, module->name + 5);
+}
+
 static int by_text(const void *text, const void *spelling)
 {
     return strcmp(text, ((const struct lora_spelling *)spelling)->text);

@@ -1,0 +1,40 @@
+/* Fine-tuning: a model that exists learns from a batch at a time, in pairs of low rank beside its weights (LoRA, DoRA). The model's
+ * graphs are those that draw; frozen weights stay in their file's type, and what learns is f32.
+ *
+ * A run is a folder (trainer.h). At every save it gets lora.safetensors and, so that runs can be compared and looked through,
+ * lora-step<8 digits>.safetensors. */
+#ifndef LIMN_TRAIN_FINETUNE_H
+#define LIMN_TRAIN_FINETUNE_H
+
+#include "train/lora_write.h"
+#include "train/objective.h"
+#include "train/trainer.h"
+
+struct finetune_options {
+    struct model_folder *model;     /* borrowed, as all pointers here; its weights are opened */
+    const struct targets *targets;
+    struct batch_sizes sizes;       /* of every batch; ids says which encoders are run in the step: those that learn, at least */
+    struct batch_source source;
+    const struct objective *objective;
+    struct lora_output output;
+    enum dtype type;                /* of activations */
+    bool recompute;
+    bool in_place;                  /* frozen weights are read where they lie: slower, and no second copy of the model */
+    uint64_t seed;                  /* of the pairs' beginning */
+    struct train_options run;
+    /* Draws sample pictures with the LoRA file; NULL: none. */
+    bool (*look)(void *self, const char *lora, int64_t step, const char *png, json_t *metrics, struct err *e);
+    void *look_self;
+};
+
+struct finetune;
+/* Makes the programs and plans their memory; reads no weights but those of the init. Free with finetune_free.
+ * errors  ERR_TYPE: a denoiser that this cannot teach (for inpainting, or told its guidance). */
+MUST_USE struct finetune *finetune_new(const struct finetune_options *o, const struct backend *backend, struct err *e);
+void finetune_free(struct finetune *f);
+/* Weights are the frozen ones, in place or packed, and those that learn. */
+struct train_memory finetune_memory(const struct finetune *f);
+/* The run. */
+MUST_USE bool finetune_run(struct finetune *f, const struct progress *progress, struct err *e);
+
+#endif
