@@ -11,6 +11,7 @@ const struct command *const commands[] = {
     &command_train_vae,
     &command_train_base,
     &command_eval_images,
+    &command_eval_vae,
     &command_eval_report,
     &command_models,
     &command_model_info,
