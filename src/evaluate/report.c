@@ -269,13 +269,15 @@ static bool measure_autoencoder(struct report *r, const struct report_options *o
                                 const struct progress *progress, struct err *e)
 {
     struct reconstruction vae = { 0 };
+    struct vae_files files = { 0 };
     struct image tiles[2 * SHEET_RECONSTRUCTED] = { { 0 } };
     size_t batch = (size_t)RECONSTRUCT_BATCH * (size_t)r->side_px * (size_t)r->side_px * 3, held_out, trained;
     uint32_t *held_out_pictures = pictures_of(o, QUESTION_HELD_OUT, &held_out, e);
     uint32_t *trained_pictures = held_out_pictures ? pictures_of(o, QUESTION_TRAINED, &trained, e) : NULL;
     struct reconstructing w = { .report = r, .vae = &vae, .in = mem_aligned(batch), .out = mem_aligned(batch),
                                 .sheet = tiles };
-    bool good = trained_pictures && reconstruction_init(&vae, o->folder, r->side_px, RECONSTRUCT_BATCH, o->type, o->backend, e);
+    bool good = trained_pictures && vae_files_open(&files, &(struct model_files){ .path = o->folder }, e) &&
+                reconstruction_init(&vae, &files, r->side_px, RECONSTRUCT_BATCH, true, o->type, o->backend, e);
     if (good && (!w.in || !w.out))
         good = err_nomem(e, "pictures");
     good = good && reconstruct_all(&w, held_out_pictures, held_out, progress, e);
@@ -296,6 +298,7 @@ static bool measure_autoencoder(struct report *r, const struct report_options *o
     mem_free(w.in);
     mem_free(w.out);
     reconstruction_release(&vae);
+    vae_files_release(&files);
     return good;
 }
 

@@ -238,12 +238,12 @@ static bool gmsd(const struct image *a, const struct image *b, double *out, stru
 }
 
 const struct similarity_metric similarity_metrics[] = {
-    { "psnr", "peak signal to noise ratio, dB", 1, image_psnr },
-    { "ssim", "structural similarity, Gaussian window", 11, ssim },
-    { "ssim-uniform", "structural similarity, 7x7 window", 7, ssim_uniform },
-    { "ms-ssim", "structural similarity at five scales", 161, ms_ssim },
-    { "gmsd", "deviation of gradients: 0 is equal", 2, gmsd },
-    { NULL, NULL, 0, NULL },
+    { "psnr", "peak signal to noise ratio, dB; inf: equal", 1, false, image_psnr },
+    { "ssim", "structural similarity, Gaussian window; 1: equal", 11, false, ssim },
+    { "ssim-uniform", "structural similarity, 7x7 window; 1: equal", 7, false, ssim_uniform },
+    { "ms-ssim", "structural similarity at five scales; 1: equal", 161, false, ms_ssim },
+    { "gmsd", "deviation of gradients; 0: equal", 2, true, gmsd },
+    { NULL, NULL, 0, false, NULL },
 };
 
 static bool same_name(const char *name, const char *typed, size_t length)
@@ -261,6 +261,21 @@ const struct similarity_metric *similarity_find(const char *name, size_t length,
             return m;
     err_set(e, ERR_ARG, "there is no metric \"%.*s\"; there are psnr, ssim, ssim-uniform, ms-ssim and gmsd", (int)length, name);
     return NULL;
+}
+
+bool similarity_list(const char *list, const struct similarity_metric **out, int *count, struct err *e)
+{
+    *count = 0;
+    for (const char *at = list;; at++) {
+        size_t length = strcspn(at, ",");
+        if (*count == SIMILARITY_MOST)
+            return err_set(e, ERR_ARG, "more than %d metrics", SIMILARITY_MOST);
+        if (!(out[(*count)++] = similarity_find(at, length, e)))
+            return false;
+        at += length;
+        if (!*at)
+            return true;
+    }
 }
 
 bool similarity_measure(const struct similarity_metric *m, const struct image *a, const struct image *b, double *out,

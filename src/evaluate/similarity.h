@@ -19,6 +19,7 @@
 struct similarity_metric {
     const char *name, *help;
     int64_t least_px; /* smallest side that it is defined for */
+    bool less_is_better;
     /* Pictures of one size, at least least_px wide and high. *out is set. */
     bool (*measure)(const struct image *a, const struct image *b, double *out, struct err *e);
 };
@@ -26,6 +27,9 @@ struct similarity_metric {
 extern const struct similarity_metric similarity_metrics[];
 /* NULL with e set (ERR_ARG, listing those there are) for another name; '_' counts as '-'. */
 MUST_USE const struct similarity_metric *similarity_find(const char *name, size_t length, struct err *e);
+/* The metrics of a list with commas between, into out[SIMILARITY_MOST]; *count of them. ERR_ARG as similarity_find, and for too many. */
+enum { SIMILARITY_MOST = 16 };
+MUST_USE bool similarity_list(const char *list, const struct similarity_metric **out, int *count, struct err *e);
 
 /* errors  ERR_SHAPE if sizes differ, ERR_ARG if the pictures are too small for the metric, ERR_NOMEM. */
 MUST_USE bool similarity_measure(const struct similarity_metric *m, const struct image *a, const struct image *b, double *out,

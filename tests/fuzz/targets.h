@@ -14,6 +14,7 @@
 #include "dataset/dataset_internal.h"
 #include "dataset/manifest.h"
 #include "tokenizer/chatglm_tokenizer.h"
+#include "dataset/survey.h"
 #include "generate/prompt.h"
 #include "model/text/inversion.h"
 #include "model/lora/lora.h"
@@ -393,6 +394,27 @@ static void target_extra_paths(const char *data, size_t bytes)
     model_places_release(&places);
 }
 
+/* A line of what a survey keeps: what is read is bounded, and is written and read back the same. */
+static void target_survey(const char *data, size_t bytes)
+{
+    struct survey_picture p, again;
+    char *name, *name_again;
+    int64_t time_ns, time_again;
+    if (!survey_line_read(&p, data, bytes, &name, &time_ns))
+        return;
+    char *line = survey_line(&p, name, time_ns);
+    if (!line || !survey_line_read(&again, line, strlen(line), &name_again, &time_again))
+        abort();
+    if (strcmp(name, name_again) || time_ns != time_again || memcmp(p.colours, again.colours, sizeof p.colours) ||
+        p.phash != again.phash || p.width != again.width || p.state != again.state || p.measures.blur != again.measures.blur)
+        abort();
+    free(line);
+    mem_free(p.why);
+    mem_free(again.why);
+    mem_free(name);
+    mem_free(name_again);
+}
+
 static const struct fuzz_target {
     const char *name; /* its seeds are corpus/<name>/ */
     void (*run)(const char *data, size_t bytes);
@@ -411,6 +433,7 @@ static const struct fuzz_target {
     { "single", target_single },
     { "extra_paths", target_extra_paths },
     { "manifest", target_manifest },
+    { "survey", target_survey },
 };
 
 #endif

@@ -1,0 +1,90 @@
+/* limn eval from argv to figures, pages and exit status. */
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/run_limn.h"
+#include "test.h"
+
+static json_t *told(void)
+{
+    json_t *j = json_loads(said, 0, NULL);
+    CHECK(j && strchr(said, '\n') == said + strlen(said) - 1, "not one line of JSON: %s", said);
+    return j;
+}
+
+/* A path of the test data, kept (test_data's own is used again). */
+static const char *data(const char *name)
+{
+    static char kept[4][300];
+    static int next;
+    char *out = kept[next++ % 4];
+    snprintf(out, 300, "%s", test_data(name));
+    return out;
+}
+
+static long pictures_in(const char *path)
+{
+    struct err e = { 0 };
+    char *text;
+    size_t bytes;
+    long n = 0;
+    REQUIRE(file_read(path, 64 << 20, &text, &bytes, &e));
+    CHECK(!strncmp(text, "<!doctype html>", 15) && !strstr(text, "http://") && !strstr(text, "<script"), "%.200s", text);
+    for (const char *c = text; (c = strstr(c, "src=\"data:image/png;base64,")); c++)
+        n++;
+    mem_free(text);
+    return n;
+}
+
+TEST(equal_pictures_are_told_in_one_object)
+{
+    const char *cat = data("similarity/cat.png");
+    int status = limn("eval", "images", cat, cat, "--metrics", "psnr,ssim,ssim-uniform,ms-ssim,gmsd", "--json", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    json_t *j = told(), *wanted = json_loads("{\"psnr\":\"inf\",\"ssim\":1,\"ssim-uniform\":1,\"ms-ssim\":1,\"gmsd\":0}", 0, NULL);
+    CHECK(json_object_size(j) == 5 && !strcmp(json_string_value(json_object_get(j, "psnr")), "inf"), "%s", said);
+    const char *key;
+    json_t *v;
+    json_object_foreach(wanted, key, v)
+        if (json_is_number(v))
+            CHECK_NEAR(json_number_value(json_object_get(j, key)), json_number_value(v), 1e-12, "%s", key);
+    json_decref(j);
+    json_decref(wanted);
+}
+
+TEST(a_page_and_a_list_come_beside_the_table)
+{
+    struct err e = { 0 };
+    char html[4096], csv[4096], *list;
+    size_t bytes;
+    snprintf(html, sizeof html, "%s", test_scratch("images.html"));
+    snprintf(csv, sizeof csv, "%s", test_scratch("images.csv"));
+    const char *folder = data("similarity");
+    int status = limn("eval", "images", folder, folder, "--html", html, "--csv", csv, "-q", NULL);
+    CHECK(status == 0 && strstr(said, "mean psnr") && strstr(said, "jpeg.png"), "status %d: %s%s", status, said, complained);
+    CHECK(pictures_in(html) == 8, "%ld pictures", pictures_in(html));
+    REQUIRE(file_read(csv, 1 << 16, &list, &bytes, &e));
+    CHECK(strstr(list, "name,psnr,ssim\r\n") == list && strstr(list, "cat.png,inf,1\r\n"), "%s", list);
+    mem_free(list);
+    status = limn("eval", "images", folder, data("similarity/cat.png"), NULL);
+    CHECK(status == 2 && strstr(complained, "not one of each"), "status %d: %s", status, complained);
+    status = limn("eval", "images", folder, folder, "--metrics", "psnr,beauty", NULL);
+    CHECK(status == 2 && strstr(complained, "no metric \"beauty\""), "status %d: %s", status, complained);
+}
+
+TEST(a_vae_is_measured_on_held_out_pictures)
+{
+    char html[4096];
+    snprintf(html, sizeof html, "%s", test_scratch("vae.html"));
+    int status = limn("eval", "vae", "--model", data("models/tiny-sd1"), "--dataset", data("emoji-mini"), "--split", "held-out",
+                      "--size", "32", "--precision", "f32", "--html", html, "--json", "-q", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    json_t *j = told();
+    CHECK(json_integer_value(json_object_get(j, "pictures")) == 2 && json_array_size(json_object_get(j, "images")) == 2 &&
+              json_object_get(json_object_get(j, "mean"), "ssim") && pictures_in(html) == 4, "%s", said);
+    json_decref(j);
+    status = limn("eval", "vae", "--model", data("models/tiny-sd1"), "--dataset", data("emoji-mini"), "--size", "33", NULL);
+    CHECK(status == 2 && strstr(complained, "33 pixels"), "status %d: %s", status, complained);
+}
