@@ -13,16 +13,18 @@
  * in place before, so that a kill at any moment loses no accepted job and no finished picture and shows none twice. What was
  * running when the program ended runs again; after JOB_MOST_ATTEMPTS ends of that kind it is FAILED.
  *
- * Threads   Every function may be called from any thread; none is held up by a job that runs. Callbacks (run, listen) are called
- *           from worker threads, never two at a time for one job.
- * Owners    What is handed in is borrowed until the call returns and copied where it is kept; json_t results are the caller's.
+ * Threads   Every function may be called from any thread; none is held up by a job that runs. run is called from worker
+ *           threads, listen also from threads that add, cancel and delete.
+ * Owners    What is handed in is borrowed until the call returns and copied where it is kept.
  * Faults    When the database or the disk refuses, queue_add fails with ERR_IO and the job is not accepted; a job that is
  *           finished then keeps its result in memory and is written when the database is back; workers try again. */
 #ifndef LIMN_JOBS_QUEUE_H
 #define LIMN_JOBS_QUEUE_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 
+#include "base/text.h"
 #include "store/gallery.h"
 
 enum job_state { JOB_PENDING, JOB_RUNNING, JOB_COMPLETED, JOB_FAILED, JOB_CANCELLED, JOB_STATES };
@@ -36,7 +38,7 @@ struct job {
     const char *owner;      /* "" or NULL: no users */
     const char *client;     /* ComfyUI's client_id, or NULL */
     const char *prompt;     /* the flow, as its API has it: required */
-    const char *extra;      /* extra_data, or NULL: {} . Its keys auth_token_comfy_org and api_key_comfy_org are left out */
+    const char *extra;      /* extra_data, or NULL: {}. Its members auth_token_comfy_org and api_key_comfy_org are never stored */
     const char *targets;    /* array of the ids of output nodes, or NULL: [] */
     const char *workflow;   /* extra_data.extra_pnginfo.workflow.id, or NULL */
     bool has_number;        /* false: the number is a counter of this database, from 0 */
@@ -51,10 +53,12 @@ struct job_run;
  * job_run_check at each step (200 ms at most). */
 typedef bool (*job_runner)(void *self, struct job_run *run, struct err *e);
 
-/* What is told while jobs go on. Borrowed until the call returns; must not block, must not call the queue. */
+/* What is told while jobs go on, by the worker's thread, or ("status") by the one that changed the queue. Borrowed until the call
+ * returns; must not block, must not call the queue. */
 struct queue_event {
     const char *job, *client; /* client: NULL if the job has none; both NULL for "status" */
-    const char *type;         /* "status" (something entered, was taken, ended or left), or what job_run_event was given */
+    const char *type;         /* "status" (something entered, was taken, ended or left), "fault" (data: {"message"}: the database or the
+                                 disk refuses; told once until it is over, then {"message": null}), or what job_run_event was given */
     const json_t *data;       /* of job_run_event, or NULL */
     const void *bytes;        /* of job_run_bytes (a preview frame), or NULL */
     size_t byte_count;
@@ -88,16 +92,16 @@ struct job_added {
 };
 MUST_USE bool queue_add(struct queue *q, const struct job *job, struct job_added *added, struct err *e);
 
-/* Looks. owner NULL: all owners'. */
+/* Looks. owner NULL: all owners'. Answers are JSON text, added to out (which the caller has given room and releases): what was
+ * handed in stands in it to the byte. */
 MUST_USE bool queue_remaining(struct queue *q, const char *owner, int64_t *count, struct err *e);
 /* GET /queue: {"queue_running": [Q], "queue_pending": [Q]}, Q = [number, id, prompt, extra_data, targets]; pending in the order in which
- * they will run. prompt and extra_data are read as JSON; whole numbers beyond 2^63 - 1 become reals: who needs them asks
- * queue_text. */
-MUST_USE bool queue_list(struct queue *q, const char *owner, json_t **lists, struct err *e);
+ * they will run. */
+MUST_USE bool queue_list(struct queue *q, const char *owner, struct text *out, struct err *e);
 /* GET /history: {id: H}, oldest first. most < 0: all; offset < 0: the last `most`. */
-MUST_USE bool queue_history(struct queue *q, const char *owner, int64_t most, int64_t offset, json_t **history, struct err *e);
+MUST_USE bool queue_history(struct queue *q, const char *owner, int64_t most, int64_t offset, struct text *out, struct err *e);
 /* GET /history/ID: {id: H}, or {} if it is not there or not finished. */
-MUST_USE bool queue_history_of(struct queue *q, const char *owner, const char *id, json_t **history, struct err *e);
+MUST_USE bool queue_history_of(struct queue *q, const char *owner, const char *id, struct text *out, struct err *e);
 /* GET /jobs. */
 struct job_query {
     const char *owner;        /* NULL: all */
@@ -107,11 +111,9 @@ struct job_query {
     int64_t limit, offset;    /* limit 0: no limit */
 };
 /* {"jobs": [J], "pagination": {"offset", "limit", "total", "has_more"}}. */
-MUST_USE bool queue_jobs(struct queue *q, const struct job_query *query, json_t **jobs, struct err *e);
+MUST_USE bool queue_jobs(struct queue *q, const struct job_query *query, struct text *out, struct err *e);
 /* GET /jobs/ID: J with outputs, execution_status and workflow. ERR_MISSING. */
-MUST_USE bool queue_job(struct queue *q, const char *owner, const char *id, json_t **job, struct err *e);
-/* The job's prompt and extra_data to the byte, freed with mem_free. ERR_MISSING. */
-MUST_USE bool queue_text(struct queue *q, const char *owner, const char *id, char **prompt, char **extra, struct err *e);
+MUST_USE bool queue_job(struct queue *q, const char *owner, const char *id, struct text *out, struct err *e);
 
 /* POST /queue. Only pending jobs: they leave the queue and leave no history. *count: how many (may be NULL). */
 MUST_USE bool queue_delete(struct queue *q, const char *owner, const char *const *ids, size_t count, int64_t *deleted, struct err *e);
@@ -135,17 +137,22 @@ const char *job_run_extra(const struct job_run *run);
 const char *job_run_targets(const struct job_run *run);
 int job_run_attempt(const struct job_run *run); /* 1: the first */
 
-/* False with ERR_STOPPED when the job shall end: it was interrupted, the queue closes, or another worker has it. Cheap; any thread. */
-MUST_USE bool job_run_check(struct job_run *run, struct err *e);
-/* Tells listeners; with `keep` it is also one of the job's messages (H.status.messages, in this order). Takes data. */
-void job_run_event(struct job_run *run, const char *type, json_t *data, bool keep);
+/* True when the job shall end: it was interrupted, the queue closes, or another worker has it. For what takes a flag to watch. */
+const atomic_bool *job_run_stop(const struct job_run *run);
+/* The same as an error: false with ERR_STOPPED. */
+MUST_USE bool job_run_check(const struct job_run *run, struct err *e);
+/* Tells listeners. Takes data. */
+void job_run_event(struct job_run *run, const char *type, json_t *data);
 void job_run_bytes(struct job_run *run, const char *type, const void *bytes, size_t count);
-/* H.outputs[node] = ui, H.meta[node] = meta, for what the run gives. Take ui and meta (meta may be NULL). ERR_NOMEM. */
-MUST_USE bool job_run_output(struct job_run *run, const char *node, json_t *ui, json_t *meta, struct err *e);
-/* What GET /jobs shows as execution_error: the data of the execution_error event. Takes it. Without, one is made of e's text. */
-void job_run_error(struct job_run *run, json_t *error);
+/* Told after the job's end is stored: those with `before` in front of the "status" that tells of it (execution_success), the others
+ * behind it (executing with node null). Not told if another worker has the job. Takes data. */
+void job_run_event_at_end(struct job_run *run, const char *type, json_t *data, bool before);
+/* What is kept of the run, as JSON texts, each NULL for nothing: H.outputs, H.meta, H.status.messages, and execution_error of GET /jobs
+ * (without it one is made of run's error). The last call counts. ERR_NOMEM. */
+MUST_USE bool job_run_result(struct job_run *run, const char *outputs, const char *meta, const char *messages, const char *error,
+                             struct err *e);
 /* A picture that shall be in the gallery when the job is finished, whatever way it ends; its file must be in place
- * (picture_file_put). Copied. facts->job and facts->owner are set by the queue. */
+ * (picture_file_put). Copied; facts->job and facts->owner are set by the queue. ERR_NOMEM. */
 MUST_USE bool job_run_picture(struct job_run *run, const struct picture_facts *facts, struct err *e);
 
 #endif
