@@ -76,6 +76,16 @@ static const struct weight *stored(const struct weights *w, const char *name)
     return t;
 }
 
+/* A matrix, its rows as columns. */
+static void transpose(char *out, struct shape *shape, const struct weight *t)
+{
+    size_t rows = (size_t)t->shape.dim[0], columns = (size_t)t->shape.dim[1], one = weight_bytes(t) / (rows * columns);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++)
+            memcpy(out + (c * rows + r) * one, (const char *)t->data + (r * columns + c) * one, one);
+    *shape = shape_of(2, (int64_t[]){ t->shape.dim[1], t->shape.dim[0] });
+}
+
 const char *single_of_folder(const char *model, const char *file)
 {
     enum { MOST = 2000 };
@@ -95,16 +105,19 @@ const char *single_of_folder(const char *model, const char *file)
             const struct weight *t = stored(w, json_string_value(json_array_get(row, 0)));
             const char *outer = json_string_value(json_array_get(row, 1)), *how = json_string_value(json_array_get(row, 2));
             size_t at = 0, bytes = weight_bytes(t);
-            CHECK(*how != 't', "no tiny model has a projection");
+            bool third = *how && *how != 't';
             while (at < count && strcmp(entries[at].name, outer))
                 at++;
             if (at == count) {
                 entries[count++] = (struct weights_entry){ outer, t->type, t->shape };
-                data[at] = mem_zeroed(*how ? 3 * bytes : bytes, 1);
-                if (*how)
+                data[at] = mem_zeroed(third ? 3 * bytes : bytes, 1);
+                if (third)
                     entries[at].shape.dim[0] *= 3;
             }
-            memcpy((char *)data[at] + (*how ? (size_t)(*how - '0') * bytes : 0), t->data, bytes);
+            if (*how == 't')
+                transpose(data[at], &entries[at].shape, t);
+            else
+                memcpy((char *)data[at] + (third ? (size_t)(*how - '0') * bytes : 0), t->data, bytes);
         }
     }
     const char *path = test_scratch(file);

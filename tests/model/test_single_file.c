@@ -325,7 +325,7 @@ TEST(the_picture_of_a_file_is_the_folders_bit_for_bit)
     struct err e = { 0 };
     const struct backend *cpu = backend_cpu_new(1, NULL, &e);
     REQUIRE(cpu);
-    static const char *const models[] = { "tiny-sd1", "tiny-sd2" };
+    static const char *const models[] = { "tiny-sd1", "tiny-sd2", "tiny-sdxl" };
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         char name[100];
         snprintf(name, sizeof name, "models/%s", models[i]);

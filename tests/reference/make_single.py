@@ -248,21 +248,24 @@ def full(name, spec):
     write(name, file, parts)
 
 
-def tiny(name, kind):
-    """A folder of tests/data/models as a file: its own tensors, judged by their values."""
+def tiny(name, prefixes, *kinds):
+    """A folder of tests/data/models as a file: its own tensors, judged by their values. kinds: of its text encoders."""
     from safetensors import safe_open
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
     parts, configs, modules = {}, {}, {}
-    prefixes = PREFIXES["sd"]
-    for part, what in (("unet", "unet"), ("vae", "vae"), ("text_encoder", kind)):
+    prefixes = PREFIXES[prefixes]
+    encoders = zip(("text_encoder", "text_encoder_2"), kinds)
+    for part, what in (("unet", "unet"), ("vae", "vae"), *encoders):
         tensors = {}
         for path in sorted((MODELS / name / part).glob("*.safetensors")):
             with safe_open(path, "pt") as f:
                 tensors.update({k: f.get_tensor(k) for k in f.keys() if not k.endswith("position_ids")})
         config = json.loads((MODELS / name / part / "config.json").read_text())
-        if part == "text_encoder":
-            tensors = {"text_model." + k.removeprefix("text_model."): v for k, v in tensors.items()}
-            modules[part] = CLIPTextModel(CLIPTextConfig(**{k: v for k, v in config.items() if k != "architectures"}))
+        if part.startswith("text_encoder"):
+            tensors = {k if k.startswith("text_projection") else "text_model." + k.removeprefix("text_model."): v
+                       for k, v in tensors.items()}
+            make = CLIPTextModelWithProjection if "text_projection.weight" in tensors else CLIPTextModel
+            modules[part] = make(CLIPTextConfig(**{k: v for k, v in config.items() if k != "architectures"}))
         if part == "vae": # old names are brought to the new ones by both sides
             tensors = {k.replace("query", "to_q").replace("key", "to_k").replace("value", "to_v").replace("proj_attn", "to_out.0"): v
                        for k, v in tensors.items()}
@@ -277,8 +280,9 @@ def main():
     common.quiet()
     for name, spec in FAMILIES.items():
         full(name, spec)
-    tiny("tiny-sd1", "clip")
-    tiny("tiny-sd2", "open")
+    tiny("tiny-sd1", "sd", "clip")
+    tiny("tiny-sd2", "sd", "open")
+    tiny("tiny-sdxl", "sdxl", "clip", "open")
 
 
 if __name__ == "__main__":
