@@ -44,3 +44,14 @@ bool digest_file(const char *path, size_t from, char whole[DIGEST_TEXT_BYTES], c
     file_unmap(&map);
     return good;
 }
+
+bool digest_bytes(const void *data, size_t bytes, char out[DIGEST_TEXT_BYTES])
+{
+    GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
+    if (!sum)
+        return false;
+    g_checksum_update(sum, data, (gssize)bytes);
+    memcpy(out, g_checksum_get_string(sum), DIGEST_TEXT_BYTES);
+    g_checksum_free(sum);
+    return true;
+}

@@ -13,5 +13,7 @@ enum { DIGEST_TEXT_BYTES = 65 };
  * errors  ERR_IO, ERR_STOPPED, ERR_NOMEM. */
 MUST_USE bool digest_file(const char *path, size_t from, char whole[DIGEST_TEXT_BYTES], char weights[DIGEST_TEXT_BYTES],
                           const struct progress *progress, struct err *e);
+/* Of bytes in memory. False without memory. */
+MUST_USE bool digest_bytes(const void *data, size_t bytes, char out[DIGEST_TEXT_BYTES]);
 
 #endif
