@@ -1,3 +1,4 @@
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -16,11 +17,17 @@ void test_register(const char *name, void (*run)(void **))
     tests[count++] = (struct CMUnitTest){ .name = name, .test_func = run };
 }
 
+/* Of all threads together, and not a thread's own: what each thread has lies on its stack, and some libraries start small ones. */
+static char *next_path(void)
+{
+    static char path[64][PATH_MAX_BYTES];
+    static atomic_uint turn;
+    return path[atomic_fetch_add(&turn, 1) % 64];
+}
+
 const char *test_data(const char *name)
 {
-    static _Thread_local char path[8][PATH_MAX_BYTES];
-    static _Thread_local int turn;
-    char *out = path[turn++ % 8];
+    char *out = next_path();
     const char *root = getenv("LIMN_TEST_DATA");
     snprintf(out, PATH_MAX_BYTES, "%s/%s", root ? root : LIMN_TEST_DATA, name);
     return out;
@@ -28,9 +35,7 @@ const char *test_data(const char *name)
 
 const char *test_scratch(const char *name)
 {
-    static _Thread_local char path[8][PATH_MAX_BYTES];
-    static _Thread_local int turn;
-    char *out = path[turn++ % 8];
+    char *out = next_path();
     snprintf(out, PATH_MAX_BYTES, "%s/%s", scratch, name);
     return out;
 }

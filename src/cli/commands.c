@@ -16,6 +16,7 @@ const struct command *const commands[] = {
     &command_eval_images,
     &command_eval_vae,
     &command_eval_report,
+    &command_serve,
     &command_models,
     &command_model_info,
     &command_model_convert,

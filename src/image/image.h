@@ -76,6 +76,10 @@ MUST_USE bool image_save_png(const char *path, const struct image *image, const 
 /* The bytes of such a file. *data is freed with mem_free. */
 MUST_USE bool image_encode_png(const struct image *image, const struct image_text *texts, size_t count,
                                uint8_t **data, size_t *bytes, struct err *e);
+/* The bytes of a JPEG (without alpha) or WebP file; quality 1 to 100. *data is freed with mem_free. ERR_BACKEND: too large for the format. */
+enum image_web_type { IMAGE_JPEG, IMAGE_WEBP };
+MUST_USE bool image_encode_for_web(const struct image *image, enum image_web_type type, int quality, uint8_t **data, size_t *bytes,
+                                   struct err *e);
 /* The value of the first text with this key, as UTF-8, freed with mem_free. NULL with ERR_MISSING if there is
  * none, ERR_FORMAT if the file is no PNG or is broken, ERR_TYPE if the text is compressed (we read plain ones
  * only). */

@@ -1,0 +1,58 @@
+#include "serve/routes.h"
+
+#define A ROUTE_ALSO_API
+#define J ROUTE_JSON
+#define PLACE "type:input|output|temp|, subfolder:str"
+
+/* In the order of lists. The last row is the page's files. */
+const struct route routes[] = {
+    /* method, path, handler, flags, errors, query, body, answer, other statuses, tag, help */
+    { "GET", "/view", get_view, A, FAMILY_COMFY, "filename:str, " PLACE ", preview:str, channel:str", NULL, "file", "206 304 400 403 404 416", "files",
+      "A picture, as it is or in another form." },
+    { "POST", "/upload/image", post_upload_image, A | ROUTE_FILE | ROUTE_FORM, FAMILY_COMFY, NULL, "image:file!, " PLACE ", overwrite:str", "object",
+      "400 413", "files", "Puts a picture into the input folder." },
+    { "POST", "/upload/mask", post_upload_mask, A | ROUTE_FILE | ROUTE_FORM, FAMILY_COMFY, NULL, "image:file!, original_ref:str!, " PLACE ", overwrite:str",
+      "object", "400 403 404 413", "files", "Gives a picture the transparency of another." },
+    { "GET", "/view_metadata/{folder}", get_view_metadata, A | ROUTE_ANY_USER, FAMILY_COMFY, "filename:str", NULL, "object", "404", "models", "What a safetensors file tells of itself." },
+    { "GET", "/embeddings", get_embeddings, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "array", "", "models", "Names of embeddings." },
+    { "GET", "/models", get_models, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "array", "", "models", "Kinds of models." },
+    { "GET", "/models/{folder}", get_models_folder, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "array", "404", "models", "Models of a kind." },
+    { "GET", "/experiment/models", get_experiment_models, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "array", "", "models", "Kinds of models and their folders." },
+    { "GET", "/experiment/models/{folder}", get_experiment_folder, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "array", "404", "models", "Models of a kind with size and date." },
+    { "GET", "/experiment/models/preview/{folder}/{index}/{file...}", get_experiment_preview, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "image/webp", "404", "models",
+      "A picture of what a model draws." },
+    { "GET", "/internal/files/{type}", get_internal_files, 0, FAMILY_COMFY, NULL, NULL, "array", "400", "files", "Files of a folder, the newest first." },
+    { "GET", "/internal/folder_paths", get_folder_paths, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "models", "Folders by kind of models." },
+    { "GET", "/internal/logs", get_logs, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "text", "", "system", "The log as one text." },
+    { "GET", "/internal/logs/raw", get_logs_raw, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "The log by lines." },
+    { "PATCH", "/internal/logs/subscribe", patch_logs, J | ROUTE_ANY_USER, FAMILY_COMFY, NULL, "clientId:str!, enabled:bool", "object", "400", "system", "Whether a WebSocket gets the log." },
+
+    { "GET", "/system_stats", get_system_stats, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "Machine, memory, versions." },
+    { "GET", "/features", get_features, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "What the server's messages may be." },
+    { "GET", "/extensions", get_extensions, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "array", "", "page", "Scripts of the page's extensions." },
+    { "GET", "/i18n", get_empty_object, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "page", "Words of plug-ins in other languages: none." },
+    { "GET", "/workflow_templates", get_empty_object, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "page", "Flows of plug-ins: none." },
+    { "GET", "/global_subgraphs", get_empty_object, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "page", "Subgraphs of plug-ins: none." },
+
+    { "GET", "/users", get_users, A | ROUTE_ANY_USER, FAMILY_PLAIN, NULL, NULL, "object", "", "users", "One user, or the list of users." },
+    { "POST", "/users", post_users, A | J | ROUTE_ANY_USER, FAMILY_PLAIN, NULL, "username:str!", "text", "400 413", "users", "A new user." },
+    { "GET", "/settings", get_settings, A, FAMILY_COMFY, NULL, NULL, "object", "401", "users", "All settings." },
+    { "POST", "/settings", post_settings, A | J, FAMILY_COMFY, NULL, NULL, "object", "400 401", "users", "Changes settings." },
+    { "GET", "/settings/{id}", get_setting, A, FAMILY_COMFY, NULL, NULL, "any", "401", "users", "One setting, or null." },
+    { "POST", "/settings/{id}", post_setting, A | J, FAMILY_COMFY, NULL, NULL, "object", "400 401", "users", "Changes one setting." },
+    { "GET", "/userdata", get_userdata, A, FAMILY_COMFY, "dir:str, recurse:str, split:str, full_info:str", NULL, "array", "400 401 403 404", "users",
+      "Files of a user's folder." },
+    { "GET", "/v2/userdata", get_userdata_v2, A, FAMILY_COMFY, "path:str", NULL, "array", "400 401 403 404", "users", "Files and folders of a user's folder." },
+    { "GET", "/userdata/{file}", get_userdata_file, A, FAMILY_COMFY, NULL, NULL, "file", "206 304 400 401 403 404 416", "users", "A file of the user." },
+    { "POST", "/userdata/{file}", post_userdata_file, A | ROUTE_FILE, FAMILY_COMFY, "overwrite:str, full_info:str", NULL, "any", "400 401 403 409 413", "users",
+      "Keeps a file of the user." },
+    { "DELETE", "/userdata/{file}", delete_userdata_file, A, FAMILY_COMFY, NULL, NULL, "empty", "204 400 401 403 404", "users", "Deletes a file of the user." },
+    { "POST", "/userdata/{file}/move/{dest}", move_userdata_file, A, FAMILY_COMFY, "overwrite:str, full_info:str", NULL, "any", "400 401 403 404 409",
+      "users", "Gives a file of the user another name." },
+
+    { "GET", "/healthz", get_healthz, ROUTE_OPEN, FAMILY_COMFY, NULL, NULL, "object", "", "system", "Whether the server answers." },
+    { "GET", "/metrics", get_metrics, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "text/plain", "", "system", "Measures, in Prometheus' text format." },
+    { "GET", "/openapi.json", get_openapi, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "This list, for programs." },
+    { "GET", "/{file...}", get_static, ROUTE_QUIET | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "file", "304 404", "page", "The page's files." },
+};
+const size_t route_count = sizeof routes / sizeof *routes;

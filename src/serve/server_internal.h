@@ -1,0 +1,51 @@
+/* What the files of the room share: the server itself. */
+#ifndef LIMN_SERVE_SERVER_INTERNAL_H
+#define LIMN_SERVE_SERVER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "serve/connections.h"
+#include "serve/guard.h"
+#include "serve/log.h"
+#include "serve/routes.h"
+#include "serve/server.h"
+#include "serve/sockets.h"
+
+struct server {
+    const struct serve_options *o;
+    struct mg_context *context;
+    struct connections *connections;
+    struct sockets *sockets;
+    struct guard *guard;
+    struct serve_log *log;
+    pthread_mutex_t user_lock;   /* settings and files of users are read and written under it */
+    int port;
+    char refused[200];           /* civetweb's reason for a failed start */
+    double started;              /* clock_seconds */
+    atomic_bool stopping;
+    atomic_long answering;       /* requests that are being answered */
+    atomic_long requests[6];     /* answered, by the hundred of their status; [0]: others */
+    atomic_llong received_bytes, sent_bytes;
+};
+
+/* What a connection of civetweb carries along. */
+struct peer {
+    struct connection *watched; /* NULL: no memory */
+    struct socket *socket;      /* NULL: no WebSocket */
+};
+
+/* One request (dispatch.c); 0: it becomes a WebSocket. */
+int dispatch(struct server *s, struct mg_connection *c);
+
+/* Sets x->user: "default", or with several users the one that the header Comfy-User or the query's `user` names (api_user.c). Answers 401 itself
+ * where nobody of this name is known. */
+MUST_USE bool exchange_user(struct exchange *x, struct err *e);
+
+/* A folder of one user's: with several users it is folder/<id>, else the folder itself. */
+MUST_USE bool user_place(const struct server *s, const char *user, const char *folder, char out[PATH_MAX_BYTES], struct err *e);
+
+/* A new socket and what it is told first: how many jobs wait, and which node runs if its job does. NULL without memory. */
+struct socket *server_greet(struct server *s, struct mg_connection *c, struct connection *watched, const char *id, const char *user);
+
+#endif

@@ -1,0 +1,18 @@
+/* A server inside the test, on a free port, with fresh folders. */
+#ifndef LIMN_TESTS_SERVE_SITE_H
+#define LIMN_TESTS_SERVE_SITE_H
+
+#include "serve/server.h"
+
+/* The options that site_start begins with: change them before. Folders are BASE/input and so on, below the scratch folder. */
+extern struct serve_options site_options;
+extern int site_port;
+
+void site_defaults(void);
+void site_start(void);
+void site_stop(void);
+/* A file below the site's folder: site_path("input/a.png"). */
+const char *site_path(const char *name);
+void site_write(const char *name, const void *data, size_t bytes);
+
+#endif

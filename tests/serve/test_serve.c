@@ -1,0 +1,467 @@
+/* The server over the loopback: routes that need no flow, files, limits, and what bad callers send. */
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "client.h"
+#include "image/image.h"
+#include "serve/routes.h"
+#include "site.h"
+#include "test.h"
+
+static const char *text_at(json_t *j, const char *key)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+    return s ? s : "";
+}
+
+TEST(every_route_finds_itself)
+{
+    struct err e = { 0 };
+    for (size_t i = 0; i < route_count; i++) {
+        const struct route *r = &routes[i];
+        char path[256], api[300], allow[64], *params[EXCHANGE_PARAMS] = { 0 };
+        size_t n = 0;
+        int status;
+        for (const char *c = r->path; *c; c++) /* {name} and {name...} become "x" */
+            if (*c == '{') {
+                path[n++] = 'x';
+                c = strchr(c, '}');
+            } else {
+                path[n++] = *c;
+            }
+        path[n] = 0;
+        const struct route *found = route_find(r->method, path, params, allow, &status, &e);
+        CHECK(found == r, "%s %s: status %d", r->method, path, status);
+        CHECK(!strchr(r->path, '{') || (params[0] && *params[0] == 'x'), "%s: its part", r->path);
+        for (int k = 0; k < EXCHANGE_PARAMS; k++) {
+            mem_free(params[k]);
+            params[k] = NULL;
+        }
+        snprintf(api, sizeof api, "/api%s", path);
+        found = route_find(r->method, api, params, allow, &status, &e);
+        bool also = r->flags & ROUTE_ALSO_API || !strcmp(r->path, "/{file...}");
+        CHECK(!strcmp(r->path, "/{file...}") || (found == r) == also, "%s %s", r->method, api);
+        for (int k = 0; k < EXCHANGE_PARAMS; k++)
+            mem_free(params[k]);
+        CHECK(r->help && strlen(r->help) > 10 && r->tag && r->answer && r->codes, "%s: its row", r->path);
+    }
+}
+
+TEST(the_first_questions_of_clients_are_answered_at_both_addresses)
+{
+    site_defaults();
+    site_start();
+    static const char *const objects[] = { "/users", "/settings", "/system_stats", "/features", "/i18n", "/global_subgraphs", "/workflow_templates" };
+    static const char *const arrays[] = { "/models", "/models/loras", "/embeddings", "/extensions", "/experiment/models", "/experiment/models/unet" };
+    for (int api = 0; api < 2; api++) {
+        char path[100];
+        for (size_t i = 0; i < sizeof objects / sizeof *objects; i++) {
+            snprintf(path, sizeof path, "%s%s", api ? "/api" : "", objects[i]);
+            json_t *j = get_json(site_port, path, 200);
+            CHECK(json_is_object(j), "%s", path);
+            json_decref(j);
+        }
+        for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
+            snprintf(path, sizeof path, "%s%s", api ? "/api" : "", arrays[i]);
+            json_t *j = get_json(site_port, path, 200);
+            CHECK(json_is_array(j), "%s", path);
+            json_decref(j);
+        }
+    }
+    json_t *j = get_json(site_port, "/system_stats", 200), *system = json_object_get(j, "system");
+    CHECK(json_is_array(json_object_get(system, "argv")) && !strcmp(text_at(system, "comfyui_version"), SERVE_VERSION_OF_COMFYUI) &&
+          json_array_size(json_object_get(j, "devices")) == 1, "system_stats");
+    json_decref(j);
+    json_decref(get_json(site_port, "/models/nothing", 404));
+    json_decref(get_json(site_port, "/api/none/such", 404));
+    CHECK(status_of(site_port, "OPTIONS", "/prompt", "", NULL) == 200, "OPTIONS");
+    CHECK(status_of(site_port, "DELETE", "/users", "", NULL) == 405, "another method");
+    struct answer a = ask_full(site_port, "HEAD", "/users", "", NULL, 0);
+    CHECK(a.status == 200 && a.body_bytes == 0, "HEAD: %d, %zu bytes", a.status, a.body_bytes);
+    answer_release(&a);
+    site_stop();
+}
+
+TEST(openapi_lists_every_route_of_the_table)
+{
+    site_defaults();
+    site_start();
+    json_t *j = get_json(site_port, "/openapi.json", 200), *paths = json_object_get(j, "paths");
+    size_t listed = 0, wanted = 0;
+    const char *path, *method;
+    json_t *item, *operation;
+    json_object_foreach(paths, path, item)
+        json_object_foreach(item, method, operation) {
+            listed++;
+            CHECK(json_object_get(json_object_get(operation, "responses"), "400"), "%s", path);
+        }
+    for (size_t i = 0; i < route_count; i++)
+        wanted += !(routes[i].flags & ROUTE_QUIET);
+    CHECK(listed == wanted, "%zu listed, %zu in the table", listed, wanted);
+    json_decref(j);
+    struct answer a = ask_full(site_port, "GET", "/metrics", "", NULL, 0);
+    CHECK(a.status == 200 && strstr(a.body, "# TYPE limn_http_requests_total counter\n") && strstr(a.body, "limn_http_requests_total{status=\"2xx\"} 1\n"),
+          "%s", a.body);
+    answer_release(&a);
+    site_stop();
+}
+
+TEST(settings_and_files_of_a_user_are_kept)
+{
+    site_defaults();
+    site_start();
+    json_decref(post_json(site_port, "/api/settings", "{\"Comfy.A.b\": {\"c\": [1]}, \"x\": 2}", 200));
+    json_decref(post_json(site_port, "/settings/Comfy.Name", "\"中\"", 200));
+    site_stop();
+    site_start(); /* another server, the same folders */
+    json_t *j = get_json(site_port, "/settings", 200);
+    CHECK(json_is_true(json_object_get(j, "Comfy.TutorialCompleted")) && json_integer_value(json_object_get(j, "x")) == 2 &&
+          !strcmp(text_at(j, "Comfy.Name"), "中"), "settings");
+    json_decref(j);
+    j = get_json(site_port, "/settings/nothing", 200);
+    CHECK(json_is_null(j), "a setting that is not there");
+    json_decref(j);
+    CHECK(status_of(site_port, "POST", "/settings", "", "[1]") == 400 && status_of(site_port, "POST", "/settings", "", "{") == 400, "no object");
+
+    CHECK(status_of(site_port, "GET", "/userdata?dir=workflows", "", NULL) == 404 && status_of(site_port, "GET", "/userdata", "", NULL) == 400, "no folder");
+    j = post_json(site_port, "/userdata/workflows%2Fa%20b.json", "{\"nodes\":[]}", 200);
+    CHECK(!strcmp(json_string_value(j), "workflows/a b.json"), "%s", json_string_value(j));
+    json_decref(j);
+    CHECK(status_of(site_port, "POST", "/userdata/workflows%2Fa%20b.json?overwrite=false", "", "x") == 409, "it is there");
+    j = post_json(site_port, "/userdata/workflows%252Fdeep%252Fc.json?full_info=true", "{}", 200); /* encoded twice */
+    CHECK(!strcmp(text_at(j, "path"), "workflows/deep/c.json") && json_integer_value(json_object_get(j, "size")) == 2, "full_info");
+    json_decref(j);
+    j = get_json(site_port, "/userdata?dir=workflows&recurse=true&split=true", 200);
+    char *text = json_dumps(j, JSON_COMPACT);
+    CHECK(!strcmp(text, "[[\"a b.json\",\"a b.json\"],[\"deep/c.json\",\"deep\",\"c.json\"]]"), "%s", text);
+    free(text);
+    json_decref(j);
+    struct answer a = ask_full(site_port, "GET", "/api/userdata/workflows%2Fa%20b.json", "", NULL, 0);
+    CHECK(a.status == 200 && !strcmp(a.body, "{\"nodes\":[]}"), "%s", a.body);
+    answer_release(&a);
+    CHECK(status_of(site_port, "POST", "/userdata/workflows%2Fa%20b.json/move/workflows%2Fd.json?overwrite=false", "", "") == 200, "moved");
+    CHECK(status_of(site_port, "POST", "/userdata/nothing/move/x", "", "") == 404, "nothing to move");
+    CHECK(status_of(site_port, "DELETE", "/userdata/workflows%2Fd.json", "", NULL) == 204, "deleted");
+    CHECK(status_of(site_port, "GET", "/userdata/workflows%2Fd.json", "", NULL) == 404, "gone");
+    static const char *const escapes[] = { "/userdata/..%2F..%2Fx", "/userdata/%2Fetc%2Fpasswd", "/userdata/%252e%252e%252fx", "/userdata?dir=../..", "/userdata/a%5c..%5cb",
+                                           "/v2/userdata?path=.." };
+    for (size_t i = 0; i < sizeof escapes / sizeof *escapes; i++)
+        CHECK(status_of(site_port, "GET", escapes[i], "", NULL) == 403, "%s", escapes[i]);
+    site_stop();
+}
+
+/* A PNG of one colour. */
+static size_t make_png(uint8_t **png, int side, int channels, uint8_t value)
+{
+    struct err e = { 0 };
+    struct image image;
+    size_t bytes;
+    REQUIRE(image_make(&image, side, side, channels, &e));
+    memset(image.pixels, value, image_bytes(&image));
+    REQUIRE(image_encode_png(&image, &(struct image_text){ "prompt", "{\"1\":{}}" }, 1, png, &bytes, &e));
+    image_release(&image);
+    return bytes;
+}
+
+/* Uploads bytes as a file with more fields ("" or whole parts). */
+static json_t *upload(const char *path, const char *name, const void *data, size_t bytes, const char *fields, int status)
+{
+    size_t cap = bytes + strlen(fields) + 500;
+    char *body = malloc(cap);
+    int n = snprintf(body, cap, "%s--BB\r\nContent-Disposition: form-data; name=\"image\"; filename=\"%s\"\r\n\r\n", fields, name);
+    memcpy(body + n, data, bytes);
+    size_t whole = (size_t)n + bytes + (size_t)snprintf(body + (size_t)n + bytes, cap - (size_t)n - bytes, "\r\n--BB--\r\n");
+    struct answer a = ask_full(site_port, "POST", path, "Content-Type: multipart/form-data; boundary=BB\r\n", body, whole);
+    free(body);
+    CHECK(a.status == status, "%s %s: status %d: %s", path, name, a.status, a.body);
+    json_t *j = json_loads(a.body, 0, NULL);
+    answer_release(&a);
+    return j;
+}
+#define FIELD(name, value) "--BB\r\nContent-Disposition: form-data; name=\"" name "\"\r\n\r\n" value "\r\n"
+
+TEST(uploads_keep_names_apart_and_are_seen_again)
+{
+    uint8_t *red, *blue;
+    site_defaults();
+    site_start();
+    size_t red_bytes = make_png(&red, 8, 3, 200), blue_bytes = make_png(&blue, 8, 4, 90);
+    static const struct { int which; const char *fields, *want; } steps[] = {
+        { 0, "", "a.png" }, { 0, "", "a.png" }, { 1, "", "a (1).png" }, { 1, "", "a (1).png" }, { 1, FIELD("overwrite", "true"), "a.png" },
+        { 0, FIELD("subfolder", "deep/er") FIELD("type", "temp"), "a.png" },
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        json_t *j = upload("/upload/image", "a.png", steps[i].which ? blue : red, steps[i].which ? blue_bytes : red_bytes, steps[i].fields, 200);
+        CHECK(!strcmp(text_at(j, "name"), steps[i].want), "step %zu: %s", i, text_at(j, "name"));
+        json_decref(j);
+    }
+    struct answer a = ask_full(site_port, "GET", "/api/view?filename=a.png%20%5Binput%5D&rand=0.5", "", NULL, 0);
+    char value[200];
+    CHECK(a.status == 200 && a.body_bytes == blue_bytes && !memcmp(a.body, blue, blue_bytes), "the bytes: %d", a.status);
+    CHECK(answer_header(&a, "Content-Type", value, sizeof value) && !strcmp(value, "image/png"), "%s", value);
+    CHECK(answer_header(&a, "Content-Disposition", value, sizeof value) && !strcmp(value, "filename=\"a.png\""), "%s", value);
+    char tag[100], headers[200];
+    CHECK(answer_header(&a, "ETag", tag, sizeof tag) && answer_header(&a, "Last-Modified", value, sizeof value), "its tag");
+    answer_release(&a);
+    snprintf(headers, sizeof headers, "If-None-Match: %s\r\n", tag);
+    CHECK(status_of(site_port, "GET", "/view?filename=a.png&type=input", headers, NULL) == 304, "its tag is known");
+    snprintf(headers, sizeof headers, "If-Modified-Since: %s\r\n", value);
+    CHECK(status_of(site_port, "GET", "/view?filename=a.png&type=input", headers, NULL) == 304, "its date is known");
+    a = ask_full(site_port, "GET", "/view?filename=a.png&type=input", "Range: bytes=1-3\r\n", NULL, 0);
+    CHECK(a.status == 206 && a.body_bytes == 3 && !memcmp(a.body, "PNG", 3), "a range: %d", a.status);
+    answer_release(&a);
+    CHECK(status_of(site_port, "GET", "/view?filename=a.png&type=input", "Range: bytes=999999-\r\n", NULL) == 416, "behind the end");
+    CHECK(status_of(site_port, "GET", "/view?filename=a.png&type=temp&subfolder=deep/er", "", NULL) == 200, "in a folder");
+    static const struct { const char *path; int status; } bad[] = {
+        { "/view", 404 }, { "/view?filename=", 400 }, { "/view?filename=/etc/passwd", 400 }, { "/view?filename=..%2fa.png&type=input", 400 },
+        { "/view?filename=a.png&type=secret", 400 }, { "/view?filename=a.png&type=input&subfolder=..", 403 },
+        { "/view?filename=a.png&type=input&subfolder=%2Fetc", 403 }, { "/view?filename=nothing.png", 404 }, { "/view?filename=a.png&type=input&subfolder=%00", 400 },
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(status_of(site_port, "GET", bad[i].path, "", NULL) == bad[i].status, "%s gave %d", bad[i].path, status_of(site_port, "GET", bad[i].path, "", NULL));
+    json_decref(upload("/upload/image", "../x.png", red, red_bytes, "", 400));
+    json_decref(upload("/upload/image", "x.png", red, red_bytes, FIELD("subfolder", "../.."), 400));
+    json_decref(upload("/upload/image", "x.png", red, red_bytes, FIELD("type", "user"), 400));
+    json_decref(upload("/upload/image", "", red, red_bytes, "", 400));
+    CHECK(status_of(site_port, "POST", "/upload/image", "", "nothing") == 400, "no form");
+    mem_free(red);
+    mem_free(blue);
+    site_stop();
+}
+
+TEST(a_picture_is_shown_in_other_forms)
+{
+    struct err e = { 0 };
+    struct image image;
+    uint8_t *png;
+    site_defaults();
+    size_t bytes = make_png(&png, 16, 4, 90);
+    site_write("output/a.png", png, bytes);
+    site_start();
+    static const struct { const char *query, *type; int channels, first, alpha; } cases[] = {
+        { "preview=webp;90", "image/webp", 4, -1, 90 }, { "preview=jpeg;75", "image/jpeg", 3, -1, -1 }, { "preview=gif", "image/webp", 4, -1, 90 },
+        { "preview=jpeg&channel=rgba", "image/webp", 4, -1, 90 }, { "preview=jpeg;75&channel=rgb", "image/jpeg", 3, -1, -1 },
+        { "channel=rgb", "image/png", 3, 90, -1 }, { "channel=a", "image/png", 4, 0, 90 }, { "channel=rgba", "image/png", 4, 90, 90 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char path[100], type[60] = "";
+        snprintf(path, sizeof path, "/view?filename=a.png&%s", cases[i].query);
+        struct answer a = ask_full(site_port, "GET", path, "", NULL, 0);
+        CHECK(a.status == 200 && answer_header(&a, "Content-Type", type, sizeof type) && !strcmp(type, cases[i].type), "%s: %d %s", path, a.status, type);
+        REQUIRE(image_decode(&image, a.body, a.body_bytes, path, IMAGE_KEEP_ALPHA, 0, &e));
+        CHECK(image.width == 16 && image.channels == cases[i].channels, "%s: %d channels", path, image.channels);
+        CHECK(cases[i].first < 0 || image.pixels[0] == cases[i].first, "%s: %d", path, image.pixels[0]);
+        CHECK(cases[i].alpha < 0 || abs(image.pixels[3] - cases[i].alpha) < 4, "%s: alpha %d", path, image.pixels[3]);
+        image_release(&image);
+        answer_release(&a);
+    }
+    site_write("output/no.png", "no picture", 10);
+    CHECK(status_of(site_port, "GET", "/view?filename=no.png&preview=webp", "", NULL) == 400, "no picture");
+    site_write("output/page.html", "<script>", 8);
+    struct answer a = ask_full(site_port, "GET", "/view?filename=page.html", "", NULL, 0);
+    char type[60];
+    CHECK(answer_header(&a, "Content-Type", type, sizeof type) && !strcmp(type, "application/octet-stream"), "%s", type);
+    answer_release(&a);
+    mem_free(png);
+    site_stop();
+}
+
+TEST(a_mask_becomes_the_transparency_of_its_original)
+{
+    struct err e = { 0 };
+    struct image image;
+    uint8_t *original, *mask;
+    site_defaults();
+    size_t bytes = make_png(&original, 16, 3, 50);
+    site_write("input/first.png", original, bytes);
+    size_t mask_bytes = make_png(&mask, 16, 4, 77);
+    site_start();
+    json_t *j = upload("/upload/mask", "m.png", mask, mask_bytes, FIELD("original_ref", "{\"filename\": \"first.png\", \"type\": \"input\"}"), 200);
+    CHECK(!strcmp(text_at(j, "name"), "m.png"), "%s", text_at(j, "name"));
+    json_decref(j);
+    REQUIRE(image_load(&image, site_path("input/m.png"), IMAGE_KEEP_ALPHA, 0, &e));
+    CHECK(image.channels == 4 && image.pixels[0] == 50 && image.pixels[3] == 77, "%d %d", image.pixels[0], image.pixels[3]);
+    image_release(&image);
+    char *text = image_png_text(site_path("input/m.png"), "prompt", &e);
+    CHECK(text && !strcmp(text, "{\"1\":{}}"), "the original's texts: %s", text ? text : e.text);
+    mem_free(text);
+    json_decref(upload("/upload/mask", "m.png", mask, mask_bytes, FIELD("originalRef", "{\"filename\": \"first.png\", \"type\": \"input\"}"), 200));
+    json_decref(upload("/upload/mask", "m.png", mask, mask_bytes, "", 400));
+    json_decref(upload("/upload/mask", "m.png", mask, mask_bytes, FIELD("original_ref", "{\"filename\": \"../first.png\"}"), 400));
+    json_decref(upload("/upload/mask", "m.png", mask, mask_bytes, FIELD("original_ref", "[]"), 400));
+    json_decref(upload("/upload/mask", "m.png", "rubbish", 7, FIELD("original_ref", "{\"filename\": \"first.png\", \"type\": \"input\"}"), 400));
+    mem_free(original);
+    mem_free(mask);
+    site_stop();
+}
+
+TEST(too_much_is_refused_before_it_is_read)
+{
+    site_defaults();
+    site_options.max_upload_bytes = 1000;
+    site_start();
+    struct answer a = ask_full(site_port, "POST", "/userdata/x", "", "", 0);
+    CHECK(a.status == 200, "an empty file: %d", a.status);
+    answer_release(&a);
+    char big[4000];
+    memset(big, 'a', sizeof big);
+    a = ask_full(site_port, "POST", "/userdata/x", "", big, sizeof big);
+    CHECK(a.status == 413, "%d", a.status);
+    answer_release(&a);
+    /* the same in pieces of unknown number */
+    int s = client_connect(site_port, 10);
+    char head[] = "POST /userdata/x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", text[2000];
+    bool closed;
+    client_send(s, head, strlen(head));
+    for (int i = 0; i < 3; i++)
+        client_send(s, "190\r\n", 5), client_send(s, big, 400), client_send(s, "\r\n", 2);
+    client_send(s, "0\r\n\r\n", 5);
+    client_read_all(s, text, sizeof text, &closed);
+    CHECK(strstr(text, "HTTP/1.1 413"), "%s", text);
+    close(s);
+    /* a body of another length than it says */
+    s = client_connect(site_port, 10);
+    const char *cut = "POST /settings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{\"a\":";
+    client_send(s, cut, strlen(cut));
+    shutdown(s, 1);
+    client_read_all(s, text, sizeof text, &closed);
+    CHECK(closed && (strstr(text, "HTTP/1.1 400") || !*text), "%s", text);
+    close(s);
+    char *deep = malloc(200001);
+    memset(deep, '[', 200000);
+    deep[200000] = 0;
+    CHECK(status_of(site_port, "POST", "/settings", "", deep) == 400, "deep JSON");
+    free(deep);
+    static const char *const broken[] = { "GET\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc", "GET / HTTP/9.9\r\n\r\n", "GET noslash HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                                          "GET /%00 HTTP/1.1\r\nHost: localhost\r\n\r\n", "POST /settings HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n" };
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        s = client_connect(site_port, 10);
+        client_send(s, broken[i], strlen(broken[i]));
+        shutdown(s, 1);
+        client_read_all(s, text, sizeof text, &closed);
+        CHECK(closed && !strstr(text, "HTTP/1.1 2"), "case %zu: %s", i, text);
+        close(s);
+    }
+    CHECK(status_of(site_port, "GET", "/healthz", "", NULL) == 200, "it still answers");
+    site_stop();
+}
+
+TEST(those_who_take_too_long_are_cut_off)
+{
+    static const char *const begins[] = { "GET /healthz HT", "POST /settings HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n{" };
+    site_defaults();
+    site_options.head_seconds = 1;
+    site_start();
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++) {
+        int s = client_connect(site_port, 1);
+        double start = clock_seconds();
+        bool closed = false;
+        char text[2000];
+        client_send(s, begins[i], strlen(begins[i]));
+        /* a byte now and then: no pause, but no progress */
+        while (!closed && clock_seconds() - start < 15) {
+            nanosleep(&(struct timespec){ .tv_nsec = 200000000 }, NULL);
+            if (!client_send(s, "a", 1))
+                closed = true;
+        }
+        CHECK(closed || (client_read_all(s, text, sizeof text, &closed), closed), "case %zu is still there after %.1f s", i, clock_seconds() - start);
+        close(s);
+    }
+    CHECK(status_of(site_port, "GET", "/healthz", "", NULL) == 200, "it still answers");
+    site_stop();
+}
+
+TEST(a_server_elsewhere_wants_its_token)
+{
+    struct err e = { 0 };
+    site_defaults();
+    site_options.listen = "0.0.0.0";
+    CHECK_FAILS(server_start(&site_options, &e), ERR_ARG, "needs a token");
+    site_options.token = "abc";
+    site_start();
+    CHECK(status_of(site_port, "GET", "/users", "", NULL) == 401, "no token");
+    CHECK(status_of(site_port, "GET", "/users", "Authorization: Bearer abc\r\n", NULL) == 200, "as a header");
+    CHECK(status_of(site_port, "GET", "/users?token=abc", "", NULL) == 200, "in the query");
+    CHECK(status_of(site_port, "GET", "/users?token=abd", "", NULL) == 401, "a wrong one");
+    CHECK(status_of(site_port, "GET", "/healthz", "", NULL) == 200, "health is open");
+    int status, s = ws_connect(site_port, "/ws", "", &status);
+    CHECK(s < 0 && status == 401, "a socket without: %d", status);
+    s = ws_connect(site_port, "/ws?token=abc", "", &status);
+    CHECK(s >= 0, "a socket with it: %d", status);
+    close(s);
+    site_stop();
+}
+
+TEST(strange_hosts_and_origins_are_refused)
+{
+    site_defaults();
+    site_start();
+    CHECK(status_of(site_port, "GET", "/users", "Host: evil.example\r\n", NULL) == 403, "host");
+    CHECK(status_of(site_port, "POST", "/settings", "Origin: https://evil.example\r\n", "{}") == 403, "origin");
+    CHECK(status_of(site_port, "POST", "/settings", "Origin: http://127.0.0.1\r\n", "{}") == 200, "its own");
+    int status, s = ws_connect(site_port, "/ws", "Origin: https://evil.example\r\n", &status);
+    CHECK(s < 0 && status == 403, "a socket: %d", status);
+    site_stop();
+    site_options.cors = "https://friend.example";
+    site_start();
+    struct answer a = ask_full(site_port, "GET", "/users", "Origin: https://friend.example\r\n", NULL, 0);
+    char value[100];
+    CHECK(a.status == 200 && answer_header(&a, "Access-Control-Allow-Origin", value, sizeof value) && !strcmp(value, "https://friend.example"), "cors");
+    answer_release(&a);
+    site_stop();
+}
+
+TEST(a_page_is_served_from_its_folder)
+{
+    site_defaults();
+    site_write("page/index.html", "<p>hello", 8);
+    site_write("page/assets/a.mjs", "1", 1);
+    site_write("page/extensions/x/y.js", "2", 1);
+    site_write("secret", "3", 1);
+    assert_int_equal(symlink(site_path("secret"), site_path("page/link")), 0);
+    site_options.page = strdup(site_path("page"));
+    site_start();
+    struct answer a = ask_full(site_port, "GET", "/", "", NULL, 0);
+    char value[400];
+    CHECK(a.status == 200 && !strcmp(a.body, "<p>hello") && answer_header(&a, "Content-Security-Policy", value, sizeof value) && strstr(value, "default-src 'self'"),
+          "%d %s", a.status, a.body);
+    answer_release(&a);
+    a = ask_full(site_port, "GET", "/assets/a.mjs", "", NULL, 0);
+    CHECK(a.status == 200 && answer_header(&a, "Content-Type", value, sizeof value) && strstr(value, "javascript"), "%s", value);
+    answer_release(&a);
+    CHECK(status_of(site_port, "GET", "/link", "", NULL) == 404 && status_of(site_port, "GET", "/..%2fsecret", "", NULL) == 404 &&
+          status_of(site_port, "GET", "/../secret", "", NULL) == 404 && status_of(site_port, "GET", "/nothing", "", NULL) == 404, "what is not the page's");
+    json_t *j = get_json(site_port, "/extensions", 200);
+    CHECK(json_array_size(j) == 1 && !strcmp(json_string_value(json_array_get(j, 0)), "/extensions/x/y.js"), "extensions");
+    json_decref(j);
+    free((char *)site_options.page);
+    site_stop();
+}
+
+TEST(users_have_settings_and_files_of_their_own)
+{
+    site_defaults();
+    site_options.users = true;
+    site_start();
+    json_t *a = post_json(site_port, "/users", "{\"username\": \"Ann\"}", 200), *b = post_json(site_port, "/users", "{\"username\": \"Bob\"}", 200);
+    json_decref(post_json(site_port, "/users", "{\"username\": \"Ann\"}", 400));
+    char ann[200], bob[200];
+    snprintf(ann, sizeof ann, "Comfy-User: %s\r\n", json_string_value(a));
+    snprintf(bob, sizeof bob, "Comfy-User: %s\r\n", json_string_value(b));
+    CHECK(status_of(site_port, "POST", "/settings", ann, "{\"mine\": 1}") == 200, "Ann's");
+    struct answer x = ask_full(site_port, "GET", "/settings", bob, NULL, 0), y = ask_full(site_port, "GET", "/settings", ann, NULL, 0);
+    CHECK(!strstr(x.body, "mine") && strstr(y.body, "mine"), "%s %s", x.body, y.body);
+    answer_release(&x);
+    answer_release(&y);
+    CHECK(status_of(site_port, "GET", "/settings", "", NULL) == 401 && status_of(site_port, "GET", "/settings", "Comfy-User: ../x\r\n", NULL) == 401, "nobody");
+    x = ask_full(site_port, "GET", "/users", "", NULL, 0);
+    CHECK(strstr(x.body, "\"Ann\"") && strstr(x.body, "\"Bob\""), "%s", x.body);
+    answer_release(&x);
+    json_decref(a);
+    json_decref(b);
+    site_stop();
+}
