@@ -3,22 +3,14 @@
 
 import { LGraph, LGraphNode, LiteGraph } from "@comfyorg/litegraph";
 
-import type { Flow, InputInfo, Json, NodeInfo, Picture } from "../api";
+import type { Flow, InputInfo, Json, NodeInfo } from "../api";
+import { inputsOf } from "./inputs";
 
 const VALUES = new Set(["INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"]);
 const AFTER = "control_after_generate", AFTER_CHOICES = ["fixed", "increment", "decrement", "randomize"];
 const MUTED = 2, BYPASSED = 4; // litegraph's node modes
 
 export type FlowNode = LGraphNode & { info?: NodeInfo; shown?: HTMLImageElement; chooseFile?(node: FlowNode, widget: string): void };
-
-/** The inputs of a node, in the table's order. */
-export function inputsOf(info: NodeInfo): { name: string; info: InputInfo; optional: boolean }[] {
-    const part = (kind: "required" | "optional"): { name: string; info: InputInfo; optional: boolean }[] => {
-        const all = info.input[kind] ?? {}, order = info.input_order?.[kind] ?? Object.keys(all);
-        return order.filter(n => all[n]).map(name => ({ name, info: all[name], optional: kind === "optional" }));
-    };
-    return [...part("required"), ...part("optional")];
-}
 
 function offered(info: InputInfo): string[] {
     return Array.isArray(info[0]) ? info[0] : ((info[1]?.options as string[] | undefined) ?? []);
@@ -185,5 +177,3 @@ export function showPicture(node: FlowNode, address: string): void {
         pen.drawImage(node.shown, 8 + (wide - w) / 2, top + 4, w, height);
     };
 }
-
-export type { Picture };

@@ -11,6 +11,7 @@ export class Job {
     error = "";
     preview?: string; // address of the last preview
     pictures: Picture[] = [];
+    texts: string[] = []; // what nodes say in words
     readonly began = Date.now();
     constructor(readonly id: string, readonly flow: Flow, private readonly changed: () => void) {
         following.add(this);
@@ -47,8 +48,9 @@ export class Job {
     }
 
     private add(output: Json): void {
-        for (const p of ((output as { images?: Picture[] } | null)?.images ?? []))
-            if (!this.pictures.some(q => pictureAddress(q) === pictureAddress(p))) this.pictures.push(p);
+        const left = output as { images?: Picture[]; text?: string[] } | null;
+        for (const p of left?.images ?? []) if (!this.pictures.some(q => pictureAddress(q) === pictureAddress(p))) this.pictures.push(p);
+        for (const text of left?.text ?? []) if (!this.texts.includes(text)) this.texts.push(text);
     }
 
     private end(state: JobState, error = ""): void {
