@@ -17,8 +17,7 @@
 
 enum { NAME_BYTES = 1024, MOST_COPIES = 100000 };
 
-/* input, output or temp of the exchange's user into out; NULL or "": output. False with e: ERR_ARG for another word. */
-static bool folder_of(const struct exchange *x, const char *type, char out[PATH_MAX_BYTES], struct err *e)
+bool exchange_folder(const struct exchange *x, const char *type, char out[PATH_MAX_BYTES], struct err *e)
 {
     const struct serve_options *o = x->server->o;
     const char *folder = !type || !*type || !strcmp(type, "output") ? o->output
@@ -53,7 +52,7 @@ static bool find_file(struct exchange *x, char *name, const char *type, const ch
     split_annotation(name, annotated, sizeof annotated);
     if (*name == '/' || strstr(name, "..") || !*name)
         return err_set(e, ERR_ARG, "filename \"%.200s\" is no name of a file", name);
-    if (!folder_of(x, *annotated ? annotated : type, root, e))
+    if (!exchange_folder(x, *annotated ? annotated : type, root, e))
         return false;
     struct err why = { 0 };
     if (!path_below(folder, root, subfolder, &why)) {
@@ -205,7 +204,7 @@ static bool read_upload(struct exchange *x, struct upload *u, struct err *e)
         snprintf(u->type, sizeof u->type, "input");
     u->overwrite = !strcmp(overwrite, "true") || !strcmp(overwrite, "1");
     snprintf(u->name, sizeof u->name, "%s", u->file->filename);
-    return folder_of(x, u->type, root, e) && path_name_safe(u->name, e) && path_below(u->folder, root, u->subfolder, e);
+    return exchange_folder(x, u->type, root, e) && path_name_safe(u->name, e) && path_below(u->folder, root, u->subfolder, e);
 }
 
 static bool tell_upload(struct exchange *x, const struct upload *u, struct err *e)
@@ -313,7 +312,7 @@ bool get_internal_files(struct exchange *x, struct err *e)
 {
     char folder[PATH_MAX_BYTES], path[PATH_MAX_BYTES], **names;
     size_t count, kept = 0;
-    if (!folder_of(x, x->param[0], folder, e))
+    if (!exchange_folder(x, x->param[0], folder, e))
         return false;
     if (!path_is_folder(folder))
         return answer_json(x, 200, json_array(), e);

@@ -50,6 +50,18 @@ const struct route routes[] = {
     { "POST", "/userdata/{file}/move/{dest}", move_userdata_file, A, FAMILY_COMFY, "overwrite:str, full_info:str", NULL, "any", "400 401 403 404 409",
       "users", "Gives a file of the user another name." },
 
+    { "GET", "/limn/models", get_model_facts, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "array", "", "models", "How each model is drawn with: size, steps, guidance, sampler." },
+    { "GET", "/limn/similarity", get_similarity, 0, FAMILY_COMFY,
+      "a:str!, a_subfolder:str, a_type:input|output|temp|, b:str!, b_subfolder:str, b_type:input|output|temp|", NULL, "object", "400 404", "evaluate",
+      "How alike two pictures are: psnr, ssim and others." },
+    { "GET", "/limn/datasets", get_datasets, 0, FAMILY_COMFY, NULL, NULL, "object", "", "datasets", "Data sets in the input folder." },
+    { "GET", "/limn/datasets/{name}", get_dataset, 0, FAMILY_COMFY, "offset:int, limit:int", NULL, "object", "400 404", "datasets", "Pictures of a data set with what is known of them." },
+    { "POST", "/limn/datasets/{name}", post_dataset, J, FAMILY_COMFY, NULL, "file_name:str!, text:str, excluded:str", "object", "400 404", "datasets",
+      "A picture's caption; or why it is left out." },
+    { "GET", "/limn/runs", get_runs, 0, FAMILY_COMFY, NULL, NULL, "object", "", "training", "Trainings in output/runs." },
+    { "GET", "/limn/runs/{name}", get_run, 0, FAMILY_COMFY, NULL, NULL, "object", "400 404", "training", "A training's settings, numbers and samples." },
+    { "GET", "/limn/runs/{name}/file", get_run_file, 0, FAMILY_COMFY, "name:str!", NULL, "file", "206 304 400 404 416", "training", "A file of a training." },
+
     { "GET", "/healthz", get_healthz, ROUTE_OPEN, FAMILY_COMFY, NULL, NULL, "object", "", "system", "Whether the server answers." },
     { "GET", "/metrics", get_metrics, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "text/plain", "", "system", "Measures, in Prometheus' text format." },
     { "GET", "/openapi.json", get_openapi, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "This list, for programs." },

@@ -114,6 +114,17 @@ HANDLER(get_userdata_file);
 HANDLER(post_userdata_file);
 HANDLER(delete_userdata_file);
 HANDLER(move_userdata_file);
+/* api_facts.c */
+HANDLER(get_model_facts);
+HANDLER(get_similarity);
+/* api_datasets.c */
+HANDLER(get_datasets);
+HANDLER(get_dataset);
+HANDLER(post_dataset);
+/* api_runs.c */
+HANDLER(get_runs);
+HANDLER(get_run);
+HANDLER(get_run_file);
 /* api_front.c */
 HANDLER(get_extensions);
 HANDLER(get_empty_object);

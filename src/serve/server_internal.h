@@ -45,6 +45,9 @@ MUST_USE bool exchange_user(struct exchange *x, struct err *e);
 /* A folder of one user's: with several users it is folder/<id>, else the folder itself. */
 MUST_USE bool user_place(const struct server *s, const char *user, const char *folder, char out[PATH_MAX_BYTES], struct err *e);
 
+/* The folder input, output or temp of the exchange's user; type NULL or "": output. ERR_ARG for another word (api_files.c). */
+MUST_USE bool exchange_folder(const struct exchange *x, const char *type, char out[PATH_MAX_BYTES], struct err *e);
+
 /* A new socket and what it is told first: how many jobs wait, and which node runs if its job does. NULL without memory. */
 struct socket *server_greet(struct server *s, struct mg_connection *c, struct connection *watched, const char *id, const char *user);
 

@@ -465,3 +465,79 @@ TEST(users_have_settings_and_files_of_their_own)
     json_decref(b);
     site_stop();
 }
+
+TEST(a_data_set_is_made_and_captioned_over_the_net)
+{
+    site_defaults();
+    site_start();
+    size_t bytes;
+    char *png;
+    struct err e = { 0 };
+    REQUIRE(file_read(test_data("emoji-mini/ring-ball.png"), 1 << 20, &png, &bytes, &e));
+    site_write("input/rings/a.png", png, bytes);
+    mem_free(png);
+    CHECK(status_of(site_port, "POST", "/limn/datasets/rings", "", "{\"file_name\": \"b.png\"}") == 404, "a picture that is not there");
+    CHECK(status_of(site_port, "POST", "/limn/datasets/rings", "", "{\"file_name\": \"../a.png\"}") == 400, "a picture elsewhere");
+    CHECK(status_of(site_port, "GET", "/limn/datasets/rings", "", NULL) == 404, "no list yet");
+    json_decref(post_json(site_port, "/limn/datasets/rings", "{\"file_name\": \"a.png\", \"text\": \"a ring\"}", 200));
+    json_decref(post_json(site_port, "/limn/datasets/rings", "{\"file_name\": \"a.png\", \"excluded\": \"blurred\"}", 200));
+    json_t *all = get_json(site_port, "/limn/datasets", 200), *set = json_array_get(json_object_get(all, "datasets"), 0);
+    CHECK(!strcmp(text_at(set, "name"), "rings") && json_integer_value(json_object_get(set, "pictures")) == 1 &&
+              json_integer_value(json_object_get(set, "excluded")) == 1, "%s", json_dumps(all, 0));
+    json_decref(all);
+    json_t *one = get_json(site_port, "/limn/datasets/rings?limit=1", 200), *picture = json_array_get(json_object_get(one, "pictures"), 0);
+    CHECK(!strcmp(text_at(picture, "text"), "a ring") && !strcmp(text_at(picture, "excluded"), "blurred") &&
+              strlen(text_at(picture, "id")) == 64, "%s", json_dumps(one, 0));
+    json_decref(one);
+    site_stop();
+}
+
+TEST(a_training_is_looked_at_over_the_net)
+{
+    site_defaults();
+    site_start();
+    static const char settings[] = "{\"command\": \"train lora\", \"steps\": 30}";
+    static const char numbers[] = "{\"step\": 10, \"loss\": 0.5}\n{\"step\": 20, \"loss\": 0.25}\n{\"step\": 30, \"lo";
+    site_write("output/runs/style/config.json", settings, strlen(settings));
+    site_write("output/runs/style/metrics.jsonl", numbers, strlen(numbers));
+    site_write("output/runs/style/samples/step-20.png", "x", 1);
+    json_t *all = get_json(site_port, "/limn/runs", 200), *run = json_array_get(json_object_get(all, "runs"), 0);
+    CHECK(!strcmp(text_at(run, "name"), "style") && !strcmp(text_at(run, "kind"), "train lora") &&
+              json_integer_value(json_object_get(run, "step")) == 20, "%s", json_dumps(all, 0));
+    json_decref(all);
+    run = get_json(site_port, "/limn/runs/style", 200);
+    CHECK(json_array_size(json_object_get(run, "metrics")) == 2, "a line that is cut off is left out: %s", json_dumps(run, 0));
+    CHECK(!strcmp(json_string_value(json_array_get(json_object_get(run, "samples"), 0)), "samples/step-20.png"), "%s", json_dumps(run, 0));
+    json_decref(run);
+    CHECK(status_of(site_port, "GET", "/limn/runs/style/file?name=samples/step-20.png", "", NULL) == 200, "a sample");
+    CHECK(status_of(site_port, "GET", "/limn/runs/style/file?name=../../../input", "", NULL) == 400, "outside");
+    CHECK(status_of(site_port, "GET", "/limn/runs/none", "", NULL) == 404, "no training");
+    site_stop();
+}
+
+TEST(pictures_are_compared_over_the_net)
+{
+    site_defaults();
+    site_start();
+    struct err e = { 0 };
+    size_t bytes;
+    char *png;
+    static const char *const names[] = { "ring-ball.png", "ring-box.png" };
+    for (int i = 0; i < 2; i++) {
+        char from[100], to[100];
+        snprintf(from, sizeof from, "emoji-mini/%s", names[i]);
+        snprintf(to, sizeof to, "output/%s", names[i]);
+        REQUIRE(file_read(test_data(from), 1 << 20, &png, &bytes, &e));
+        site_write(to, png, bytes);
+        mem_free(png);
+    }
+    json_t *same = get_json(site_port, "/limn/similarity?a=ring-ball.png&b=ring-ball.png", 200);
+    CHECK(!strcmp(text_at(same, "psnr"), "inf") && json_number_value(json_object_get(same, "ssim")) == 1, "%s", json_dumps(same, 0));
+    json_decref(same);
+    json_t *other = get_json(site_port, "/limn/similarity?a=ring-ball.png&b=ring-box.png", 200);
+    double psnr = json_number_value(json_object_get(other, "psnr"));
+    CHECK(psnr > 1 && psnr < 40, "%s", json_dumps(other, 0));
+    json_decref(other);
+    CHECK(status_of(site_port, "GET", "/limn/similarity?a=none.png&b=ring-box.png", "", NULL) == 404, "a picture that is not there");
+    site_stop();
+}
