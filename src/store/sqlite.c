@@ -250,7 +250,7 @@ static void *query(void *connection, const char *text, bool keep, const struct s
         return NULL;
     }
     for (size_t i = 0; i < count; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "$%zu", i + 1);
         int place = sqlite3_bind_parameter_index(k->statement, name);
         int code = place ? bind(k->statement, place, &values[i]) : SQLITE_OK;
