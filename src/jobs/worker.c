@@ -345,7 +345,7 @@ static struct job_run *take(struct worker *w, struct err *e)
     struct job_run *run = NULL;
     int64_t remaining = 0;
     struct rows r;
-    struct db *db = store_begin(q->options.store, STORE_WRITE, e);
+    struct db *db = store_begin(q->options.store, STORE_WRITE_SOON, e);
     if (!db)
         return NULL;
     bool good = true;
@@ -434,7 +434,7 @@ static bool renew(struct queue *q, struct err *e)
     int count = beats_of(q, beats);
     if (!count)
         return true;
-    struct db *db = store_begin(q->options.store, STORE_WRITE, e);
+    struct db *db = store_begin(q->options.store, STORE_WRITE_SOON, e);
     bool good = db != NULL;
     for (int i = 0; good && i < count; i++) {
         struct rows r;

@@ -2,12 +2,15 @@
 
 #include <glib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json_text.h"
 #include "store/picture_files.h"
+#include "test.h"
 
 static int picture_bytes(int n, char out[40])
 {
@@ -53,6 +56,23 @@ bool fake_run(void *self, struct job_run *run, struct err *e)
     if (fake->done)
         fake->done(fake->done_self, job_run_id(run));
     return true;
+}
+
+void fake_folder(char *out, const char *name)
+{
+    if (access("/dev/shm", W_OK) == 0)
+        snprintf(out, 300, "/dev/shm/limn-test-%ld-%s", (long)getpid(), name);
+    else
+        snprintf(out, 300, "%s", test_scratch(name));
+    fake_folder_remove(out);
+    assert_int_equal(mkdir(out, 0700), 0);
+}
+
+void fake_folder_remove(const char *folder)
+{
+    char command[400];
+    snprintf(command, sizeof command, "rm -rf -- '%s'", folder);
+    assert_int_equal(system(command), 0);
 }
 
 bool fake_wait(struct queue *q, double seconds)

@@ -18,6 +18,11 @@ bool fake_run(void *self, struct job_run *run, struct err *e);
 /* The hash of the picture that n makes. */
 void fake_hash(int n, char out[GALLERY_HASH_BYTES]);
 
+/* A fresh folder in memory where there is one (what is tested survives a process, not the power), so that tests do not wait for a
+ * disk; out[300]. Remove it with fake_folder_remove. */
+void fake_folder(char *out, const char *name);
+void fake_folder_remove(const char *folder);
+
 /* Waits until nothing is pending or running, at most so many seconds. */
 bool fake_wait(struct queue *q, double seconds);
 

@@ -21,7 +21,7 @@ struct bench {
     pthread_mutex_t lock;
     char heard[20000];
     int64_t remaining;
-    char folder[300], path[300];
+    char root[300], folder[320], path[320];
 };
 
 static void hear(void *self, const struct queue_event *event)
@@ -39,8 +39,9 @@ static void bench_open(struct bench *b, const char *name, int workers)
 {
     struct err e = { 0 };
     *b = (struct bench){ .lock = PTHREAD_MUTEX_INITIALIZER };
-    snprintf(b->path, sizeof b->path, "%s/limn.db", test_scratch(name));
-    snprintf(b->folder, sizeof b->folder, "%s/pictures", test_scratch(name));
+    fake_folder(b->root, name);
+    snprintf(b->path, sizeof b->path, "%s/limn.db", b->root);
+    snprintf(b->folder, sizeof b->folder, "%s/pictures", b->root);
     b->fake.folder = b->folder;
     REQUIRE(b->store = store_open(b->path, &e));
     struct queue_options options = { .store = b->store, .workers = workers, .run = fake_run, .run_self = &b->fake, .listen = hear,
@@ -52,6 +53,7 @@ static void bench_close(struct bench *b)
 {
     queue_close(b->queue, true);
     store_close(b->store);
+    fake_folder_remove(b->root);
 }
 
 /* The same database with workers. */
