@@ -44,13 +44,14 @@ struct picture_facts {
     size_t parent_count;
 };
 
-/* One line for each fact that can be searched and is told: the one table from which filters, answers, lists of names and exports
- * are made. */
+/* One line for each fact that can be searched and is told: the one table from which filters, answers and exports are made. */
+enum gallery_value { GALLERY_WHOLE, GALLERY_REAL, GALLERY_TEXT, GALLERY_TIME, GALLERY_SEED, GALLERY_LABEL };
 struct gallery_column {
     const char *name;   /* in filters and JSON */
-    enum sql_kind kind;
+    enum gallery_value value; /* TIME: JSON has ms since 1970, filters take dates; SEED: above 2^63 - 1 JSON has its digits as text; LABEL: tag,
+                                 collection and lora, of which a picture has several */
     const char *help;
-    bool named;         /* gallery_names can list its values */
+    const char *sql;
 };
 extern const struct gallery_column gallery_columns[]; /* ends with a NULL name */
 

@@ -13,5 +13,7 @@ MUST_USE bool picture_file_put(const char *folder, const void *data, size_t byte
 /* The path of such a file into out[PATH_MAX_BYTES]; nothing is looked at. A hash that is not 64 digits is ERR_ARG: what others say
  * never leaves the folder. */
 MUST_USE bool picture_file_path(char *out, const char *folder, const char *hash, const char *type, struct err *e);
+/* Removes a file that no row names any more, unless somebody put it in place within the last hour: its row may be on its way. */
+void picture_file_forget(const char *folder, const char *hash, const char *type);
 
 #endif

@@ -105,7 +105,9 @@ static bool script(void *connection, const char *text, struct err *e)
 
 static bool begin(void *connection, enum store_access access, struct err *e)
 {
-    return script(connection, access == STORE_WRITE ? "BEGIN" : "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", e);
+    static const char *const texts[] = { [STORE_READ] = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", [STORE_WRITE] = "BEGIN",
+                                         [STORE_WRITE_SOON] = "BEGIN; SET LOCAL synchronous_commit = off" };
+    return script(connection, texts[access], e);
 }
 
 static bool commit(void *connection, struct err *e)

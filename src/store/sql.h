@@ -37,7 +37,7 @@ static inline struct sql_value sql_null(void)
 {
     return (struct sql_value){ .kind = SQL_KIND_NULL };
 }
-enum { SQL_MOST_VALUES = 80 };
+enum { SQL_MOST_VALUES = 128 };
 
 /* Values of one statement, written in place: SQL_VALUES(sql_int(3), sql_text("a")). */
 #define SQL_VALUES(...) ((const struct sql_value[]){ __VA_ARGS__ }), (sizeof((const struct sql_value[]){ __VA_ARGS__ }) / sizeof(struct sql_value))

@@ -25,6 +25,7 @@ struct connection {
         bool used;
     } kept[MOST_KEPT];
     int kept_count;
+    bool soon; /* synchronous is NORMAL: commits do not wait for the disk */
 };
 
 struct cursor {
@@ -163,7 +164,14 @@ static bool simple(struct connection *c, const char *text, const char *doing, st
 
 static bool begin(void *connection, enum store_access access, struct err *e)
 {
-    return simple(connection, access == STORE_WRITE ? "BEGIN IMMEDIATE" : "BEGIN", "using", e);
+    struct connection *c = connection;
+    bool soon = access == STORE_WRITE_SOON;
+    if (access == STORE_READ)
+        return simple(c, "BEGIN", "using", e);
+    if (c->soon != soon && !simple(c, soon ? "PRAGMA synchronous = NORMAL" : "PRAGMA synchronous = FULL", "using", e))
+        return false;
+    c->soon = soon;
+    return simple(c, "BEGIN IMMEDIATE", "using", e);
 }
 
 static bool commit(void *connection, struct err *e)
@@ -250,7 +258,7 @@ static void *query(void *connection, const char *text, bool keep, const struct s
         return NULL;
     }
     for (size_t i = 0; i < count; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "$%zu", i + 1);
         int place = sqlite3_bind_parameter_index(k->statement, name);
         int code = place ? bind(k->statement, place, &values[i]) : SQLITE_OK;

@@ -181,7 +181,7 @@ static bool begin_in(struct store *s, int slot, enum store_access access, struct
 
 struct db *store_begin(struct store *s, enum store_access access, struct err *e)
 {
-    bool alone = access == STORE_WRITE && !s->driver->shared;
+    bool alone = access != STORE_READ && !s->driver->shared;
     if (alone)
         pthread_mutex_lock(&s->writer);
     int slot = take_slot(s);
@@ -204,7 +204,7 @@ bool store_end(struct db *db, bool good, struct err *e)
     good = good && !db->broken && s->driver->commit(db->connection, e);
     if (!good)
         s->driver->rollback(db->connection);
-    bool alone = db->access == STORE_WRITE && !s->driver->shared;
+    bool alone = db->access != STORE_READ && !s->driver->shared;
     free_slot(s, db->slot);
     if (alone)
         pthread_mutex_unlock(&s->writer);

@@ -1,0 +1,131 @@
+#include "jobs/keep.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "image/phash.h"
+#include "jobs/told_internal.h"
+#include "store/picture_files.h"
+
+/* The ending for a file's first bytes; NULL: a kind that is not named here. */
+static const char *type_of(const unsigned char *p, size_t bytes)
+{
+    static const struct {
+        const char *begin;
+        size_t bytes;
+        const char *type;
+    } kinds[] = { { "\x89PNG\r\n\x1a\n", 8, "png" }, { "\xff\xd8\xff", 3, "jpg" }, { "GIF8", 4, "gif" }, { "II*\0", 4, "tif" }, { "MM\0*", 4, "tif" } };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (bytes >= kinds[i].bytes && !memcmp(p, kinds[i].begin, kinds[i].bytes))
+            return kinds[i].type;
+    return bytes > 12 && !memcmp(p, "RIFF", 4) && !memcmp(p + 8, "WEBP", 4) ? "webp" : NULL;
+}
+
+/* The texts under the keys that programs use. What is damaged or packed is left out. */
+static bool read_texts(struct kept *k, struct told *told, const void *data, size_t bytes, const char *name, struct err *e)
+{
+    const struct {
+        const char *key;
+        const char **out;
+    } keys[] = { { "parameters", &k->facts.parameters }, { "prompt", &k->facts.graph }, { "workflow", &k->facts.workflow } };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        struct err why = { 0 };
+        char *text = image_png_text_in(data, bytes, name, keys[i].key, &why);
+        if (text)
+            *keys[i].out = told_keep(told, text, strlen(text));
+        mem_free(text);
+        if (why.code == ERR_NOMEM)
+            return err_nomem(e, "a picture's texts");
+    }
+    int64_t width = k->facts.width, height = k->facts.height;
+    if (k->facts.parameters)
+        told_parameters(told, &k->facts, k->facts.parameters);
+    if (k->facts.graph)
+        told_graph(told, &k->facts, k->facts.graph);
+    k->facts.width = width; /* the file's, whatever its texts say */
+    k->facts.height = height;
+    return true;
+}
+
+bool kept_read(struct kept *k, const void *data, size_t bytes, const char *name, struct err *e)
+{
+    struct image image = { 0 };
+    const char *type = type_of(data, bytes);
+    *k = (struct kept){ .texts = mem_zeroed(1, sizeof(struct told)) };
+    struct told *told = k->texts;
+    if (!told)
+        return err_nomem(e, "a picture");
+    k->facts = (struct picture_facts){ .type = k->type, .bytes = (int64_t)bytes };
+    bool good = image_decode(&image, data, bytes, name, IMAGE_FLATTEN, 0xffffff, e) && phash_of(&k->facts.look, &image, e);
+    if (good) {
+        strcpy(k->type, type ? type : "img");
+        k->facts.has_look = true;
+        k->facts.width = image.width;
+        k->facts.height = image.height;
+        k->facts.name = told_keep(told, name, strlen(name));
+    }
+    image_release(&image);
+    good = good && (!type || strcmp(type, "png") || read_texts(k, told, data, bytes, name, e));
+    if (!good)
+        kept_release(k);
+    return good;
+}
+
+void kept_release(struct kept *k)
+{
+    if (k->texts)
+        told_release(k->texts);
+    mem_free(k->texts);
+    *k = (struct kept){ 0 };
+}
+
+/* What `more` knows wins over what was read. */
+static void lay_over(struct picture_facts *f, const struct picture_facts *more)
+{
+    const struct picture_facts *m = more;
+    f->owner = m->owner ? m->owner : f->owner;
+    f->created_ms = m->created_ms ? m->created_ms : f->created_ms;
+    f->prompt = m->prompt ? m->prompt : f->prompt;
+    f->negative = m->negative ? m->negative : f->negative;
+    f->model = m->model ? m->model : f->model;
+    f->model_hash = m->model_hash ? m->model_hash : f->model_hash;
+    f->vae = m->vae ? m->vae : f->vae;
+    f->sampler = m->sampler ? m->sampler : f->sampler;
+    f->schedule = m->schedule ? m->schedule : f->schedule;
+    f->steps = m->steps ? m->steps : f->steps;
+    f->clip_skip = m->clip_skip ? m->clip_skip : f->clip_skip;
+    f->cfg = m->cfg > 0 ? m->cfg : f->cfg;
+    f->strength = m->strength > 0 ? m->strength : f->strength;
+    f->seed = m->has_seed ? m->seed : f->seed;
+    f->has_seed = f->has_seed || m->has_seed;
+    f->name = m->name ? m->name : f->name;
+    f->source = m->source ? m->source : f->source;
+    f->job = m->job ? m->job : f->job;
+    f->graph = m->graph ? m->graph : f->graph;
+    f->workflow = m->workflow ? m->workflow : f->workflow;
+    f->parameters = m->parameters ? m->parameters : f->parameters;
+    if (m->lora_count) {
+        memcpy(f->loras, m->loras, sizeof f->loras);
+        f->lora_count = m->lora_count;
+    }
+    if (m->parent_count) {
+        memcpy(f->parents, m->parents, sizeof f->parents);
+        f->parent_count = m->parent_count;
+    }
+}
+
+bool keep_picture(struct store *s, const char *folder, const void *data, size_t bytes, const struct picture_facts *more, int64_t *id,
+                  bool *added, struct err *e)
+{
+    struct kept k;
+    if (!kept_read(&k, data, bytes, more && more->name ? more->name : "picture", e))
+        return false;
+    if (more)
+        lay_over(&k.facts, more);
+    k.facts.hash = k.hash;
+    struct db *db = picture_file_put(folder, data, bytes, k.type, k.hash, e) ? store_begin(s, STORE_WRITE, e) : NULL;
+    bool good = store_end(db, db && gallery_add(db, &k.facts, id, added, e), e);
+    kept_release(&k);
+    return good;
+}

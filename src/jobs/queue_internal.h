@@ -1,0 +1,76 @@
+/* What queue.c (changes), queue_list.c (answers) and worker.c (runs) share. */
+#ifndef LIMN_JOBS_QUEUE_INTERNAL_H
+#define LIMN_JOBS_QUEUE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "jobs/queue.h"
+
+enum { WORKER_NAME_BYTES = 200, QUEUE_MOST_WORKERS = 64 };
+
+/* What a listener is told at a job's end. */
+struct late_event {
+    char *type;
+    json_t *data;
+    bool before;
+};
+
+struct job_run {
+    struct queue *queue;
+    const char *worker;          /* borrowed from its worker */
+    int64_t sequence;
+    int attempt;
+    char *id, *owner, *client, *prompt, *extra, *targets;
+    atomic_bool stop;
+    atomic_int why;              /* enum run_stop, set before `stop` */
+    char *outputs, *meta, *messages, *error;
+    struct late_event *late;
+    size_t late_count, late_cap;
+    struct picture_facts *pictures; /* texts owned: one block each, in picture_texts */
+    char **picture_texts;
+    size_t picture_count, picture_cap, texts_cap;
+};
+enum run_stop { RUN_GOES_ON, RUN_INTERRUPTED, RUN_CLOSING, RUN_LOST };
+
+struct worker {
+    struct queue *queue;
+    pthread_t thread;
+    char name[WORKER_NAME_BYTES];
+    struct job_run *run;         /* what it does now; under queue.lock */
+};
+
+struct queue {
+    struct queue_options options;
+    pthread_mutex_t lock;        /* guards what follows; never held while the database or a callback is called */
+    pthread_cond_t changed;      /* a job was added, or the queue closes */
+    bool closing;
+    uint64_t added;              /* counts what this process added: a worker that found nothing looks again when it grew */
+    bool fault;                  /* a fault was told and is not over */
+    struct worker workers[QUEUE_MOST_WORKERS];
+    int worker_count;
+    bool beating;
+    pthread_t beat;              /* keeps leases */
+};
+
+/* --- queue.c --- */
+/* Pending and running, all owners'. */
+MUST_USE bool queue_remaining_in(struct db *db, const char *owner, int64_t *count, struct err *e);
+void queue_tell_status(struct queue *q, int64_t remaining);
+/* e: the fault; NULL: it is over. */
+void queue_tell_fault(struct queue *q, const struct err *e);
+
+/* --- worker.c --- */
+MUST_USE bool workers_start(struct queue *q, struct err *e);
+void workers_stop(struct queue *q, bool wait);
+/* Asks the running job of this id (NULL: all) and owner (NULL: all) in this process to stop. */
+void workers_interrupt(struct queue *q, const char *id, const char *owner);
+
+/* --- recover.c --- */
+/* "host boot/pids pid start number": tells whether the process still is. */
+void worker_name(char out[WORKER_NAME_BYTES], int number);
+/* Whether the worker was a process of this machine that is no more. shared: other machines use the database, too. */
+bool worker_is_dead(const char *name, bool shared);
+/* Takes back jobs of workers that are dead, or whose lease ran out. *found: how many are pending again. */
+MUST_USE bool recover_jobs(struct queue *q, int64_t *found, struct err *e);
+
+#endif
