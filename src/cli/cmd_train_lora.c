@@ -3,17 +3,22 @@
 
 #include "base/mem.h"
 #include "cli/engine.h"
+#include "cli/lora_facts.h"
 #include "cli/progress_bar.h"
 #include "cli/train_common.h"
-#include "train/finetune.h"
+#include "cli/train_look.h"
 #include "train/replay.h"
 
 struct lora_args {
-    const char *model, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets;
+    const char *model, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets, *resolution,
+        *cache, *masks, *regular;
+    struct option_texts prompts;
     int prediction, format, init, type, schedule, precision, loss, timesteps;
-    int64_t rank, steps, batch, accumulate, warmup, seed, log_every, save_every, threads, stop_at;
+    int64_t rank, steps, epochs, keep_tokens, sample_every, sample_steps, batch, accumulate, warmup, seed, log_every, save_every, threads, stop_at;
     double alpha, rate, text_rate, decay, beta1, beta2, eps, clip, ema, minutes, final_rate;
+    double caption_dropout, regular_weight;
     double huber, min_snr, noise_offset, least, most, logit_mean, logit_deviation;
+    bool center_crop, random_crop, flip, shuffle, sampled;
     bool dora, checkpointing, packed, resume, plan, json, quiet, profile, zero_snr;
 };
 
@@ -56,8 +61,27 @@ static const struct option lora_options[] = {
     { "init-lora-weights", 0, OPTION_CHOICE, AT(init), "kaiming", .choices = init_choice, .help = "how pairs begin that begin anew" },
     { "lora-format", 0, OPTION_CHOICE, AT(format), "kohya", .choices = format_choice, .help = "names in the file" },
     { "lora-type", 0, OPTION_CHOICE, AT(type), "f32", .choices = type_choice, .help = "type of the tensors in the file" },
-    { "steps", 0, OPTION_INT, AT(steps), "0", .min = 1, .max = 1e9, .help = "optimizer steps", .initial_help = "1000, or --replay's",
-      .group = "Run" },
+    { "resolution", 0, OPTION_TEXT, AT(resolution), .value = "PIXELS",
+      .help = "pictures are scaled to cover so many pixels and cut to them: 512, or 768x512", .initial_help = "the model's own",
+      .group = "Pictures and words" },
+    { "center-crop", 0, OPTION_FLAG, AT(center_crop), .help = "cut around the middle: the default" },
+    { "random-crop", 0, OPTION_FLAG, AT(random_crop), .help = "cut somewhere, each time elsewhere" },
+    { "random-flip", 0, OPTION_FLAG, AT(flip), .help = "mirror half of the samples" },
+    { "sample-latents", 0, OPTION_FLAG, AT(sampled), .help = "draw latents from the VAE's distribution in place of its mean" },
+    { "caption-dropout", 0, OPTION_FLOAT, AT(caption_dropout), "0", .min = 0, .max = 1, .help = "share of samples without words" },
+    { "shuffle-caption", 0, OPTION_FLAG, AT(shuffle), .help = "words between commas in another order each time" },
+    { "keep-tokens", 0, OPTION_INT, AT(keep_tokens), "0", .min = 0, .max = 100, .help = "so many of them stay at the beginning" },
+    { "masks", 0, OPTION_TEXT, AT(masks), .value = "FOLDER",
+      .help = "masks of the pictures' names, white where a place counts; \"alpha\": the pictures' own transparency" },
+    { "regular", 0, OPTION_TEXT, AT(regular), .value = "FOLDER",
+      .help = "a data set of pictures of the same kind, learnt beside so that the kind stays what it is" },
+    { "regular-weight", 0, OPTION_FLOAT, AT(regular_weight), "1", .min = 0, .max = 100, .help = "how much those count" },
+    { "cache", 0, OPTION_TEXT, AT(cache), .value = "FOLDER", .help = "where latents and text states are kept, for other runs too",
+      .initial_help = "cache in the run's folder" },
+    { "steps", 0, OPTION_INT, AT(steps), "0", .min = 1, .max = 1e9, .help = "optimizer steps",
+      .initial_help = "1000, or --epochs', or --replay's", .group = "Run" },
+    { "epochs", 0, OPTION_INT, AT(epochs), "0", .min = 1, .max = 1e6, .help = "rounds through the data set, in place of --steps",
+      .initial_help = "--steps" },
     { "batch", 'b', OPTION_INT, AT(batch), "1", .min = 1, .max = 4096, .help = "pictures at once" },
     { "accumulate", 0, OPTION_INT, AT(accumulate), "1", .min = 1, .max = 65536, .help = "batches per step" },
     { "learning-rate", 0, OPTION_FLOAT, AT(rate), "1e-4", .min = 0, .max = 10, .help = "AdamW's rate" },
@@ -78,6 +102,12 @@ static const struct option lora_options[] = {
     { "seed", 0, OPTION_INT, AT(seed), "0", .min = 0, .max = 4294967295.0, .help = "of everything random" },
     { "save-every", 0, OPTION_INT, AT(save_every), "500", .min = 1, .max = 1e9, .help = "steps; each is kept" },
     { "log-every", 0, OPTION_INT, AT(log_every), "10", .min = 1, .max = 1e9, .help = "steps" },
+    { "sample-every", 0, OPTION_INT, AT(sample_every), "500", .min = 1, .max = 1e9,
+      .help = "steps between sample pictures, with the same noise each time" },
+    { "sample-prompts", 0, OPTION_TEXTS, AT(prompts), .value = "TEXT",
+      .help = "words of a sample picture, or a file with a line for each; without it there are none" },
+    { "sample-steps", 0, OPTION_INT, AT(sample_steps), "0", .min = 1, .max = 1000, .help = "denoiser steps of a sample picture",
+      .initial_help = "the model's own" },
     { "resume", 0, OPTION_FLAG, AT(resume), .help = "go on from the run's checkpoint, in the same bits" },
     { "stop-at", 0, OPTION_INT, AT(stop_at), "0", .min = 0, .max = 1e9, .help = "save and stop after this step; 0: not" },
     { "minutes", 0, OPTION_FLOAT, AT(minutes), "0", .min = 0, .max = 1e6, .help = "save and stop after so long; 0: not" },
@@ -120,7 +150,7 @@ static struct train_options run_of(const struct lora_args *a, int64_t steps)
         .folder = a->output, .resume = a->resume, .steps = steps, .warmup = a->warmup, .accumulate = a->accumulate,
         .batch = a->batch, .rate = a->rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,
         .clip = a->clip < 0 ? (a->replay ? 0 : 1) : a->clip, .ema = a->ema, .schedule = (enum rate_schedule)a->schedule,
-        .final_rate = a->final_rate, .log_every = a->replay ? 1 : a->log_every, .save_every = a->save_every, .stop_at = a->stop_at,
+        .final_rate = a->final_rate, .sample_every = a->sample_every, .log_every = a->replay ? 1 : a->log_every, .save_every = a->save_every, .stop_at = a->stop_at,
         .minutes = a->minutes, .profile = a->profile,
     };
 }
@@ -129,18 +159,27 @@ static struct train_options run_of(const struct lora_args *a, int64_t steps)
 struct work {
     struct engine engine;
     struct model_places places;
+    char model_path[PATH_MAX_BYTES], vae_path[PATH_MAX_BYTES];
+    struct model_files files;
     struct model_folder model;
     struct targets targets;
     struct objective objective;
     struct encoders encoders;
+    struct features features;
+    struct samples samples;
     struct replay replay;
+    struct train_look look;
+    struct lora_facts_list facts;
     struct finetune *finetune;
 };
 
 static void work_release(struct work *w)
 {
     finetune_free(w->finetune);
+    lora_facts_release(&w->facts);
+    train_look_release(&w->look);
     replay_release(&w->replay);
+    samples_release(&w->samples);
     encoders_release(&w->encoders);
     objective_release(&w->objective);
     targets_release(&w->targets);
@@ -151,12 +190,72 @@ static void work_release(struct work *w)
 
 static bool open_model(struct work *w, const struct lora_args *a, struct err *e)
 {
-    char path[PATH_MAX_BYTES], vae_path[PATH_MAX_BYTES];
     const char *vae = a->vae;
-    return engine_init(&w->engine, a->threads, a->precision, e) && engine_places(&w->places, a->comfyui, a->extra_model_paths, e) &&
-           engine_find_model(path, &w->places, a->model, e) && engine_find_vae(vae_path, &w->places, &vae, e) &&
-           model_folder_open_files(&w->model, &(struct model_files){ .path = path, .vae = vae,
-                                                                      .predicts = (enum predicts)a->prediction }, e);
+    if (!engine_init(&w->engine, a->threads, a->precision, e) || !engine_places(&w->places, a->comfyui, a->extra_model_paths, e) ||
+        !engine_find_model(w->model_path, &w->places, a->model, e) || !engine_find_vae(w->vae_path, &w->places, &vae, e))
+        return false;
+    w->files = (struct model_files){ .path = w->model_path, .vae = vae, .predicts = (enum predicts)a->prediction };
+    return model_folder_open_files(&w->model, &w->files, e);
+}
+
+/* "512" or "768x512" -> width and height. */
+static bool read_resolution(const char *text, int64_t side, int64_t *width, int64_t *height, struct err *e)
+{
+    char end = 0;
+    long long w, h;
+    *width = *height = side;
+    if (!text)
+        return true;
+    int count = sscanf(text, "%lldx%lld%c", &w, &h, &end);
+    if (count == 1)
+        count = sscanf(text, "%lld%c", &w, &end) == 1 ? 1 : 0;
+    if ((count != 1 && count != 2) || w < 8 || w > 8192 || (count == 2 && (h < 8 || h > 8192)))
+        return err_set(e, ERR_ARG, "--resolution %s: want pixels from 8 to 8192, such as 512 or 768x512", text);
+    *width = w;
+    *height = count == 2 ? h : w;
+    return true;
+}
+
+/* Batches from a file. */
+static bool begin_replay(struct work *w, const struct lora_args *a, struct finetune_options *o, struct err *e)
+{
+    bool good = replay_open(&w->replay, a->replay, &w->model.parts, w->objective.noise.count, w->targets.learns, &w->encoders, e);
+    if (!good)
+        return false;
+    o->sizes = w->replay.sizes;
+    o->source = (struct batch_source){ &w->replay, replay_fill };
+    o->run = run_of(a, a->steps ? a->steps : w->replay.steps / a->accumulate);
+    o->run.batch = o->sizes.n;
+    return true;
+}
+
+static struct sample_options samples_of(const struct lora_args *a)
+{
+    return (struct sample_options){
+        .dataset = a->dataset, .random_crop = a->random_crop, .flip = a->flip, .sampled = a->sampled,
+        .caption_dropout = a->caption_dropout, .shuffle = a->shuffle, .keep = a->keep_tokens, .masks = a->masks, .regular = a->regular,
+        .regular_weight = a->regular_weight, .batch = a->batch, .seed = (uint64_t)a->seed,
+    };
+}
+
+/* Batches from a data set. */
+static bool begin_samples(struct work *w, const struct lora_args *a, struct finetune_options *o, const struct progress *progress,
+                          struct err *e)
+{
+    struct sample_options s = samples_of(a);
+    char cache[PATH_MAX_BYTES];
+    if (!read_resolution(a->resolution, model_folder_side(&w->model), &s.width, &s.height, e) ||
+        !(a->cache ? path_join(cache, "", a->cache, e) : path_join(cache, a->output, "cache", e)) ||
+        !features_open(&w->features, cache, &w->encoders, e) ||
+        !samples_open(&w->samples, &s, &w->features, &w->objective, w->targets.learns, progress, e))
+        return false;
+    int64_t steps = a->steps ? a->steps : 1000;
+    if (a->epochs)
+        steps = (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
+    o->sizes = w->samples.sizes;
+    o->source = (struct batch_source){ &w->samples, samples_fill };
+    o->run = run_of(a, steps);
+    return true;
 }
 
 static void tell(const struct work *w, const struct finetune_options *o, const struct progress *progress)
@@ -171,43 +270,77 @@ static void tell(const struct work *w, const struct finetune_options *o, const s
                   (long long)o->run.steps);
 }
 
-static bool run(const void *args, struct err *e)
+static bool check(const struct lora_args *a, struct err *e)
 {
-    const struct lora_args *a = args;
-    static const enum dtype types[] = { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
     if (!a->output || !(a->dataset || a->replay))
         return err_set(e, ERR_ARG, "%s is missing", a->output ? "--dataset" : "--output");
-    struct progress_bar bar;
-    progress_bar_init(&bar, a->quiet);
-    struct progress progress = progress_bar_steps(&bar);
-    struct work w = { 0 };
+    if (a->dataset && a->replay)
+        return err_set(e, ERR_ARG, "--dataset and --replay: batches come from one of them");
+    if (a->center_crop && a->random_crop)
+        return err_set(e, ERR_ARG, "--center-crop and --random-crop are two ways to cut");
+    if (a->steps && a->epochs)
+        return err_set(e, ERR_ARG, "--steps and --epochs both say how long");
+    return true;
+}
+
+static bool prepare(struct work *w, const struct lora_args *a, struct finetune_options *o, const struct progress *progress,
+                    struct err *e)
+{
     struct objective_options objective = objective_of(a);
     struct target_options targets = { .names = a->targets, .text = a->text_rate > 0, .rank = a->rank, .alpha = a->alpha,
                                       .dora = a->dora, .gaussian = a->init == 1, .init = a->init_lora };
-    bool good = open_model(&w, a, e) && objective_init(&w.objective, &objective, &w.model.scheduler, e) &&
-                targets_init(&w.targets, &w.model, &targets, e);
-    struct finetune_options o = { .model = &w.model, .targets = &w.targets, .objective = &w.objective, .type = w.engine.type,
-                                  .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
-                                  .output = { (enum lora_layout)a->format, types[a->type], w.model.parts.family, NULL, 0 } };
-    if (good) {
-        encoders_init(&w.encoders, &w.model, w.engine.backend, w.engine.type);
-        good = replay_open(&w.replay, a->replay, &w.model.parts, w.objective.noise.count, w.targets.learns, &w.encoders, e);
-        encoders_release(&w.encoders);
-        o.sizes = w.replay.sizes;
-        o.source = (struct batch_source){ &w.replay, replay_fill };
-        o.run = run_of(a, a->steps ? a->steps : w.replay.steps);
-        o.run.batch = o.sizes.n;
-    }
-    good = good && (w.finetune = finetune_new(&o, w.engine.backend, e)) != NULL;
+    if (!open_model(w, a, e) || !objective_init(&w->objective, &objective, &w->model.scheduler, e) ||
+        !targets_init(&w->targets, &w->model, &targets, e))
+        return false;
+    static const enum dtype types[] = { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
+    encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
+    *o = (struct finetune_options){ .model = &w->model, .targets = &w->targets, .objective = &w->objective, .type = w->engine.type,
+                                    .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
+                                    .output = { (enum lora_layout)a->format, types[a->type], w->model.parts.family, NULL, 0 } };
+    if (!(a->replay ? begin_replay(w, a, o, e) : begin_samples(w, a, o, progress, e)))
+        return false;
+    if (a->prompts.count && !train_look_init(&w->look, &w->files, &w->engine, &a->prompts, a->sample_steps, &o->sizes,
+                                             vae_factor(&w->model.parts.vae), e))
+        return false;
+    o->look = a->prompts.count ? train_look_draw : NULL;
+    o->look_self = &w->look;
+    /* what changes nothing of what is learnt stays out: a run that was stopped writes what an unbroken one writes */
+    static const char *const aside[] = { "output", "cache", "resume", "stop_at", "minutes", "plan", "json", "quiet", "profile", "threads" };
+    json_t *settings = options_json(&command_train_lora, a, e);
+    for (size_t i = 0; settings && i < sizeof aside / sizeof *aside; i++)
+        json_object_del(settings, aside[i]);
+    bool good = settings && lora_facts_make(&w->facts, o, a->replay ? NULL : &w->samples, settings, e);
+    json_decref(settings);
+    o->output.facts = w->facts.pairs;
+    o->output.fact_count = w->facts.count;
+    return good && (w->finetune = finetune_new(o, w->engine.backend, e)) != NULL;
+}
+
+static bool run(const void *args, struct err *e)
+{
+    const struct lora_args *a = args;
+    struct finetune_options o;
+    struct progress_bar bar;
+    struct work *w = check(a, e) ? mem_zeroed(1, sizeof *w) : NULL;
+    if (!w)
+        return e->code ? false : err_nomem(e, "a training");
+    progress_bar_init(&bar, a->quiet);
+    struct progress progress = progress_bar_steps(&bar);
+    bool good = prepare(w, a, &o, &progress, e);
     if (good && a->plan) {
-        struct train_memory m = finetune_memory(w.finetune);
+        struct train_memory m = finetune_memory(w->finetune);
         run_print_plan(&m);
     } else if (good) {
-        tell(&w, &o, &progress);
-        good = run_write_config(&command_train_lora, a, a->output, e) && finetune_run(w.finetune, &progress, e);
+        tell(w, &o, &progress);
+        good = run_write_config(&command_train_lora, a, a->output, e) &&
+               (a->replay || samples_prepare(&w->samples, o.run.steps * o.run.accumulate, &progress, e));
+        encoders_release(&w->encoders);
+        encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
+        good = good && finetune_run(w->finetune, &progress, e);
     }
     progress_bar_end(&bar);
-    work_release(&w);
+    work_release(w);
+    mem_free(w);
     return good;
 }
 

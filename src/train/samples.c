@@ -1,0 +1,398 @@
+#include "train/samples.h"
+
+#include <glib.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "base/digest.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "image/image.h"
+
+/* Streams of random numbers, apart from each other and from those of other trainings. */
+enum { STREAM_ORDER = 101, STREAM_PICTURE, STREAM_CUT, STREAM_WORDS, STREAM_NOISE, STREAM_TIMESTEP };
+
+enum { WORDS_BYTES = DATASET_MAX_TEXT_BYTES + 1 };
+
+struct sample_picture {
+    char *path, *mask;
+    char id[DIGEST_TEXT_BYTES];
+    const char *words;      /* borrowed from the manifest */
+    int64_t width, height;  /* of the file */
+};
+
+struct sample_set {
+    struct manifest *manifest;
+    struct sample_picture *pictures;
+    size_t count;
+    uint32_t *entries;      /* a picture's number, as often as it comes in a round */
+    size_t entry_count;
+    uint32_t *order;        /* of the entries in round `round` */
+    int64_t round;
+};
+
+/* One sample: what it is made of, and the numbers that remain to be drawn. */
+struct sample {
+    const struct sample_picture *picture;
+    struct picture_cut cut;
+    char words[WORDS_BYTES];
+};
+
+static void set_free(struct sample_set *set)
+{
+    if (!set)
+        return;
+    for (size_t i = 0; set->pictures && i < set->count; i++) {
+        mem_free(set->pictures[i].path);
+        mem_free(set->pictures[i].mask);
+    }
+    mem_free(set->pictures);
+    mem_free(set->entries);
+    mem_free(set->order);
+    manifest_free(set->manifest);
+    mem_free(set);
+}
+
+/* The folder itself, or train/ in it where only that has a list. */
+static struct manifest *open_list(const char *folder, struct err *e)
+{
+    char list[PATH_MAX_BYTES], inner[PATH_MAX_BYTES];
+    static const char *const names[] = { "metadata.jsonl", "metadata.csv" };
+    bool here = false, there = false;
+    if (!path_join(inner, folder, "train", e))
+        return NULL;
+    for (int i = 0; i < 2; i++) {
+        if (!path_join(list, folder, names[i], e))
+            return NULL;
+        here |= path_exists(list);
+        if (!path_join(list, inner, names[i], e))
+            return NULL;
+        there |= path_exists(list);
+    }
+    return manifest_open(!here && there ? inner : folder, MANIFEST_READ, e);
+}
+
+static bool read_size(struct sample_picture *p, struct err *e)
+{
+    struct image image;
+    if (p->width && p->height)
+        return true;
+    if (!image_load(&image, p->path, IMAGE_KEEP_ALPHA, 0, e))
+        return false;
+    p->width = image.width;
+    p->height = image.height;
+    image_release(&image);
+    return true;
+}
+
+static bool find_mask(struct sample_picture *p, const char *masks, struct err *e)
+{
+    char path[PATH_MAX_BYTES], stem[PATH_MAX_BYTES];
+    if (!masks)
+        return true;
+    if (!strcmp(masks, "alpha"))
+        return (p->mask = mem_string("")) || err_nomem(e, p->path);
+    snprintf(stem, sizeof stem, "%s", path_name(p->path));
+    if (strrchr(stem, '.'))
+        *strrchr(stem, '.') = 0;
+    if (!path_join(path, masks, path_name(p->path), e))
+        return false;
+    if (!path_exists(path) && !path_join(path, masks, path_of("%.150s.png", stem).s, e))
+        return false;
+    if (!path_exists(path))
+        return err_set(e, ERR_MISSING, "%s has no mask for %s", masks, p->path);
+    return (p->mask = mem_string(path)) || err_nomem(e, p->path);
+}
+
+static bool add_picture(struct sample_set *set, const struct manifest_picture *from, size_t i, const char *masks, struct err *e)
+{
+    char path[PATH_MAX_BYTES];
+    struct sample_picture *p = &set->pictures[set->count];
+    if (!manifest_path(set->manifest, i, path, e))
+        return false;
+    *p = (struct sample_picture){ .path = mem_string(path), .words = from->text, .width = from->width, .height = from->height };
+    set->count++;
+    if (!p->path)
+        return err_nomem(e, path);
+    snprintf(p->id, sizeof p->id, "%s", from->id);
+    if (!*p->id && !digest_file(path, 0, p->id, NULL, NULL, e))
+        return false;
+    for (int64_t k = 0; k < from->repeats; k++)
+        set->entries[set->entry_count++] = (uint32_t)(set->count - 1);
+    return find_mask(p, masks, e) && read_size(p, e);
+}
+
+static struct sample_set *set_open(const char *folder, const char *masks, const struct progress *progress, struct err *e)
+{
+    struct sample_set *set = mem_zeroed(1, sizeof *set);
+    if (!set) {
+        err_nomem(e, "a data set");
+        return NULL;
+    }
+    set->round = -1;
+    bool good = (set->manifest = open_list(folder, e)) != NULL;
+    size_t all = good ? manifest_count(set->manifest) : 0, entries = 0;
+    for (size_t i = 0; i < all; i++)
+        entries += (size_t)manifest_picture(set->manifest, i)->repeats;
+    if (good && entries > UINT32_MAX)
+        good = err_set(e, ERR_LIMIT, "%s: its pictures are repeated %zu times in all, more than 2^32", folder, entries);
+    set->pictures = good ? mem_zeroed(all + 1, sizeof *set->pictures) : NULL;
+    set->entries = good ? mem_zeroed(entries + 1, sizeof *set->entries) : NULL;
+    set->order = good ? mem_zeroed(entries + 1, sizeof *set->order) : NULL;
+    if (good && !(set->pictures && set->entries && set->order))
+        good = err_nomem(e, "a data set");
+    for (size_t i = 0; good && i < all; i++) {
+        const struct manifest_picture *p = manifest_picture(set->manifest, i);
+        progress_step(progress, "looking at pictures", (long)i, (long)all, NULL);
+        if (!*p->excluded && strcmp(p->split, "held-out"))
+            good = stop_check(e) && add_picture(set, p, i, masks, e);
+    }
+    if (good && !set->count)
+        good = err_set(e, ERR_MISSING, "%s has no picture to learn from", folder);
+    if (good)
+        return set;
+    set_free(set);
+    return NULL;
+}
+
+bool samples_open(struct samples *s, const struct sample_options *o, struct features *features, const struct objective *objective,
+                  const bool learns[TEXT_PARTS], const struct progress *progress, struct err *e)
+{
+    const struct model_parts *m = &features->encoders->model->parts;
+    int64_t factor = vae_factor(&m->vae);
+    float ids[FAMILY_MAX_TIME_IDS];
+    *s = (struct samples){ .o = *o, .features = features, .objective = objective, .model = m };
+    if (o->width % factor || o->height % factor)
+        return err_set(e, ERR_ARG, "%lldx%lld pixels: sides must be multiples of %lld", (long long)o->width, (long long)o->height,
+                       (long long)factor);
+    s->sizes = (struct batch_sizes){ .n = o->batch * (o->regular ? 2 : 1), .h = o->height / factor, .w = o->width / factor,
+                                     .channels = m->vae.latent_channels, .text_width = model_text_width(m),
+                                     .pooled_width = model_pooled_width(m), .mask = o->masks != NULL };
+    for (int i = 0; i < TEXT_PARTS; i++) {
+        s->sizes.tokens = m->text[i].kind ? m->text[i].tokens : s->sizes.tokens;
+        s->sizes.ids[i] = learns[i];
+    }
+    if (m->family->time_ids)
+        s->sizes.time_ids = (int64_t)m->family->time_ids(&m->settings, &(struct picture_facts){ 0 }, false, ids);
+    s->moments = mem_aligned((size_t)(2 * s->sizes.h * s->sizes.w * s->sizes.channels) * sizeof *s->moments);
+    if (!s->moments)
+        return err_nomem(e, "a latent");
+    s->set[0] = set_open(o->dataset, o->masks, progress, e);
+    if (!s->set[0])
+        return false;
+    s->set[1] = o->regular ? set_open(o->regular, NULL, progress, e) : NULL;
+    return s->set[1] || !o->regular;
+}
+
+void samples_release(struct samples *s)
+{
+    set_free(s->set[0]);
+    set_free(s->set[1]);
+    mem_free(s->moments);
+    *s = (struct samples){ 0 };
+}
+
+int64_t samples_round(const struct samples *s)
+{
+    int64_t n = s->o.batch;
+    return ((int64_t)s->set[0]->entry_count + n - 1) / n;
+}
+
+size_t samples_count(const struct samples *s)
+{
+    return s->set[0]->count;
+}
+
+uint64_t samples_print(const struct samples *s)
+{
+    uint64_t h = 0xCBF29CE484222325;
+    for (size_t i = 0; i < s->set[0]->count; i++) {
+        const struct sample_picture *p = &s->set[0]->pictures[i];
+        for (const char *c = p->id; *c; c++)
+            h = (h ^ (unsigned char)*c) * 0x100000001B3;
+        for (const char *c = p->words; *c; c++)
+            h = (h ^ (unsigned char)*c) * 0x100000001B3;
+    }
+    return h;
+}
+
+/* Shuffles the entries for a round (Fisher and Yates), unless they are. */
+static void order_round(struct sample_set *set, uint64_t seed, int64_t round)
+{
+    if (set->round == round)
+        return;
+    struct random r = random_of(seed + STREAM_ORDER, (uint64_t)round);
+    memcpy(set->order, set->entries, set->entry_count * sizeof *set->order);
+    for (size_t i = set->entry_count; i > 1; i--) {
+        size_t k = (size_t)random_below(&r, i);
+        uint32_t kept = set->order[i - 1];
+        set->order[i - 1] = set->order[k];
+        set->order[k] = kept;
+    }
+    set->round = round;
+}
+
+/* Picture `index` of the run. The last batch of a round is filled up from its beginning. */
+static const struct sample_picture *pick(const struct samples *s, struct sample_set *set, uint64_t index)
+{
+    struct random r = random_of(s->o.seed + STREAM_PICTURE, index);
+    if (s->o.draws)
+        return &set->pictures[set->entries[random_below(&r, set->entry_count)]];
+    int64_t batches = ((int64_t)set->entry_count + s->o.batch - 1) / s->o.batch;
+    uint64_t each = (uint64_t)(batches * s->o.batch);
+    order_round(set, s->o.seed, (int64_t)(index / each));
+    return &set->pictures[set->order[index % each % set->entry_count]];
+}
+
+/* Words between commas in another order, behind the first `keep`. */
+static void shuffle_words(char *words, int64_t keep, struct random *r)
+{
+    enum { MOST = 200 };
+    char copy[WORDS_BYTES], *piece[MOST];
+    size_t count = 0;
+    snprintf(copy, sizeof copy, "%s", words);
+    for (char *at = copy; at && count < MOST;) {
+        char *comma = count + 1 < MOST ? strchr(at, ',') : NULL;
+        if (comma)
+            *comma = 0;
+        while (*at == ' ')
+            at++;
+        piece[count++] = at;
+        at = comma ? comma + 1 : NULL;
+    }
+    for (size_t i = count; i > (size_t)keep + 1; i--) {
+        size_t k = (size_t)keep + (size_t)random_below(r, i - (size_t)keep);
+        char *kept = piece[i - 1];
+        piece[i - 1] = piece[k];
+        piece[k] = kept;
+    }
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++)
+        used += (size_t)snprintf(words + used, WORDS_BYTES - used, "%s%s", i ? ", " : "", piece[i]);
+}
+
+static void cut_of(const struct samples *s, const struct sample_picture *p, uint64_t index, struct picture_cut *out)
+{
+    struct random r = random_of(s->o.seed + STREAM_CUT, index);
+    double wide = (double)s->o.width / (double)p->width, high = (double)s->o.height / (double)p->height;
+    double scale = wide > high ? wide : high;
+    int64_t w = llrint((double)p->width * scale), h = llrint((double)p->height * scale);
+    *out = (struct picture_cut){ .path = p->path, .id = p->id, .mask = p->mask, .width = s->o.width, .height = s->o.height,
+                                 .scaled_width = w > s->o.width ? w : s->o.width, .scaled_height = h > s->o.height ? h : s->o.height };
+    int64_t left = out->scaled_width - out->width, top = out->scaled_height - out->height;
+    float turn = random_uniform(&r);
+    out->left = s->o.random_crop ? (int64_t)random_below(&r, (uint64_t)left + 1) : llrint((double)left / 2);
+    out->top = s->o.random_crop ? (int64_t)random_below(&r, (uint64_t)top + 1) : llrint((double)top / 2);
+    out->flip = s->o.flip && turn < 0.5f;
+}
+
+/* Sample i of the batch; those behind the data set's are regular pictures. */
+static void sample_of(const struct samples *s, int64_t batch, int64_t i, struct sample *out)
+{
+    bool regular = i >= s->o.batch;
+    struct sample_set *set = s->set[regular];
+    uint64_t index = (uint64_t)(batch * s->o.batch + i % s->o.batch), stream = 2 * index + regular;
+    struct random r = random_of(s->o.seed + STREAM_WORDS, stream);
+    out->picture = pick(s, set, index);
+    cut_of(s, out->picture, stream, &out->cut);
+    snprintf(out->words, sizeof out->words, "%s", out->picture->words);
+    if (random_uniform(&r) < (float)s->o.caption_dropout)
+        out->words[0] = 0;
+    if (s->o.shuffle && out->words[0])
+        shuffle_words(out->words, s->o.keep, &r);
+}
+
+/* Whether this is the first time that the key is seen. */
+static bool first_time(GHashTable *seen, const struct feature_key *key)
+{
+    return g_hash_table_add(seen, g_strdup(key->s));
+}
+
+static bool prepare_one(struct samples *s, const struct sample *one, GHashTable *seen, long *made, struct err *e)
+{
+    struct features *f = s->features;
+    struct feature_key key;
+    if (!features_key_of_picture(f, &one->cut, &key, e))
+        return false;
+    if (first_time(seen, &key) && !features_have(f, &key)) {
+        (*made)++;
+        if (!features_make_picture(f, &one->cut, &key, e))
+            return false;
+    }
+    if (!features_key_of_words(f, one->words, &key, e))
+        return false;
+    return !first_time(seen, &key) || features_have(f, &key) || features_make_words(f, one->words, &key, e);
+}
+
+bool samples_prepare(struct samples *s, int64_t count, const struct progress *progress, struct err *e)
+{
+    GHashTable *seen = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    long made = 0;
+    bool good = true;
+    for (int64_t batch = 0; good && batch < count; batch++)
+        for (int64_t i = 0; good && i < s->sizes.n; i++) {
+            struct sample one;
+            long before = made;
+            sample_of(s, batch, i, &one);
+            good = stop_check(e) && prepare_one(s, &one, seen, &made, e);
+            if (made != before || batch + 1 == count)
+                progress_step(progress, "encoding pictures and words", (long)batch + 1, (long)count, NULL);
+        }
+    g_hash_table_unref(seen);
+    return good;
+}
+
+static void time_ids(const struct samples *s, const struct sample *one, float *out)
+{
+    const struct picture_cut *c = &one->cut;
+    struct picture_facts facts = { .original_width = one->picture->width, .original_height = one->picture->height,
+                                   .crop_left = c->flip ? c->scaled_width - c->width - c->left : c->left, .crop_top = c->top,
+                                   .target_width = c->width, .target_height = c->height, .score = 6 };
+    if (s->o.size_ids) {
+        facts.original_width = c->width;
+        facts.original_height = c->height;
+        facts.crop_left = facts.crop_top = 0;
+    }
+    s->model->family->time_ids(&s->model->settings, &facts, false, out);
+}
+
+static bool fill_one(struct samples *s, int64_t batch, int64_t i, struct batch *b, struct err *e)
+{
+    const struct batch_sizes *z = &s->sizes;
+    int64_t cells = z->h * z->w, each = cells * z->channels, state = z->tokens * z->text_width;
+    uint64_t stream = 2 * (uint64_t)(batch * s->o.batch + i % s->o.batch) + (i >= s->o.batch);
+    struct random r = random_of(s->o.seed + STREAM_NOISE, stream);
+    struct random t = random_of(s->o.seed + STREAM_TIMESTEP, s->objective->o.one_timestep ? (uint64_t)batch : stream);
+    struct sample one;
+    struct feature_key key;
+    sample_of(s, batch, i, &one);
+    if (!features_key_of_picture(s->features, &one.cut, &key, e) ||
+        !features_read_picture(s->features, &key, s->moments, (size_t)(2 * each), one.cut.mask ? b->mask + i * cells : NULL,
+                               (size_t)cells, e) ||
+        !features_key_of_words(s->features, one.words, &key, e) ||
+        !features_read_words(s->features, &key, b->states + i * state, (size_t)state, b->pooled ? b->pooled + i * z->pooled_width : NULL,
+                             (size_t)z->pooled_width, e))
+        return false;
+    for (int64_t k = 0; b->mask && !one.cut.mask && k < cells; k++)
+        b->mask[i * cells + k] = 1; /* a regular picture has none */
+    objective_noise(s->objective, &r, b->noise + i * each, cells, z->channels);
+    for (int64_t k = 0; k < each; k++)
+        b->latent[i * each + k] = s->moments[k] + (s->o.sampled ? s->moments[each + k] * random_normal(&r) : 0);
+    b->timestep[i] = objective_timestep(s->objective, &t);
+    b->weight[i] = !s->o.regular ? 1 : i < s->o.batch ? 2 : (float)(2 * s->o.regular_weight); /* the sum of two means */
+    if (z->time_ids)
+        time_ids(s, &one, b->time_ids + i * z->time_ids);
+    for (int part = 0; part < TEXT_PARTS; part++)
+        if (z->ids[part] && !s->model->text[part].kind->ids(&s->model->text[part], one.words, b->ids[part] + i * z->tokens, e))
+            return false;
+    return true;
+}
+
+bool samples_fill(void *self, int64_t index, struct batch *b, struct err *e)
+{
+    struct samples *s = self;
+    for (int64_t i = 0; i < s->sizes.n; i++)
+        if (!fill_one(s, index, i, b, e))
+            return err_add(e, "in batch %lld", (long long)index);
+    return true;
+}

@@ -1,0 +1,57 @@
+/* Batches from a data set: which picture, how it is cut, which words, which timestep and noise. Everything is a function of the seed
+ * and of the sample's index in the run, so a run that goes on sees what one never stopped saw. */
+#ifndef LIMN_TRAIN_SAMPLES_H
+#define LIMN_TRAIN_SAMPLES_H
+
+#include "base/progress.h"
+#include "dataset/manifest.h"
+#include "train/features.h"
+#include "train/objective.h"
+
+struct sample_options {
+    const char *dataset;        /* a folder with a list (manifest.h), or with train/ that has one. Held-out and excluded pictures are
+                                   left out */
+    int64_t width, height;      /* pixels that pictures are scaled to cover and cut to; multiples of the VAE's factor */
+    bool random_crop;           /* else around the middle */
+    bool flip;                  /* half of the samples are mirrored */
+    bool draws;                 /* pictures are drawn at random, each time from all; else each comes once a round, in a new order */
+    bool size_ids;              /* time ids tell the cut's size and no crop, whatever was cut away (DiffSynth) */
+    bool sampled;               /* latents are drawn from the VAE's distribution; else its mean */
+    double caption_dropout;     /* share of samples without words */
+    bool shuffle;               /* of the words between commas, behind the first `keep` */
+    int64_t keep;
+    const char *masks;          /* a folder with a mask of each picture, of the same name; "alpha": the picture's own; NULL: none */
+    const char *regular;        /* a data set of pictures of the same kind, one beside each of the data set's in every batch; NULL */
+    double regular_weight;      /* how much those count */
+    int64_t batch;              /* pictures of the data set in a batch */
+    uint64_t seed;
+};
+
+struct sample_set;
+struct samples {
+    struct sample_options o;
+    struct features *features; /* borrowed, as objective and model */
+    const struct objective *objective;
+    const struct model_parts *model;
+    struct sample_set *set[2]; /* the data set, and the regular pictures; NULL: none */
+    struct batch_sizes sizes;
+    float *moments;            /* of one picture */
+};
+
+/* learns: text encoders that are run in the step. errors  ERR_MISSING (no picture), ERR_ARG (sizes), those of manifest_open and of
+ * reading pictures' sizes. Release with samples_release, also after a failure. */
+MUST_USE bool samples_open(struct samples *s, const struct sample_options *o, struct features *features,
+                           const struct objective *objective, const bool learns[TEXT_PARTS], const struct progress *progress,
+                           struct err *e);
+void samples_release(struct samples *s);
+/* Batches of a round: every picture as often as the list says. */
+int64_t samples_round(const struct samples *s);
+/* Pictures of the data set, and a hash of all of them with their words. */
+size_t samples_count(const struct samples *s);
+uint64_t samples_print(const struct samples *s);
+/* Encodes what batches [0, count) need and is not kept yet. Stoppable. */
+MUST_USE bool samples_prepare(struct samples *s, int64_t count, const struct progress *progress, struct err *e);
+/* For batch_source; self is a struct samples. */
+MUST_USE bool samples_fill(void *self, int64_t index, struct batch *b, struct err *e);
+
+#endif
