@@ -306,11 +306,11 @@ static bool one_step(void *self, struct err *e)
     return trainer_step(s->trainer, &s->task, &s->options, s->at++, &loss, &norm, e);
 }
 
-/* Takes over g and params. AdamW, no EMA to speak of, one batch a step: what bench/peers/torch_train.py does. */
+/* Takes over g and params. AdamW, no running mean, one batch a step: what bench/peers/torch_train.py does. */
 static bool time_training(const struct bench_options *o, struct graph *g, struct params *params, struct value loss,
                           int64_t batch, struct bench_result *out, struct err *e)
 {
-    enum { STATE_ARRAYS = 5 };
+    enum { STATE_ARRAYS = 4 }; /* no running mean */
     size_t state = 0, available = mem_available();
     for (size_t i = 0; i < params->count; i++)
         state += (size_t)shape_count(params->at[i].shape) * sizeof(float) * STATE_ARRAYS;
@@ -325,7 +325,8 @@ static bool time_training(const struct bench_options *o, struct graph *g, struct
     struct step s = { .task = { .what = "bench", .fill = nothing_new },
                       .options = { .steps = 1 << 20, .accumulate = 1, .batch = batch, .rate = 1e-4, .beta1 = 0.9,
                                    .beta2 = 0.999, .eps = 1e-8, .decay = 0.01 } };
-    s.trainer = trainer_new(o->backend, g, &(struct trainer_goal){ .loss = loss }, params, o->shape->side >= 64, 1, e);
+    s.trainer = trainer_new(o->backend, g, &(struct trainer_goal){ .loss = loss }, params, &s.options,
+                            o->shape->side >= 64, 1, e);
     bool good = s.trainer && give_inputs(trainer_program(s.trainer), o->shape->text.vocab_size, inputs, e) &&
                 timed(o->runs, one_step, &s, &out->seconds, e);
     out->batch = batch;

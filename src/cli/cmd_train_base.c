@@ -165,8 +165,10 @@ static bool run(const void *args, struct err *e)
         .export_type = run_export_type(&a->run),
         .recompute = a->run.recompute, .seed = (uint64_t)a->run.seed, .caption_dropout = a->caption_dropout,
         .min_snr = a->min_snr, .min_weight = a->min_weight, .timestep_shift = a->timestep_shift,
-        .run = run_options(&a->run),
     };
+    struct run_groups groups;
+    if (!run_options(&a->run, &groups, &o.run, e))
+        return false;
     struct progress_bar bar;
     progress_bar_init(&bar, a->run.quiet);
     struct progress progress = progress_bar_steps(&bar);

@@ -46,8 +46,10 @@ static bool run(const void *args, struct err *e)
         return false;
     struct train_vae_options o = { .scenes = run_scenes(&a->run), .size = a->run.size, .recompute = a->run.recompute,
                                    .seed = (uint64_t)a->run.seed, .loss = a->loss, .gan = a->gan, .gan_width = a->gan_width, .gan_start = a->gan_start,
-                                   .export_type = run_export_type(&a->run),
-                                   .run = run_options(&a->run) };
+                                   .export_type = run_export_type(&a->run) };
+    struct run_groups groups;
+    if (!run_options(&a->run, &groups, &o.run, e))
+        return false;
     const struct backend *backend = backend_cpu_new((int)a->run.threads, NULL, e);
     struct weights *stored = NULL;
     struct dataset *dataset = NULL;

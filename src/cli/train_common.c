@@ -1,6 +1,8 @@
 #include "cli/train_common.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "backend/cpu/cpu.h"
 #include "base/file.h"
@@ -44,15 +46,37 @@ bool run_args_check(const struct run_args *a, struct err *e)
     return true;
 }
 
-struct train_options run_options(const struct run_args *a)
+/* "text_encoder=1e-5" */
+static bool read_group(struct run_groups *groups, const char *text, struct err *e)
 {
-    return (struct train_options){
+    const char *equal = strrchr(text, '=');
+    size_t i = groups->count, length = equal ? (size_t)(equal - text) : 0;
+    char *end = NULL;
+    double rate = equal ? strtod(equal + 1, &end) : 0;
+    if (!length || length >= sizeof groups->pattern[i] || end == equal + 1 || *end || !(rate >= 0 && rate <= 1))
+        return err_set(e, ERR_ARG, "--rate-of %.200s: want NAME=RATE with a rate from 0 to 1, such as text_encoder=1e-5", text);
+    memcpy(groups->pattern[i], text, length);
+    groups->pattern[i][length] = 0;
+    groups->at[i] = (struct train_group){ groups->pattern[i], rate };
+    groups->count++;
+    return true;
+}
+
+bool run_options(const struct run_args *a, struct run_groups *groups, struct train_options *o, struct err *e)
+{
+    groups->count = 0;
+    for (int i = 0; i < a->rates.count; i++)
+        if (!read_group(groups, a->rates.items[i], e))
+            return false;
+    *o = (struct train_options){
         .folder = a->output, .resume = a->resume, .steps = a->steps, .warmup = a->warmup, .accumulate = a->accumulate,
         .batch = a->batch, .rate = a->rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,
         .clip = a->clip, .ema = a->ema, .schedule = (enum rate_schedule)a->schedule, .final_rate = a->final_rate,
         .log_every = a->log_every, .save_every = a->save_every, .sample_every = a->sample_every, .stop_at = a->stop_at,
-        .minutes = a->minutes, .profile = a->profile,
+        .minutes = a->minutes, .profile = a->profile, .optimizer = (enum optimizer_kind)a->optimizer, .groups = groups->at,
+        .group_count = groups->count, .cycles = (double)a->cycles, .power = a->power,
     };
+    return true;
 }
 
 struct scene_options run_scenes(const struct run_args *a)

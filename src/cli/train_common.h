@@ -9,8 +9,10 @@
 struct run_args {
     const char *dataset, *output, *config;
     int64_t size, steps, batch, accumulate, warmup, seed, log_every, save_every, sample_every, threads, stop_at;
-    double rate, decay, beta1, beta2, eps, clip, ema, final_rate, minutes, pair, placed, coloured;
-    int schedule, precision, export;
+    double rate, decay, beta1, beta2, eps, clip, ema, final_rate, power, minutes, pair, placed, coloured;
+    int64_t cycles;
+    struct option_texts rates;
+    int optimizer, schedule, precision, export;
     bool resume, recompute, plan, profile, quiet;
 };
 
@@ -51,20 +53,28 @@ const char *train_export_choice(int index);
       .help = "pictures at once", .group = "Optimizer" },                                                              \
     { "accumulate", 0, OPTION_INT, RUN_AT(type, accumulate), "1", .min = 1, .max = 65536,                              \
       .help = "batches per step" },                                                                                    \
-    { "learning-rate", 0, OPTION_FLOAT, RUN_AT(type, rate), rate_initial, .min = 0, .max = 1, .help = "AdamW's rate" }, \
+    { "optimizer", 0, OPTION_CHOICE, RUN_AT(type, optimizer), "adamw", .choices = optimizer_name,                      \
+      .help = "adamw8bit keeps a quarter of its state; lion wants a third of the rate; prodigy finds it: give it 1" }, \
+    { "learning-rate", 0, OPTION_FLOAT, RUN_AT(type, rate), rate_initial, .min = 0, .max = 1, .help = "how far a step goes" },\
+    { "rate-of", 0, OPTION_TEXTS, RUN_AT(type, rates), .value = "NAME=RATE",                                           \
+      .help = "another rate for a part (text_encoder=1e-5) or for weights by a pattern (unet*attn2*=0: they stay)" },  \
     { "lr-schedule", 0, OPTION_CHOICE, RUN_AT(type, schedule), "cosine", .choices = rate_schedule_choice,              \
       .help = "how the rate falls after the warm-up" },                                                                \
     { "final-rate", 0, OPTION_FLOAT, RUN_AT(type, final_rate), "0.02", .min = 0, .max = 1,                             \
       .help = "where it ends, as a share of the rate" },                                                               \
+    { "lr-cycles", 0, OPTION_INT, RUN_AT(type, cycles), "1", .min = 1, .max = 1e6,                                     \
+      .help = "how often cosine-with-restarts begins" },                                                               \
+    { "lr-power", 0, OPTION_FLOAT, RUN_AT(type, power), "1", .min = 0.01, .max = 100, .help = "of the polynomial" },   \
     { "warmup", 0, OPTION_INT, RUN_AT(type, warmup), warmup_initial, .min = 0, .max = 1e9, .help = "steps" },          \
-    { "weight-decay", 0, OPTION_FLOAT, RUN_AT(type, decay), decay_initial, .min = 0, .max = 10, .help = "AdamW's" },   \
-    { "beta1", 0, OPTION_FLOAT, RUN_AT(type, beta1), "0.9", .min = 0, .max = 0.9999, .help = "AdamW's" },              \
-    { "beta2", 0, OPTION_FLOAT, RUN_AT(type, beta2), "0.99", .min = 0, .max = 0.999999, .help = "AdamW's" },           \
-    { "epsilon", 0, OPTION_FLOAT, RUN_AT(type, eps), "1e-8", .min = 0, .max = 1, .help = "AdamW's" },                  \
+    { "weight-decay", 0, OPTION_FLOAT, RUN_AT(type, decay), decay_initial, .min = 0, .max = 10,                        \
+      .help = "share of the rate by which matrices shrink in a step" },                                                \
+    { "beta1", 0, OPTION_FLOAT, RUN_AT(type, beta1), "0.9", .min = 0, .max = 0.9999, .help = "of the first moment" },  \
+    { "beta2", 0, OPTION_FLOAT, RUN_AT(type, beta2), "0.99", .min = 0, .max = 0.999999, .help = "of the second moment" },\
+    { "epsilon", 0, OPTION_FLOAT, RUN_AT(type, eps), "1e-8", .min = 0, .max = 1, .help = "added to the root of the second moment" },\
     { "max-grad-norm", 0, OPTION_FLOAT, RUN_AT(type, clip), "1", .min = 0, .max = 1e9,                                 \
       .help = "longer gradients are shortened to it; 0: off" },                                                        \
     { "ema", 0, OPTION_FLOAT, RUN_AT(type, ema), ema_initial, .min = 0, .max = 0.999999,                               \
-      .help = "decay of the running mean of the weights, which is what is kept" },                                     \
+      .help = "decay of the running mean of the weights, which is what is kept; 0: the weights as they are" },         \
     { "precision", 0, OPTION_CHOICE, RUN_AT(type, precision), "auto", .choices = train_precision_choice,               \
       .help = "of activations; weights and sums are f32" },                                                            \
     { "export", 0, OPTION_CHOICE, RUN_AT(type, export), "bf16", .choices = train_export_choice,                        \
@@ -82,8 +92,14 @@ const char *train_export_choice(int index);
 
 /* Everything that is missing or contradicts: ERR_ARG. */
 MUST_USE bool run_args_check(const struct run_args *a, struct err *e);
-/* The run's options; folder is borrowed from a. */
-struct train_options run_options(const struct run_args *a);
+/* The run's options; texts are borrowed from a. *groups, which must live as long as the run, gets the rates of --rate-of. ERR_ARG
+ * for one that cannot be read. */
+struct run_groups {
+    struct train_group at[OPTION_TEXTS_MAX];
+    char pattern[OPTION_TEXTS_MAX][200];
+    size_t count;
+};
+MUST_USE bool run_options(const struct run_args *a, struct run_groups *groups, struct train_options *o, struct err *e);
 struct scene_options run_scenes(const struct run_args *a);
 /* f32 or bf16 for "auto" by what the backend can do fast. */
 enum dtype run_type(const struct run_args *a, const struct backend *backend);

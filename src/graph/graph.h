@@ -52,7 +52,7 @@ enum unary {
 };
 const char *unary_name(enum unary fn);
 
-enum { OP_MAX_IN = 7, OP_MAX_OUT = 3 };
+enum { OP_MAX_IN = 7, OP_MAX_OUT = 5 };
 
 /* What an op needs beside its inputs. Which fields an op reads is said in ops.h; the others are 0. */
 struct op_attr {

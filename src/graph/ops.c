@@ -207,17 +207,56 @@ struct value op_accumulate(struct graph *g, struct value sum, struct value x)
     return two(g, OP_ACCUMULATE, sum, x, &(struct op_attr){ 0 });
 }
 
+/* An op whose inputs must all be there. */
+static struct value update(struct graph *g, enum op op, const struct value *in, int n, double decay)
+{
+    for (int i = 0; i < n; i++)
+        if (!in[i].id)
+            return VALUE_NONE;
+    return graph_add(g, op, in, n, &(struct op_attr){ .alpha = decay });
+}
+
 struct value op_adamw(struct graph *g, struct value p, struct value m, struct value v, struct value gradient,
                       struct value step, double decay)
 {
-    if (!p.id || !m.id || !v.id || !gradient.id || !step.id)
-        return VALUE_NONE;
-    return graph_add(g, OP_ADAMW, (struct value[]){ p, m, v, gradient, step }, 5, &(struct op_attr){ .alpha = decay });
+    return update(g, OP_ADAMW, (struct value[]){ p, m, v, gradient, step }, 5, decay);
+}
+
+struct value op_adamw8(struct graph *g, struct value p, struct value m, struct value v, struct value m_scale, struct value v_scale,
+                       struct value gradient, struct value step, double decay)
+{
+    return update(g, OP_ADAMW8, (struct value[]){ p, m, v, m_scale, v_scale, gradient, step }, 7, decay);
+}
+
+struct value op_lion(struct graph *g, struct value p, struct value m, struct value gradient, struct value step, double decay)
+{
+    return update(g, OP_LION, (struct value[]){ p, m, gradient, step }, 4, decay);
+}
+
+struct value op_adafactor(struct graph *g, struct value p, struct value rows, struct value columns, struct value gradient,
+                          struct value step, double decay)
+{
+    return update(g, OP_ADAFACTOR, (struct value[]){ p, rows, columns, gradient, step }, 5, decay);
+}
+
+struct value op_adafactor_whole(struct graph *g, struct value p, struct value v, struct value gradient, struct value step,
+                                double decay)
+{
+    return update(g, OP_ADAFACTOR_WHOLE, (struct value[]){ p, v, gradient, step }, 4, decay);
+}
+
+struct value op_prodigy_measure(struct graph *g, struct value m, struct value v, struct value s, struct value p, struct value p0,
+                                struct value gradient, struct value step)
+{
+    return graph_out(g, update(g, OP_PRODIGY_MEASURE, (struct value[]){ m, v, s, p, p0, gradient, step }, 7, 0), 3);
+}
+
+struct value op_prodigy(struct graph *g, struct value p, struct value m, struct value v, struct value step, double decay)
+{
+    return update(g, OP_PRODIGY, (struct value[]){ p, m, v, step }, 4, decay);
 }
 
 struct value op_ema(struct graph *g, struct value e, struct value p, struct value step)
 {
-    if (!e.id || !p.id || !step.id)
-        return VALUE_NONE;
-    return graph_add(g, OP_EMA, (struct value[]){ e, p, step }, 3, &(struct op_attr){ 0 });
+    return update(g, OP_EMA, (struct value[]){ e, p, step }, 3, 0);
 }

@@ -105,19 +105,44 @@ struct value op_embedding(struct graph *g, struct value table, struct value ids,
 struct value op_timestep_embedding(struct graph *g, struct value t, int64_t dim, bool cosine_first, double shift,
                                    double max_period);
 
-/* Updates in place; the first input (for adamw the first three) is a mutable weight.
+/* Updates in place: as many of the first inputs as op.def says are mutable weights. Those of optimizers return p's new value; g' is
+ * grad_scale g; `decay` multiplies the step's (0 turns it off for norms and biases).
  * accumulate: sum += x (sum f32, x any floating type). */
 struct value op_accumulate(struct graph *g, struct value sum, struct value x);
 
 /* The numbers of a step, an f32 input of shape [STEP_COUNT]. */
 enum { STEP_RATE, STEP_BETA1, STEP_BETA2, STEP_EPS, STEP_DECAY, STEP_CORRECTION1, STEP_CORRECTION2, STEP_GRAD_SCALE,
-       STEP_EMA_DECAY, STEP_COUNT };
-/* Loshchilov and Hutter 2019, as torch.optim.AdamW: g' = grad_scale g; p -= rate decay p; m = b1 m + (1 - b1) g';
+       STEP_EMA_DECAY, STEP_DISTANCE, STEP_BETA3, STEP_SUM_RATE, STEP_COUNT }; /* the last three: prodigy */
+/* Loshchilov and Hutter 2019, as torch.optim.AdamW: p -= rate decay p; m = b1 m + (1 - b1) g';
  * v = b2 v + (1 - b2) g'^2; p -= rate / correction1 * m / (sqrt(v / correction2) + eps), correction_i = 1 - beta_i^t.
- * p, m, v, g f32 of one shape. Returns p's new value. decay is multiplied by attr.alpha (0 turns it off for norms and
- * biases; the builder's `decay` argument). */
+ * p, m, v, g f32 of one shape. */
 struct value op_adamw(struct graph *g, struct value p, struct value m, struct value v, struct value gradient,
                       struct value step, double decay);
+/* The same with moments in codes of 8 bits: m and v u8 of p's shape (tensor/dynamic_code.h; v's without sign), times their blocks'
+ * largest magnitudes m_scale and v_scale f32 [ceil(elements / UPDATE_BLOCK)]. p moves by the moments before they become codes
+ * again. Dettmers et al. 2022, as bitsandbytes' AdamW8bit. */
+enum { UPDATE_BLOCK = 256 };
+struct value op_adamw8(struct graph *g, struct value p, struct value m, struct value v, struct value m_scale, struct value v_scale,
+                       struct value gradient, struct value step, double decay);
+/* Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms", algorithm 2: p -= rate decay p;
+ * p -= rate sign(b1 m + (1 - b1) g'); m = b2 m + (1 - b2) g'. p, m, g f32 of one shape. */
+struct value op_lion(struct graph *g, struct value p, struct value m, struct value gradient, struct value step, double decay);
+/* Shazeer and Stern 2018, algorithms 4 and 5 with a given rate, as transformers' Adafactor: the second moments of a matrix p
+ * [.., rows, columns] are the means of its rows [.., rows] and columns [.., columns], of each matrix apart:
+ * r = b2 r + (1 - b2) mean of (g'^2 + 1e-30) over columns; c likewise over rows; u = g' / sqrt(r c / mean of r);
+ * p -= rate decay p; p -= rate u / max(1, rms of all u). whole: v = b2 v + (1 - b2) (g'^2 + 1e-30), u = g' / sqrt v, for p of
+ * any rank. All f32. */
+struct value op_adafactor(struct graph *g, struct value p, struct value rows, struct value columns, struct value gradient,
+                          struct value step, double decay);
+struct value op_adafactor_whole(struct graph *g, struct value p, struct value v, struct value gradient, struct value step,
+                                double decay);
+/* Mishchenko and Defazio 2024, "Prodigy", algorithm 4, as prodigyopt. First, with d the estimate so far (STEP_DISTANCE) and p0 the
+ * weights at the beginning: m = b1 m + (1 - b1) d g'; v = b2 v + (1 - b2) d^2 g'^2; s = b3 s + sum_rate g'. Returns f32 [2]: the sum of
+ * g' (p0 - p), the sum of |s|. All f32 of one shape. */
+struct value op_prodigy_measure(struct graph *g, struct value m, struct value v, struct value s, struct value p, struct value p0,
+                                struct value gradient, struct value step);
+/* Then p -= rate decay p; p -= rate m / (sqrt v + eps); the caller puts the estimates into rate and eps. */
+struct value op_prodigy(struct graph *g, struct value p, struct value m, struct value v, struct value step, double decay);
 /* e += (1 - ema_decay) (p - e). */
 struct value op_ema(struct graph *g, struct value e, struct value p, struct value step);
 

@@ -361,19 +361,42 @@ bool shape_timestep(struct shape_call *c, struct err *e)
            set_out(c, 0, SHAPE(c->in[0]->shape.dim[0], dim), sum_type(c->in[0]->type));
 }
 
+/* What the inputs of an update must be, a letter each: p the first, and all that have its shape and type; x its shape and any
+ * floating type; c its shape, codes; b a number for each block of it; r one for each row, k for each column; s the numbers of a step. */
+static const char *const update_forms[OP_COUNT] = {
+    [OP_ACCUMULATE] = "px",       [OP_ADAMW] = "pppps",        [OP_ADAMW8] = "pccbbps", [OP_LION] = "ppps",
+    [OP_ADAFACTOR] = "prkps",     [OP_ADAFACTOR_WHOLE] = "ppps", [OP_PRODIGY_MEASURE] = "pppppps", [OP_PRODIGY] = "ppps",
+    [OP_EMA] = "pps",
+};
+
+static struct shape update_shape(struct shape p, char letter)
+{
+    switch (letter) {
+    case 'b': return SHAPE((shape_count(p) + UPDATE_BLOCK - 1) / UPDATE_BLOCK);
+    case 's': return SHAPE(STEP_COUNT);
+    case 'k': p.dim[p.rank - 2] = p.dim[p.rank - 1]; /* fall through */
+    case 'r': p.rank--; return p;
+    default: return p;
+    }
+}
+
 bool shape_update(struct shape_call *c, struct err *e)
 {
-    static const int same_as_first[OP_COUNT] = { [OP_ACCUMULATE] = 2, [OP_ADAMW] = 4, [OP_EMA] = 2 };
-    int same = same_as_first[c->node->op];
-    for (int i = 1; i < same; i++)
-        if (!want_shape(c, i, c->in[0]->shape, e))
+    struct shape p = c->in[0]->shape;
+    enum dtype type = c->in[0]->type;
+    const char *form = update_forms[c->node->op];
+    if (type != sum_type(type))
+        return err_set(e, ERR_TYPE, "what is updated must be f32, input 0 is %s", dtype_name(type));
+    if (c->node->op == OP_ADAFACTOR && p.rank < 2)
+        return err_set(e, ERR_SHAPE, "rows and columns of %s: it has no two dimensions", shape_text(p).s);
+    for (int i = 0; form[i]; i++) {
+        if (!want_shape(c, i, update_shape(p, form[i]), e))
             return false;
-    for (int i = 0; i < op_desc(c->node->op)->updates; i++) {
-        if (c->in[i]->type != sum_type(c->in[i]->type))
-            return err_set(e, ERR_TYPE, "what is updated must be f32, input %d is %s", i, dtype_name(c->in[i]->type));
-        set_out(c, i, c->in[i]->shape, c->in[i]->type);
+        if (form[i] == 'c' ? !want_type(c, i, DTYPE_U8, e)
+                           : form[i] == 'x' || form[i] == 's' ? !is_readable(c->in[i]->type) : c->in[i]->type != type)
+            return err_set(e, ERR_TYPE, "input %d must be %s, is %s", i, dtype_name(type), dtype_name(c->in[i]->type));
     }
-    if (c->node->op != OP_ACCUMULATE && !want_shape(c, c->node->n_in - 1, SHAPE(STEP_COUNT), e))
-        return false;
-    return want_floating(c, e);
+    for (int i = 0; i < op_desc(c->node->op)->updates; i++)
+        set_out(c, i, c->in[i]->shape, c->in[i]->type);
+    return c->node->op != OP_PRODIGY_MEASURE || set_out(c, 3, SHAPE(2), type);
 }

@@ -166,7 +166,7 @@ static struct trainer *make_trainer(const struct train_base_options *o, const st
     net.stored = o->stored_unet;
     struct value said = unet(&net, &o->unet, op_cast(&g, latent, net.type), timestep, text, NULL);
     struct value loss = loss_weighted_mse(&g, said, target, weight);
-    return trainer_new(backend, &g, &(struct trainer_goal){ .loss = loss }, &params, o->recompute, o->seed, e);
+    return trainer_new(backend, &g, &(struct trainer_goal){ .loss = loss }, &params, &o->run, o->recompute, o->seed, e);
 }
 
 /* What the parts must agree on. */

@@ -201,7 +201,7 @@ static struct trainer *make_trainer(const struct train_vae_options *o, const str
         goal.rival = discriminator_loss(&g, of_real, of_made);
         goal.rival_part = DISCRIMINATOR_PART;
     }
-    return trainer_new(backend, &g, &goal, &params, o->recompute, o->seed, e);
+    return trainer_new(backend, &g, &goal, &params, &o->run, o->recompute, o->seed, e);
 }
 
 bool train_vae_plan(const struct train_vae_options *o, const struct backend *backend, struct train_memory *memory,

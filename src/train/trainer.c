@@ -10,24 +10,23 @@
 #include "graph/passes.h"
 #include "train/metrics.h"
 
-const char *const rate_schedule_names[] = { "constant", "linear", "cosine", NULL };
-
 struct trainer {
     const struct backend *backend;
     struct train_state state;
-    struct program *gradients, *update;
+    struct program *gradients;
     struct value loss;            /* output of gradients */
-    float step[STEP_COUNT];       /* input of update */
+    struct optimizer *optimizer;
 };
+
+static double factor(const struct train_options *o, int64_t step)
+{
+    struct rate_options rate = { o->schedule, o->steps, o->warmup, o->final_rate, o->cycles, o->power };
+    return rate_factor(&rate, step);
+}
 
 double train_rate(const struct train_options *o, int64_t step)
 {
-    if (step < o->warmup)
-        return o->rate * (double)(step + 1) / (double)o->warmup;
-    int64_t span = o->steps - o->warmup;
-    double p = span > 0 ? (double)(step - o->warmup) / (double)span : 1;
-    double falls = o->schedule == RATE_LINEAR ? 1 - p : o->schedule == RATE_COSINE ? 0.5 + 0.5 * cos(M_PI * p) : 1;
-    return o->rate * (o->schedule == RATE_CONSTANT ? 1 : o->final_rate + (1 - o->final_rate) * falls);
+    return o->rate * factor(o, step);
 }
 
 static bool is_of_part(const char *name, const char *part)
@@ -86,50 +85,12 @@ static struct program *gradient_program(struct trainer *t, struct graph *g, cons
     return program_new(t->backend, g, e);
 }
 
-/* The optimizer over the flat arrays: one adamw for what decays, one for the rest, one ema. */
-static struct program *update_program(struct trainer *t, struct err *e)
-{
-    struct graph g;
-    graph_init(&g);
-    struct value step = graph_input(&g, "step", DTYPE_F32, SHAPE(STEP_COUNT));
-    size_t begin[2] = { 0, t->state.decayed }, end[2] = { t->state.decayed, t->state.count };
-    struct value p[2] = { { 0 }, { 0 } };
-    for (int i = 0; i < 2; i++) {
-        int64_t n = (int64_t)(end[i] - begin[i]);
-        if (!n)
-            continue;
-        struct value of[STATE_KINDS];
-        static const char *const names[STATE_KINDS] = { "value", "moment1", "moment2", "ema", "gradient" };
-        for (int k = 0; k < STATE_KINDS; k++)
-            of[k] = graph_weight(&g, path_of("%s/%d", names[k], i).s, DTYPE_F32, SHAPE(n), true);
-        p[i] = op_adamw(&g, of[STATE_VALUE], of[STATE_MOMENT1], of[STATE_MOMENT2], of[STATE_GRADIENT], step,
-                        i == 0 ? 1 : 0);
-        op_ema(&g, of[STATE_EMA], p[i], step);
-    }
-    struct program *program = program_new(t->backend, &g, e);
-    for (int i = 0; program && i < 2; i++) {
-        static const char *const names[STATE_KINDS] = { "value", "moment1", "moment2", "ema", "gradient" };
-        for (int k = 0; program && k < STATE_KINDS && begin[i] < end[i]; k++) {
-            struct tensor flat = { DTYPE_F32, SHAPE((int64_t)(end[i] - begin[i])), t->state.array[k] + begin[i] };
-            bool kept;
-            if (!program_bind_weight(program, path_of("%s/%d", names[k], i).s, &flat, &kept, e)) {
-                program_free(program);
-                program = NULL;
-            }
-        }
-    }
-    if (program && !program_set_input(program, "step", t->step, e)) {
-        program_free(program);
-        program = NULL;
-    }
-    return program;
-}
-
 struct trainer *trainer_new(const struct backend *backend, struct graph *g, const struct trainer_goal *goal,
-                            struct params *params, bool recompute, uint64_t seed, struct err *e)
+                            struct params *params, const struct train_options *o, bool recompute, uint64_t seed, struct err *e)
 {
     struct trainer *t = mem_zeroed(1, sizeof *t);
-    if (!t || !graph_ok(g, e) || !state_init(&t->state, params, seed, e)) {
+    struct state_options kept = { optimizer_state_plan(o->optimizer), o->groups, o->group_count, o->ema > 0, seed };
+    if (!t || !graph_ok(g, e) || !state_init(&t->state, params, &kept, e)) {
         if (!t)
             err_nomem(e, "a trainer");
         mem_free(t);
@@ -140,14 +101,14 @@ struct trainer *trainer_new(const struct backend *backend, struct graph *g, cons
     t->backend = backend;
     t->loss = goal->loss;
     t->gradients = gradient_program(t, g, goal, recompute, e);
-    t->update = t->gradients ? update_program(t, e) : NULL;
-    bool good = t->update && state_bind(&t->state, STATE_VALUE, t->gradients, e);
+    t->optimizer = t->gradients ? optimizer_new(backend, &t->state, o->optimizer, o->groups, o->group_count, e) : NULL;
+    bool good = t->optimizer && state_bind(&t->state, STATE_VALUE, t->gradients, e);
     for (size_t i = 0; good && i < t->state.params.count; i++) {
         struct path name = path_of("gradient/%s", t->state.params.at[i].name);
         struct tensor slot = state_tensor(&t->state, STATE_GRADIENT, i);
-        bool kept;
+        bool kept_there;
         if (graph_find(program_graph(t->gradients), VALUE_WEIGHT, name.s).id)
-            good = program_bind_weight(t->gradients, name.s, &slot, &kept, e);
+            good = program_bind_weight(t->gradients, name.s, &slot, &kept_there, e);
     }
     if (good)
         return t;
@@ -160,7 +121,7 @@ void trainer_free(struct trainer *t)
     if (!t)
         return;
     program_free(t->gradients);
-    program_free(t->update);
+    optimizer_free(t->optimizer);
     state_release(&t->state);
     mem_free(t);
 }
@@ -178,9 +139,8 @@ struct program *trainer_program(struct trainer *t)
 struct train_memory trainer_memory(const struct trainer *t)
 {
     struct program_memory m = program_memory(t->gradients);
-    size_t each = t->state.count * sizeof(float);
-    return (struct train_memory){ .activations = m.arena, .packed = m.packed, .weights = each,
-                                  .optimizer = (STATE_KINDS - 1) * each };
+    return (struct train_memory){ .activations = m.arena, .packed = m.packed, .weights = state_weight_bytes(&t->state),
+                                  .optimizer = state_other_bytes(&t->state) };
 }
 
 /* The norm of all gradients together, in f64; the order of sums does not depend on threads. */
@@ -225,16 +185,11 @@ bool trainer_step(struct trainer *t, const struct train_task *task, const struct
                        "a lower rate or a longer warm-up may help", *loss, *norm, (long long)step);
     double clip = o->clip > 0 && *norm > o->clip ? o->clip / *norm : 1, n = (double)step + 1;
     double ema = (1 + n) / (10 + n);
-    t->step[STEP_RATE] = (float)train_rate(o, step);
-    t->step[STEP_BETA1] = (float)o->beta1;
-    t->step[STEP_BETA2] = (float)o->beta2;
-    t->step[STEP_EPS] = (float)o->eps;
-    t->step[STEP_DECAY] = (float)o->decay;
-    t->step[STEP_CORRECTION1] = (float)(1 - pow(o->beta1, n));
-    t->step[STEP_CORRECTION2] = (float)(1 - pow(o->beta2, n));
-    t->step[STEP_GRAD_SCALE] = (float)(clip / (double)o->accumulate);
-    t->step[STEP_EMA_DECAY] = (float)(ema < o->ema ? ema : o->ema);
-    return program_run(t->update, e);
+    struct optimizer_step with = {
+        .step = step, .factor = factor(o, step), .rate = o->rate, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps,
+        .decay = o->decay, .grad_scale = clip / (double)o->accumulate, .ema_decay = ema < o->ema ? ema : o->ema,
+    };
+    return optimizer_step(t->optimizer, &with, e);
 }
 
 /* Where a run stands. */
@@ -254,10 +209,11 @@ struct run {
 static bool save(struct run *r, struct err *e)
 {
     char step[32], seconds[32];
+    const char *optimizer = optimizer_name((int)r->o->optimizer);
     snprintf(step, sizeof step, "%lld", (long long)r->step);
     snprintf(seconds, sizeof seconds, "%.3f", r->earlier + clock_seconds() - r->began);
-    struct weights_pair facts[] = { { "step", step }, { "seconds", seconds } };
-    return state_save(&r->t->state, r->checkpoint, facts, 2, e) && metrics_plot(&r->metrics, e) &&
+    struct weights_pair facts[] = { { "step", step }, { "seconds", seconds }, { "optimizer", optimizer } };
+    return state_save(&r->t->state, r->checkpoint, facts, 3, e) && metrics_plot(&r->metrics, e) &&
            (!r->task->export || r->task->export(r->task->self, &r->t->state, r->model, e));
 }
 
@@ -277,6 +233,14 @@ static bool load(struct run *r, struct err *e)
 {
     struct weights *file = weights_open(r->checkpoint, e);
     double step = 0;
+    const char *optimizer = file ? weights_metadata(file, "optimizer") : NULL;
+    const char *mine = optimizer_name((int)r->o->optimizer);
+    if (optimizer && strcmp(optimizer, mine)) {
+        err_set(e, ERR_ARG, "%s was trained with %.40s, not with %s: its state does not fit; give --optimizer %.40s", r->checkpoint,
+                optimizer, mine, optimizer);
+        weights_free(file);
+        return false;
+    }
     bool good = file && fact(file, "step", 1e15, &step, e) && fact(file, "seconds", 1e12, &r->earlier, e) &&
                 state_load(&r->t->state, file, e);
     r->step = (int64_t)step;
@@ -349,7 +313,7 @@ static void tell_profile(const struct trainer *t, const struct progress *progres
     struct text table;
     text_init(&table, 1 << 14);
     program_profile_text(t->gradients, &table);
-    program_profile_text(t->update, &table);
+    optimizer_profile_text(t->optimizer, &table);
     progress_line(progress, "%s", text_string(&table));
     text_release(&table);
 }

@@ -13,11 +13,8 @@
 
 #include "base/progress.h"
 #include "base/json.h"
-#include "train/state.h"
-
-/* One table of learning-rate schedules: constant, name, what it multiplies the rate with after the warm-up (p in 0..1). */
-enum rate_schedule { RATE_CONSTANT, RATE_LINEAR, RATE_COSINE, RATE_SCHEDULES };
-extern const char *const rate_schedule_names[RATE_SCHEDULES + 1];
+#include "train/optimizer.h"
+#include "train/rate.h"
 
 struct train_options {
     const char *folder;
@@ -26,11 +23,15 @@ struct train_options {
     int64_t warmup;         /* steps in which the rate rises linearly */
     int64_t accumulate;     /* batches per step */
     int64_t batch;          /* pictures per batch: for rates */
+    enum optimizer_kind optimizer;
+    const struct train_group *groups; /* weights with rates of their own; borrowed */
+    size_t group_count;
     double rate, beta1, beta2, eps, decay;
     double clip;            /* largest norm of all gradients together; 0: none */
-    double ema;             /* decay of the running mean; in early steps (1 + step) / (10 + step) if that is less */
+    double ema;             /* decay of the running mean; in early steps (1 + step) / (10 + step) if that is less; 0: no mean
+                               is kept, and the weights themselves stand for it */
     enum rate_schedule schedule;
-    double final_rate;      /* where linear and cosine end, as a share of rate */
+    double final_rate, cycles, power; /* of the schedule (rate.h) */
     int64_t log_every, save_every, sample_every; /* steps; 0: only at the end */
     int64_t stop_at;        /* stop (saved, resumable) after this step; 0: not. For tests and time limits */
     double minutes;         /* stop (saved, resumable) after so long; 0: not */
@@ -63,9 +64,11 @@ struct trainer_goal {
 };
 
 /* Takes over params and g. What is trained are the weights of params; other weights of g must be bound by the caller through
- * trainer_program. recompute: less memory, a third more work. */
+ * trainer_program. Of o the optimizer, the groups and whether there is a running mean count here. recompute: less memory, a third
+ * more work. */
 MUST_USE struct trainer *trainer_new(const struct backend *backend, struct graph *g, const struct trainer_goal *goal,
-                                     struct params *params, bool recompute, uint64_t seed, struct err *e);
+                                     struct params *params, const struct train_options *o, bool recompute, uint64_t seed,
+                                     struct err *e);
 void trainer_free(struct trainer *t);
 struct train_state *trainer_state(struct trainer *t);
 struct program *trainer_program(struct trainer *t);

@@ -16,6 +16,7 @@ enum fill {
  *   S  an input of the type of sums (f32, or f64 where T is f64)
  *   H  an input of type f16                       U  a mutable weight of the type of sums, to be updated
  *   Q  a weight of the stored type, if one is given; else the same as W
+ *   C  a mutable weight of codes, u8, to be updated
  *   I  i32 ids below `ids`                        P  the STEP_COUNT numbers of an optimizer's step
  * Of outputs the letter only says the type. attr.type and attr.shape are output 0's unless the op has its own. */
 struct op_case {

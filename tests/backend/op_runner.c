@@ -57,6 +57,7 @@ static enum dtype type_of(char letter, struct case_types types)
     case 'Q': return types.stored && types.weight != DTYPE_F64 ? types.stored : types.weight;
     case 'H': return DTYPE_F16;
     case 'I': return DTYPE_I32;
+    case 'C': return DTYPE_U8;
     default: return sums_of(types.activation);
     }
 }
@@ -108,8 +109,8 @@ struct case_values case_build(const struct op_case *c, struct case_types types, 
         snprintf(name, sizeof name, "in%d", i);
         if (letter == '-')
             continue;
-        if (letter == 'U' || ((letter == 'W' || letter == 'Q') && types.weight != DTYPE_F64))
-            v.in[i] = graph_weight(g, name, type_of(letter, types), specs[i].shape, letter == 'U' || (types.mutable_ && !(letter == 'Q' && types.stored)));
+        if (letter == 'U' || letter == 'C' || ((letter == 'W' || letter == 'Q') && types.weight != DTYPE_F64))
+            v.in[i] = graph_weight(g, name, type_of(letter, types), specs[i].shape, letter == 'U' || letter == 'C' || (types.mutable_ && !(letter == 'Q' && types.stored)));
         else
             v.in[i] = graph_input(g, name, type_of(letter, types), specs[i].shape);
     }
@@ -147,7 +148,7 @@ static double rounded(double v, enum dtype type)
 
 static const double step_numbers[STEP_COUNT] = {
     [STEP_RATE] = 0.01, [STEP_BETA1] = 0.9, [STEP_BETA2] = 0.99, [STEP_EPS] = 1e-8, [STEP_DECAY] = 0.1,
-    [STEP_CORRECTION1] = 0.271, [STEP_CORRECTION2] = 0.029701, [STEP_GRAD_SCALE] = 0.5, [STEP_EMA_DECAY] = 0.75,
+    [STEP_CORRECTION1] = 0.271, [STEP_CORRECTION2] = 0.029701, [STEP_GRAD_SCALE] = 0.5, [STEP_EMA_DECAY] = 0.75, [STEP_DISTANCE] = 0.5, [STEP_BETA3] = 0.995, [STEP_SUM_RATE] = 0.02,
 };
 
 /* Blocks of random bits whose numbers are at most about `most`: with scales of 1 they say how large they would be. */
@@ -217,7 +218,7 @@ bool case_data_init(struct case_data *d, const struct op_case *c, struct case_ty
         if (letter == '-')
             continue;
         struct shape shape = specs[i].shape;
-        d->whole[i] = letter == 'I';
+        d->whole[i] = letter == 'I' || letter == 'C';
         d->count[i] = shape_count(shape);
         d->in[i] = mem_zeroed((size_t)d->count[i], sizeof *d->in[i]);
         /* weights as an initialiser makes them, so that results stay near 1 */
@@ -225,7 +226,7 @@ bool case_data_init(struct case_data *d, const struct op_case *c, struct case_ty
                            ? sqrt((double)shape.dim[0] / (double)d->count[i]) : 1;
         ok = d->in[i] != NULL;
         for (int64_t k = 0; ok && k < d->count[i]; k++)
-            d->in[i][k] = letter == 'I' ? (double)random_below(&r, (uint64_t)c->ids)
+            d->in[i][k] = letter == 'C' ? (double)random_below(&r, 256) : letter == 'I' ? (double)random_below(&r, (uint64_t)c->ids)
                           : rounded(letter == 'P' ? step_numbers[k] : scale * draw(&r, c->fill),
                                     letter == 'Q' && types.stored ? DTYPE_F64 : type_of(letter, types));
         if (ok && letter == 'Q' && types.stored)

@@ -146,18 +146,18 @@ TEST(accumulated_batches_give_the_mean_gradient_and_clipping_its_norm)
     struct value x = graph_input(&g, "x", DTYPE_F32, SHAPE(2));
     struct value w = net_weight(&net, "", "w", SHAPE(2), INIT_ONES, 0, false);
     struct value loss = op_scale(&g, op_mean(&g, op_mul(&g, w, x)), 2, 0); /* w . x */
-    struct trainer *t = trainer_new(backend, &g, &(struct trainer_goal){ .loss = loss }, &params, false, 1, &e);
+    struct train_options o = { .steps = 10, .accumulate = 2, .batch = 1, .rate = 0.125, .beta1 = 0.5, .beta2 = 0.5,
+                               .clip = 1, .ema = 0.5 };
+    struct trainer *t = trainer_new(backend, &g, &(struct trainer_goal){ .loss = loss }, &params, &o, false, 1, &e);
     CHECK(t, "%s", e.text);
     struct line_task line;
     struct train_task task = { .self = &line, .what = "a line", .fill = fill_line };
     /* two batches: x = (1, 1) and (2, 3); mean gradient (1.5, 2), norm 2.5; with m = v = 0 AdamW's first step is the rate */
-    struct train_options o = { .steps = 10, .accumulate = 2, .batch = 1, .rate = 0.125, .beta1 = 0.5, .beta2 = 0.5,
-                               .clip = 1, .ema = 0.5 };
     double mean, norm;
     REQUIRE(trainer_step(t, &task, &o, 0, &mean, &norm, &e));
     CHECK_NEAR(mean, 3.5, 1e-6, "loss");
     CHECK_NEAR(norm, 2.5, 1e-6, "norm");
-    const float *m = trainer_state(t)->array[STATE_MOMENT1], *p = trainer_state(t)->array[STATE_VALUE];
+    const float *m = trainer_state(t)->slot[0].data, *p = trainer_state(t)->array[STATE_VALUE];
     CHECK_NEAR(m[0], 0.5 * 1.5 / 2.5, 1e-6, "clipped moment");
     CHECK_NEAR(m[1], 0.5 * 2 / 2.5, 1e-6, "clipped moment");
     CHECK_NEAR(p[0], 1 - 0.125, 1e-6, "weight");
@@ -187,11 +187,11 @@ TEST(a_rival_learns_its_own_loss_and_nothing_else)
     struct value b = net_weight(&net, "", "b", SHAPE(1), INIT_ONES, 0, false);
     struct value both = op_mul(&g, op_mul(&g, a, b), op_slice(&g, x, 0, 0, 1));
     struct trainer_goal goal = { op_scale(&g, both, 3, 0), op_add(&g, both, b), "judge" };
-    struct trainer *t = trainer_new(backend, &g, &goal, &params, false, 1, &e);
+    struct train_options o = { .steps = 10, .accumulate = 1, .batch = 1, .rate = 0.125, .beta1 = 0.5, .beta2 = 0.5 };
+    struct trainer *t = trainer_new(backend, &g, &goal, &params, &o, false, 1, &e);
     CHECK(t, "%s", e.text);
     struct line_task line;
     struct train_task task = { .self = &line, .what = "a duel", .fill = fill_line };
-    struct train_options o = { .steps = 10, .accumulate = 1, .batch = 1, .rate = 0.125, .beta1 = 0.5, .beta2 = 0.5 };
     double mean, norm;
     REQUIRE(trainer_step(t, &task, &o, 0, &mean, &norm, &e));
     CHECK_NEAR(mean, 3, 1e-6, "the maker's loss");

@@ -13,7 +13,7 @@ extern const struct cpu_op cpu_binary, cpu_scale, cpu_clamp, cpu_clamp_grad, cpu
 extern const struct cpu_op cpu_group_norm, cpu_group_norm_grad, cpu_layer_norm, cpu_layer_norm_grad, cpu_rms_norm, cpu_rms_norm_grad, cpu_softmax, cpu_softmax_grad;
 extern const struct cpu_op cpu_upsample, cpu_avg_pool, cpu_concat, cpu_slice, cpu_place, cpu_cast, cpu_sum_to, cpu_expand;
 extern const struct cpu_op cpu_sum_squares, cpu_rotary, cpu_embedding, cpu_embedding_grad, cpu_timestep_embedding;
-extern const struct cpu_op cpu_accumulate, cpu_adamw, cpu_ema;
+extern const struct cpu_op cpu_accumulate, cpu_adamw, cpu_adamw8, cpu_lion, cpu_adafactor, cpu_adafactor_whole, cpu_prodigy_measure, cpu_prodigy, cpu_ema;
 
 static const struct cpu_op *const ops[OP_COUNT] = {
     [OP_MATMUL] = &cpu_matmul,
@@ -56,6 +56,12 @@ static const struct cpu_op *const ops[OP_COUNT] = {
     [OP_TIMESTEP_EMBEDDING] = &cpu_timestep_embedding,
     [OP_ACCUMULATE] = &cpu_accumulate,
     [OP_ADAMW] = &cpu_adamw,
+    [OP_ADAMW8] = &cpu_adamw8,
+    [OP_LION] = &cpu_lion,
+    [OP_ADAFACTOR] = &cpu_adafactor,
+    [OP_ADAFACTOR_WHOLE] = &cpu_adafactor_whole,
+    [OP_PRODIGY_MEASURE] = &cpu_prodigy_measure,
+    [OP_PRODIGY] = &cpu_prodigy,
     [OP_EMA] = &cpu_ema,
 };
 

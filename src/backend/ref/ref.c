@@ -44,6 +44,12 @@ static ref_function *const functions[OP_COUNT] = {
     [OP_TIMESTEP_EMBEDDING] = ref_timestep_embedding,
     [OP_ACCUMULATE] = ref_accumulate,
     [OP_ADAMW] = ref_adamw,
+    [OP_ADAMW8] = ref_adamw8,
+    [OP_LION] = ref_lion,
+    [OP_ADAFACTOR] = ref_adafactor,
+    [OP_ADAFACTOR_WHOLE] = ref_adafactor_whole,
+    [OP_PRODIGY_MEASURE] = ref_prodigy_measure,
+    [OP_PRODIGY] = ref_prodigy,
     [OP_EMA] = ref_ema,
 };
 
@@ -73,6 +79,12 @@ static bool takes_whole_numbers(enum op op, int input)
     }
 }
 
+/* Moments that are kept as codes, among inputs and outputs. */
+static bool takes_codes(enum op op, int place)
+{
+    return op == OP_ADAMW8 && (place == 1 || place == 2);
+}
+
 static bool ref_can(const struct backend *b, const struct op_call *call)
 {
     const struct op_node *node = call->node;
@@ -82,11 +94,11 @@ static bool ref_can(const struct backend *b, const struct op_call *call)
         enum dtype t = call->in[i].type;
         if (!node->in[i])
             continue;
-        if (takes_whole_numbers(node->op, i) ? t != DTYPE_I32 : !is_readable(t))
+        if (takes_whole_numbers(node->op, i) ? t != DTYPE_I32 : takes_codes(node->op, i) ? t != DTYPE_U8 : !is_readable(t))
             return false;
     }
     for (int i = 0; i < node->n_out; i++)
-        if (!is_floating(call->out[i].type))
+        if (takes_codes(node->op, i) ? call->out[i].type != DTYPE_U8 : !is_floating(call->out[i].type))
             return false;
     return true;
 }

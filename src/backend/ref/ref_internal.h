@@ -26,7 +26,7 @@ ref_function ref_attention, ref_attention_grad;
 ref_function ref_upsample, ref_avg_pool;
 ref_function ref_concat, ref_slice, ref_place, ref_copy, ref_sum_to, ref_expand;
 ref_function ref_embedding, ref_embedding_grad, ref_timestep_embedding;
-ref_function ref_accumulate, ref_adamw, ref_ema;
+ref_function ref_accumulate, ref_adamw, ref_adamw8, ref_lion, ref_adafactor, ref_adafactor_whole, ref_prodigy_measure, ref_prodigy, ref_ema;
 
 static inline struct shape ref_in_shape(const struct ref_args *a, int i)
 {

@@ -103,9 +103,30 @@ struct adamw_step {
     float grad_scale;
 };
 
+struct dynamic_code;
+
+/* The numbers of another optimizer's step (graph/ops.h); keep = 1 - rate decay. */
+struct update_step {
+    float rate, keep, beta1, beta2, eps, grad_scale, distance, beta3, sum_rate;
+};
+
 struct update_kernels {
     void (*accumulate[2])(float *sum, const void *x, int64_t n);
     void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const struct adamw_step *step);
+    /* One block, of at most 256 numbers, of moments in codes (tensor/dynamic_code.h). */
+    void (*adamw8)(float *p, uint8_t *m, uint8_t *v, float *m_scale, float *v_scale, const float *g, int64_t n,
+                   const struct adamw_step *step, const struct dynamic_code *with_sign, const struct dynamic_code *without);
+    void (*lion)(float *p, float *m, const float *g, int64_t n, const struct update_step *step);
+    /* Adafactor's second moments: of some columns of a matrix whose rows lie ld apart (c), of a row (gives the sum), of an array (v). */
+    void (*square_columns)(float *c, const float *g, int64_t rows, int64_t n, int64_t ld, const struct update_step *step);
+    double (*square_row)(const float *g, int64_t n, const struct update_step *step);
+    void (*square_whole)(float *v, const float *g, int64_t n, const struct update_step *step);
+    /* u = by g / sqrt(c): gives the sum of u^2; moves p: keep p - u. */
+    double (*scaled_squares)(const float *g, const float *c, int64_t n, float by);
+    void (*scaled_step)(float *p, const float *g, const float *c, int64_t n, float by, float keep);
+    void (*prodigy_measure)(float *m, float *v, float *s, const float *p, const float *p0, const float *g, int64_t n,
+                            const struct update_step *step, double sums[2]);
+    void (*prodigy)(float *p, const float *m, const float *v, int64_t n, const struct update_step *step);
     void (*ema)(float *e, const float *p, int64_t n, float rate);
 };
 
