@@ -1,9 +1,10 @@
 /* A folder of pictures with words: metadata.jsonl (one JSON object a line) or else metadata.csv (RFC 4180, its first line
- * names the columns, in any order).
+ * names the columns, in any order). Where neither is there but in a folder "train" inside, as DiffSynth has it, that is read.
  *
  * Every picture has file_name (relative, inside the folder) and text. What a set of concepts drawn in styles adds is
  * jsonl only and optional: hexcode (the concept's name), style, group, label_en, label_zh, style_en, style_zh ("3d style",
  * "3D风格"), tags_en, tags_zh (arrays), article_en ("a", "an", ""), counter_zh ("个"), split ("train" or "held-out").
+ * What manifest.h adds is read too: repeats, and excluded, which leaves a picture out.
  * A picture with label_en, style_en, label_zh and style_zh is "worded": captions can be built for it (scene.h).
  *
  * After dataset_open (and dataset_load) nothing changes any more, so threads may share a dataset. */
@@ -22,6 +23,7 @@
 #define DATASET_MAX_TEXT_BYTES 4095          /* of text and file_name */
 #define DATASET_MAX_TAGS 64                  /* of one picture and language; more are left out */
 #define DATASET_MAX_STYLES 256
+#define DATASET_MAX_REPEATS 1000000
 #define DATASET_MAX_SIZE 2048                /* pixels of a side, when loaded */
 
 enum dataset_language { DATASET_ENGLISH, DATASET_CHINESE, DATASET_LANGUAGES };
@@ -33,6 +35,7 @@ struct dataset_picture {
     const char *const *tags[DATASET_LANGUAGES];
     int tag_count[DATASET_LANGUAGES];
     int concept_index, style_index; /* 0, 1, ... in order of first appearance; -1 without hexcode or style */
+    int repeats;                    /* how often a round of training shows it, 1 or more; scenes do not look at it */
     bool held_out, worded;
 };
 

@@ -66,7 +66,7 @@ static const struct number {
     { "width", offsetof(struct manifest_picture, width), 0, INT32_MAX },
     { "height", offsetof(struct manifest_picture, height), 0, INT32_MAX },
     { "bytes", offsetof(struct manifest_picture, bytes), 0, INT64_MAX },
-    { "repeats", offsetof(struct manifest_picture, repeats), 1, 1000000 },
+    { "repeats", offsetof(struct manifest_picture, repeats), 1, DATASET_MAX_REPEATS },
 };
 
 static const char **word_of(struct manifest_picture *p, int w)
@@ -262,7 +262,19 @@ static bool read_lines(struct manifest *m, const char *data, size_t bytes, struc
     return true;
 }
 
-/* All columns become fields, as texts. */
+/* A field of a record: a number where the list has numbers, else a text. */
+static json_t *field_of(const char *key, const char *value)
+{
+    char *end;
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
+        if (!strcmp(key, numbers[k].key)) {
+            long long n = strtoll(value, &end, 10);
+            return end == value || *end ? json_null() : json_integer(n);
+        }
+    return json_string(value);
+}
+
+/* All columns become fields. */
 static bool read_records(struct manifest *m, struct csv *c, json_t *names, struct err *e)
 {
     char where[PATH_MAX_BYTES + 40];
@@ -287,7 +299,8 @@ static bool read_records(struct manifest *m, struct csv *c, json_t *names, struc
         json_t *object = json_object();
         bool good = object || err_nomem(e, "a record");
         for (size_t i = 0; good && i < json_array_size(names); i++)
-            if (json_object_set_new(object, json_string_value(json_array_get(names, i)), json_string(text_string(&c->fields[i]))))
+            if (json_object_set_new(object, json_string_value(json_array_get(names, i)),
+                                    field_of(json_string_value(json_array_get(names, i)), text_string(&c->fields[i]))))
                 good = err_set(e, ERR_FORMAT, "%s: field %zu is not UTF-8 text", where, i + 1);
         struct entry n;
         good = good && entry_of(&n, object, where, e) && append(m, &n, where, e);
@@ -365,7 +378,8 @@ struct manifest *manifest_open(const char *folder, enum manifest_use use, struct
     m->lock = -1;
     m->saved = clock_seconds();
     clock_utc(m->time);
-    bool good = path_join(m->folder, folder, "", e);
+    bool good = snprintf(m->folder, sizeof m->folder, "%s", folder) < (int)sizeof m->folder ||
+                err_set(e, ERR_LIMIT, "%.60s...: the path is too long", folder);
     if (good && use == MANIFEST_MAKE)
         good = folder_make(folder, e);
     if (good && !path_is_folder(folder))

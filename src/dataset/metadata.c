@@ -60,7 +60,7 @@ static struct dataset_picture *add_picture(const struct reader *r, struct err *e
     }
     d->pictures = more;
     struct dataset_picture *p = &more[d->count];
-    *p = (struct dataset_picture){ .file_name = "", .text = "", .hexcode = "", .style = "", .group = "", .article = "",
+    *p = (struct dataset_picture){ .repeats = 1, .file_name = "", .text = "", .hexcode = "", .style = "", .group = "", .article = "",
                                    .counter = "", .label = { "", "" }, .style_phrase = { "", "" },
                                    .concept_index = -1, .style_index = -1 };
     return p;
@@ -177,6 +177,11 @@ static bool read_object(const struct reader *r, const json_t *line, struct err *
         return err_set(e, ERR_FORMAT, "%s, line %ld: split \"%.50s\"; want \"train\" or \"held-out\"", r->path, r->line,
                        split);
     p->held_out = *split == 'h';
+    int64_t repeats = 1;
+    struct err cause = { 0 };
+    if (!json_get_int(line, "this line", "repeats", 1, DATASET_MAX_REPEATS, &repeats, &cause))
+        return bad(r, cause.code, cause.text, e);
+    p->repeats = (int)repeats;
     return read_tags(r, line, "tags_en", &p->tags[DATASET_ENGLISH], &p->tag_count[DATASET_ENGLISH], e) &&
            read_tags(r, line, "tags_zh", &p->tags[DATASET_CHINESE], &p->tag_count[DATASET_CHINESE], e) &&
            finish_picture(r, p, e);
@@ -246,20 +251,34 @@ static bool read_csv(struct reader *r, const char *data, size_t bytes, struct er
     return good;
 }
 
+/* The list's path: in the folder, or where DiffSynth's trainers look for it, in "train" inside: then that is the folder. */
+static bool find_list(struct dataset *d, char *path, bool *json, struct err *e)
+{
+    static const char *const names[] = { "metadata.jsonl", "metadata.csv" };
+    char inside[PATH_MAX_BYTES];
+    if (!path_join(inside, d->folder, "train", e))
+        return false;
+    for (int i = 0; i < 4; i++) {
+        if (!path_join(path, i < 2 ? d->folder : inside, names[i % 2], e))
+            return false;
+        if (!path_exists(path))
+            continue;
+        *json = i % 2 == 0;
+        if (i >= 2)
+            memcpy(d->folder, inside, sizeof inside);
+        return true;
+    }
+    return err_set(e, ERR_MISSING,
+                   "%s: neither metadata.jsonl nor metadata.csv (columns file_name and text) is there, nor in train/: limn dataset import "
+                   "makes one", d->folder);
+}
+
 bool metadata_read(struct dataset *d, struct err *e)
 {
-    char path[PATH_MAX_BYTES];
-    if (!path_join(path, d->folder, "metadata.jsonl", e))
-        return false;
-    bool json = path_exists(path);
-    if (!json && !path_join(path, d->folder, "metadata.csv", e))
-        return false;
-    if (!json && !path_exists(path))
-        return err_set(e, ERR_MISSING, "%s: neither metadata.jsonl nor metadata.csv (columns file_name and text) is there",
-                       d->folder);
-    char *data;
+    char path[PATH_MAX_BYTES], *data;
+    bool json = false;
     size_t bytes;
-    if (!file_read(path, DATASET_MAX_BYTES, &data, &bytes, e))
+    if (!find_list(d, path, &json, e) || !file_read(path, DATASET_MAX_BYTES, &data, &bytes, e))
         return false;
     struct reader r = { .d = d, .path = path };
     d->fingerprint = HASH_START;

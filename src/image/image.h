@@ -52,6 +52,19 @@ MUST_USE bool image_load(struct image *out, const char *path, enum image_alpha a
 MUST_USE bool image_decode(struct image *out, const void *data, size_t bytes, const char *where,
                            enum image_alpha alpha, uint32_t background, struct err *e);
 
+/* Whether a file's ending is one of those that pictures have. */
+bool image_is_picture_name(const char *name);
+
+/* What a picture's file says of it before pixels are decoded: a probe is quick, and finds most files that are no pictures, but
+ * not one that breaks off in its middle. */
+struct image_facts {
+    int width, height; /* turned as its EXIF says */
+    bool alpha;        /* as image_load would see it */
+    char format[16];   /* "png", "jpeg", "webp", "gif", "tiff", ... */
+};
+/* errors  as image_decode. */
+MUST_USE bool image_probe(struct image_facts *out, const void *data, size_t bytes, const char *where, struct err *e);
+
 /* A text kept in a PNG file, key and value as UTF-8. A key is 1 to 79 printable ASCII characters. Values that
  * are ASCII become tEXt chunks, others iTXt: what other programs write and read. */
 struct image_text {

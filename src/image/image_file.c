@@ -1,6 +1,7 @@
 /* Picture files through libvips. Its objects stay inside this file. */
 #include <pthread.h>
 #include <string.h>
+#include <strings.h>
 #include <vips/vips.h>
 
 #include "base/file.h"
@@ -88,6 +89,54 @@ static bool to_srgb(VipsImage **image, enum image_alpha alpha, uint32_t backgrou
     return step(image, vips_cast(*image, &next, VIPS_FORMAT_UCHAR, NULL), &next);
 }
 
+bool image_is_picture_name(const char *name)
+{
+    static const char *const endings[] = { ".png",  ".jpg",  ".jpeg", ".webp", ".gif", ".tif",
+                                           ".tiff", ".avif", ".heic", ".jxl",  ".ppm" };
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+        if (!strcasecmp(dot, endings[i]))
+            return true;
+    return false;
+}
+
+/* The picture with its header read and its size checked, or NULL. */
+static VipsImage *open_checked(const void *data, size_t bytes, const char *where, struct err *e)
+{
+    VipsImage *image = vips_image_new_from_buffer(data, bytes, "", "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+    if (!image) {
+        vips_refuses(e, ERR_FORMAT, "not a picture we can read", where);
+        return NULL;
+    }
+    int width = vips_image_get_width(image), height = vips_image_get_height(image);
+    if (width < 1 || height < 1 || width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE ||
+        (int64_t)width * height > IMAGE_MAX_PIXELS) {
+        g_object_unref(image);
+        err_set(e, ERR_LIMIT, "%s: a picture of %dx%d; at most %d a side and %lld pixels are read",
+                       where, width, height, IMAGE_MAX_SIDE, (long long)IMAGE_MAX_PIXELS);
+        return NULL;
+    }
+    return image;
+}
+
+bool image_probe(struct image_facts *out, const void *data, size_t bytes, const char *where, struct err *e)
+{
+    *out = (struct image_facts){ 0 };
+    VipsImage *image = image_init(e) ? open_checked(data, bytes, where, e) : NULL;
+    if (!image)
+        return false;
+    /* "pngload_buffer": the loader's name without its ending */
+    const char *loader = "";
+    if (vips_image_get_typeof(image, VIPS_META_LOADER) && vips_image_get_string(image, VIPS_META_LOADER, &loader) == 0)
+        snprintf(out->format, sizeof out->format, "%.*s", (int)(strstr(loader, "load") ? strstr(loader, "load") - loader : 0), loader);
+    bool lies = vips_image_get_orientation_swap(image);
+    out->width = lies ? vips_image_get_height(image) : vips_image_get_width(image);
+    out->height = lies ? vips_image_get_width(image) : vips_image_get_height(image);
+    out->alpha = vips_image_hasalpha(image);
+    g_object_unref(image);
+    return true;
+}
+
 bool image_decode(struct image *out, const void *data, size_t bytes, const char *where,
                   enum image_alpha alpha, uint32_t background, struct err *e)
 {
@@ -95,23 +144,15 @@ bool image_decode(struct image *out, const void *data, size_t bytes, const char 
     if (!image_init(e))
         return false;
     /* opening reads the header only; pixels are decoded by vips_image_write_to_memory */
-    VipsImage *image = vips_image_new_from_buffer(data, bytes, "", "fail_on", VIPS_FAIL_ON_TRUNCATED, NULL);
+    VipsImage *image = open_checked(data, bytes, where, e);
     if (!image)
-        return vips_refuses(e, ERR_FORMAT, "not a picture we can read", where);
-    int width = vips_image_get_width(image), height = vips_image_get_height(image);
-    if (width < 1 || height < 1 || width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE ||
-        (int64_t)width * height > IMAGE_MAX_PIXELS) {
-        g_object_unref(image);
-        return err_set(e, ERR_LIMIT, "%s: a picture of %dx%d; at most %d a side and %lld pixels are read",
-                       where, width, height, IMAGE_MAX_SIDE, (long long)IMAGE_MAX_PIXELS);
-    }
+        return false;
     if (!to_srgb(&image, alpha, background))
         return vips_refuses(e, ERR_FORMAT, "the picture is broken", where);
     size_t count = 0;
     void *pixels = vips_image_write_to_memory(image, &count);
     int bands = vips_image_get_bands(image);
-    width = vips_image_get_width(image); /* turning by EXIF may have exchanged them */
-    height = vips_image_get_height(image);
+    int width = vips_image_get_width(image), height = vips_image_get_height(image); /* turned by EXIF */
     g_object_unref(image);
     if (!pixels)
         return vips_refuses(e, ERR_FORMAT, "the picture is broken", where);

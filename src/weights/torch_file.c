@@ -14,7 +14,7 @@
 #include "base/text.h"
 #include "weights/unpickle.h"
 #include "weights/weights_internal.h"
-#include "weights/zip.h"
+#include "base/zip.h"
 
 enum { MAX_DEPTH = 32, MAX_NAME = 1000 };
 

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "dataset/dataset_internal.h"
+#include "dataset/import_internal.h"
 #include "dataset/manifest.h"
 #include "tokenizer/chatglm_tokenizer.h"
 #include "dataset/survey.h"
@@ -193,6 +194,42 @@ static void target_manifest(const char *data, size_t bytes)
         }
         manifest_free(m);
     }
+}
+
+/* A zip file as a set of pictures: what its lists and folders say, and every entry's bytes. */
+static void target_import(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    struct import_source s = { .zipped = true, .root = "set.zip" };
+    struct import_items items;
+    const struct import_options o = { 0 };
+    if (!zip_init(&s.zip, (const unsigned char *)data, bytes, "set.zip", &e)) {
+        if (!e.text[0])
+            abort();
+        return;
+    }
+    for (size_t i = 0; i < s.zip.count; i++) {
+        char *out;
+        size_t got;
+        err_clear(&e);
+        if (zip_unpack(&s.zip.entries[i], 1 << 20, &out, &got, &e)) {
+            if (got > 1 << 20 || out[got])
+                abort();
+            mem_free(out);
+        } else if (!e.text[0]) {
+            abort();
+        }
+    }
+    err_clear(&e);
+    if (items_find(&items, &s, NULL, &o, &e)) {
+        for (size_t i = 0; i < items.count; i++)
+            if (!items.at[i].name || !items.at[i].target || items.at[i].repeats < 1)
+                abort();
+        items_release(&items);
+    } else if (!e.text[0]) {
+        abort();
+    }
+    zip_release(&s.zip);
 }
 
 /* A text, a line of "====", and a SentencePiece model. */
@@ -434,6 +471,7 @@ static const struct fuzz_target {
     { "extra_paths", target_extra_paths },
     { "manifest", target_manifest },
     { "survey", target_survey },
+    { "import", target_import },
 };
 
 #endif

@@ -1,6 +1,9 @@
-#include "weights/zip.h"
+#include "base/zip.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
 
 #include "base/bytes.h"
 #include "base/mem.h"
@@ -94,7 +97,8 @@ static bool read_entry(struct zip_entry *z, struct bytes *b, const unsigned char
         return err_set(e, ERR_FORMAT, "%s: the zip file's directory is broken", where);
     struct bytes h = bytes_of(p + 8, CENTRAL_BYTES - 8);
     unsigned flags = bytes_u16(&h), method = bytes_u16(&h);
-    (void)bytes_take(&h, 8); /* time, date, CRC: no page of a tensor is touched to check it */
+    (void)bytes_take(&h, 4); /* time and date */
+    uint32_t crc = bytes_u32(&h); /* not checked here: no page of a tensor is touched for it */
     uint64_t packed = bytes_u32(&h), size = bytes_u32(&h);
     size_t name_bytes = bytes_u16(&h), extra_bytes = bytes_u16(&h), comment_bytes = bytes_u16(&h);
     (void)bytes_take(&h, 8);
@@ -115,7 +119,7 @@ static bool read_entry(struct zip_entry *z, struct bytes *b, const unsigned char
         return err_set(e, ERR_FORMAT, "%s: the zip entry \"%.*s\" reaches beyond the file: is it cut off?", where,
                        (int)(name_bytes < 200 ? name_bytes : 200), (const char *)name);
     *z = (struct zip_entry){ (const char *)name, name_bytes, data + begin, (size_t)packed,
-                             method == 0 && (flags & 1) == 0 && packed == size };
+                             method == 0 && (flags & 1) == 0 && packed == size, size, crc, (uint16_t)method, (uint16_t)flags };
     return true;
 }
 
@@ -174,4 +178,54 @@ const struct zip_entry *zip_find(const struct zip *z, const char *a, size_t a_by
             high = i;
     }
     return NULL;
+}
+
+static bool inflate_entry(const struct zip_entry *z, unsigned char *out, size_t size)
+{
+    z_stream s = { 0 };
+    if (inflateInit2(&s, -MAX_WBITS) != Z_OK)
+        return false;
+    size_t in = z->bytes, room = size;
+    int code = Z_OK;
+    s.next_in = (unsigned char *)(uintptr_t)z->data;
+    s.next_out = out;
+    while (code == Z_OK) { /* zlib counts in 32 bits */
+        uInt in_step = in > UINT_MAX ? UINT_MAX : (uInt)in, out_step = room > UINT_MAX ? UINT_MAX : (uInt)room;
+        s.avail_in = in_step;
+        s.avail_out = out_step;
+        code = inflate(&s, Z_NO_FLUSH);
+        in -= in_step - s.avail_in;
+        room -= out_step - s.avail_out;
+        if (code == Z_OK && s.avail_in == in_step && s.avail_out == out_step)
+            break; /* nothing moves any more: it is cut off, or longer than it says */
+    }
+    inflateEnd(&s);
+    return code == Z_STREAM_END && room == 0;
+}
+
+bool zip_unpack(const struct zip_entry *z, size_t max_bytes, char **out, size_t *bytes, struct err *e)
+{
+    enum { STORED = 0, DEFLATED = 8, ENCRYPTED = 1 };
+    int name_bytes = (int)(z->name_bytes < 200 ? z->name_bytes : 200);
+    const char *name = z->name;
+    if (z->flags & ENCRYPTED || (z->method != STORED && z->method != DEFLATED))
+        return err_set(e, ERR_TYPE, "the zip entry \"%.*s\" is %s", name_bytes, name,
+                       z->flags & ENCRYPTED ? "encrypted" : "packed in a way that is not read here (only deflate is)");
+    if (z->unpacked_bytes > max_bytes)
+        return err_set(e, ERR_LIMIT, "the zip entry \"%.*s\" has %llu bytes, at most %zu are read", name_bytes, name,
+                       (unsigned long long)z->unpacked_bytes, max_bytes);
+    size_t size = (size_t)z->unpacked_bytes;
+    char *data = mem_zeroed(size + 1, 1);
+    if (!data)
+        return err_nomem(e, "a zip entry");
+    bool good = z->method == STORED ? z->bytes == size : inflate_entry(z, (unsigned char *)data, size);
+    if (good && z->method == STORED)
+        memcpy(data, z->data, size);
+    if (!good || crc32_z(0, (unsigned char *)data, size) != z->crc) {
+        mem_free(data);
+        return err_set(e, ERR_FORMAT, "the zip entry \"%.*s\" is broken", name_bytes, name);
+    }
+    *out = data;
+    *bytes = size;
+    return true;
 }
