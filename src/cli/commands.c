@@ -8,6 +8,7 @@ const struct command *const commands[] = {
     &command_bench,
     &command_dataset_import,
     &command_dataset_info,
+    &command_dataset_clean,
     &command_dataset_export,
     &command_train_tokenizer,
     &command_train_vae,

@@ -268,10 +268,12 @@ void clean_release(struct clean_report *r)
 
 void clean_fault_words(const struct clean_fault *f, const struct manifest *m, const struct survey *s, struct text *out)
 {
+    const char *name = manifest_picture(m, f->picture)->file_name, *why = s->pictures[f->picture].why;
     const char *twin = f->twin >= 0 ? manifest_picture(m, (size_t)f->twin)->file_name : "";
     switch (f->check) {
     case CLEAN_BROKEN:
-        text_add(out, s->pictures[f->picture].why ? s->pictures[f->picture].why : "");
+        why = why ? why : "";
+        text_add(out, !strncmp(why, name, strlen(name)) && why[strlen(name)] == ':' ? why + strlen(name) + 2 : why);
         break;
     case CLEAN_SMALL:
         text_addf(out, "%dx%d, want %g a side", s->pictures[f->picture].width, s->pictures[f->picture].height, f->limit);
