@@ -16,6 +16,7 @@ const struct command *const commands[] = {
     &command_train_lora,
     &command_eval_images,
     &command_eval_vae,
+    &command_eval_leak,
     &command_eval_report,
     &command_serve,
     &command_models,

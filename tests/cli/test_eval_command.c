@@ -88,3 +88,19 @@ TEST(a_vae_is_measured_on_held_out_pictures)
     status = limn("eval", "vae", "--model", data("models/tiny-sd1"), "--dataset", data("emoji-mini"), "--size", "33", NULL);
     CHECK(status == 2 && strstr(complained, "33 pixels"), "status %d: %s", status, complained);
 }
+
+TEST(a_repeated_training_picture_is_named)
+{
+    char html[4096];
+    snprintf(html, sizeof html, "%s", test_scratch("leak.html"));
+    int status = limn("eval", "leak", data("evaluate/photos/trained/coffee-0.jpg"), "--dataset", data("evaluate/photos/trained"),
+                      "--html", html, "--json", "-q", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    json_t *j = told(), *repeated = json_object_get(j, "repeated");
+    CHECK(json_integer_value(json_object_get(j, "copies")) == 1 && json_array_size(repeated) == 1 &&
+              !strcmp(json_string_value(json_object_get(json_array_get(repeated, 0), "name")), "coffee-0.jpg"), "%s", said);
+    CHECK(pictures_in(html) == 5, "%ld pictures", pictures_in(html)); /* it, three that are near, and the repeated one */
+    json_decref(j);
+    status = limn("eval", "leak", data("evaluate/photos/trained"), NULL);
+    CHECK(status == 2 && strstr(complained, "needs --dataset"), "status %d: %s", status, complained);
+}
