@@ -626,7 +626,7 @@ static bool open_pipeline(struct run *run, struct err *e)
     if (!engine_places(&run->places, a->comfyui, a->extra_model_paths, e) || !engine_find_model(run->model, &run->places, a->model, e) ||
         !engine_find_vae(run->vae, &run->places, &vae, e) || !engine_init(&run->engine, a->threads, a->precision, e))
         return false;
-    struct model_files files = { run->model, a->config, vae, (enum predicts)a->prediction };
+    struct model_files files = { .path = run->model, .config = a->config, .vae = vae, .predicts = (enum predicts)a->prediction };
     run->pipeline = pipeline_open_files(&files, run->engine.backend, run->engine.type, e);
     if (!run->pipeline || !engine_add_embeddings(run->pipeline, &run->places, a->embeddings, run->model, e))
         return false;

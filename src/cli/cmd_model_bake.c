@@ -73,7 +73,7 @@ static bool bake_run(const void *args, struct err *e)
     bool found = engine_places(&bake.places, a->comfyui, a->extra_model_paths, e) &&
                  engine_find_model(model, &bake.places, a->words.items[0], e) && engine_find_vae(vae_path, &bake.places, &vae, e) &&
                  engine_init(&engine, 0, PRECISION_F32, e);
-    struct model_files files = { model, a->config, vae, (enum predicts)a->prediction };
+    struct model_files files = { .path = model, .config = a->config, .vae = vae, .predicts = (enum predicts)a->prediction };
     struct pipeline *p = !found ? NULL : pipeline_open_files(&files, engine.backend, engine.type, e);
     progress_bar_init(&bar, a->quiet);
     struct progress progress = progress_bar_steps(&bar);

@@ -37,7 +37,7 @@ static bool add_file(struct train_look *l, const char *path, struct err *e)
 bool train_look_init(struct train_look *l, const struct model_files *files, const struct engine *engine, const struct option_texts *words,
                      int64_t steps, const struct batch_sizes *sizes, int64_t factor, struct err *e)
 {
-    *l = (struct train_look){ .files = files, .engine = engine, .steps = steps, .width = sizes->w * factor,
+    *l = (struct train_look){ .files = files, .engine = engine, .steps = steps, .alpha = NAN, .width = sizes->w * factor,
                               .height = sizes->h * factor, .prompts = mem_zeroed(MOST_PICTURES, sizeof *l->prompts),
                               .seeds = mem_zeroed(MOST_PICTURES, sizeof *l->seeds) };
     bool good = (l->prompts && l->seeds) || err_nomem(e, "sample prompts");
@@ -63,7 +63,7 @@ bool train_look_draw(void *self, const char *lora, int64_t step, const char *png
     const struct train_look *l = self;
     struct image *pictures = mem_zeroed(l->count, sizeof *pictures), sheet = { 0 };
     struct pipeline *p = pictures ? pipeline_open_files(l->files, l->engine->backend, l->engine->type, e) : NULL;
-    struct draw_lora use = { p ? pipeline_lora(p, lora, NAN, e) : NULL, 1, 1, false };
+    struct draw_lora use = { p ? pipeline_lora(p, lora, l->alpha, e) : NULL, 1, 1, false };
     bool good = use.lora || (pictures ? false : err_nomem(e, "sample pictures"));
     (void)step;
     (void)metrics;

@@ -12,6 +12,7 @@ struct train_look {
     uint64_t *seeds;
     size_t count;
     int64_t steps, width, height;
+    double alpha; /* of files that do not tell theirs; NAN: they do */
 };
 
 /* words: each a text, or a file with one on every line. steps 0: the model's own. */

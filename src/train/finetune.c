@@ -223,21 +223,33 @@ static bool write_lora(const struct finetune *f, const struct train_state *state
            lora_write(state, learnt_kind(f), f->o.targets, &f->o.output, path, e);
 }
 
+static const char *ending(const struct finetune *f)
+{
+    return f->o.output.layout == LORA_DIFFSYNTH ? "ckpt" : "safetensors";
+}
+
 /* The folder "model" of other trainings stays away: what is learnt is a file. */
 static bool export(void *self, const struct train_state *state, const char *folder, struct err *e)
 {
     const struct finetune *f = self;
-    char path[PATH_MAX_BYTES];
+    int64_t step = f->step, epoch = f->o.epoch_steps;
+    char path[PATH_MAX_BYTES], checkpoints[PATH_MAX_BYTES];
+    struct path kept = path_of("lora-step%08lld.%s", (long long)step, ending(f));
     (void)folder;
-    return write_lora(f, state, path_of("lora-step%08lld.safetensors", (long long)f->step).s, path, e) &&
-           write_lora(f, state, "lora.safetensors", path, e);
+    if (epoch) {
+        kept = path_of("checkpoints/epoch=%lld-step=%lld.%s", (long long)(step / epoch - 1), (long long)step, ending(f));
+        if (!path_join(checkpoints, f->o.run.folder, "checkpoints", e) || !folder_make(checkpoints, e))
+            return false;
+    }
+    bool keeps = !epoch || step % epoch == 0;
+    return (!keeps || write_lora(f, state, kept.s, path, e)) && write_lora(f, state, path_of("lora.%s", ending(f)).s, path, e);
 }
 
 static bool sample(void *self, const struct train_state *state, int64_t step, const char *png, json_t *metrics, struct err *e)
 {
     const struct finetune *f = self;
     char path[PATH_MAX_BYTES];
-    return write_lora(f, state, "lora.safetensors", path, e) && f->o.look(f->o.look_self, path, step, png, metrics, e);
+    return write_lora(f, state, path_of("lora.%s", ending(f)).s, path, e) && f->o.look(f->o.look_self, path, step, png, metrics, e);
 }
 
 static bool make_inputs(struct finetune *f, struct err *e)

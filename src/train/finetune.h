@@ -1,8 +1,9 @@
 /* Fine-tuning: a model that exists learns from a batch at a time, in pairs of low rank beside its weights (LoRA, DoRA). The model's
  * graphs are those that draw; frozen weights stay in their file's type, and what learns is f32.
  *
- * A run is a folder (trainer.h). At every save it gets lora.safetensors and, so that runs can be compared and looked through,
- * lora-step<8 digits>.safetensors. */
+ * A run is a folder (trainer.h). At every save it gets lora.safetensors (in DiffSynth's layout lora.ckpt) and, so that runs can be
+ * compared and looked through, lora-step<8 digits>.safetensors; with epochs told, at the end of each,
+ * checkpoints/epoch=<from 0>-step=<steps>, as Lightning names them. */
 #ifndef LIMN_TRAIN_FINETUNE_H
 #define LIMN_TRAIN_FINETUNE_H
 
@@ -21,6 +22,7 @@ struct finetune_options {
     bool recompute;
     bool in_place;                  /* frozen weights are read where they lie: slower, and no second copy of the model */
     uint64_t seed;                  /* of the pairs' beginning */
+    int64_t epoch_steps;            /* steps of an epoch, whose ends are then what is kept; 0: every save is */
     struct train_options run;
     /* Draws sample pictures with the LoRA file; NULL: none. */
     bool (*look)(void *self, const char *lora, int64_t step, const char *png, json_t *metrics, struct err *e);

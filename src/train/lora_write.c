@@ -4,8 +4,9 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "weights/torch_write.h"
 
-const char *const lora_layout_names[] = { "kohya", "peft", NULL };
+const char *const lora_layout_names[] = { "kohya", "peft", "diffsynth", NULL };
 
 enum { PER_MODULE = 4 };
 
@@ -31,6 +32,8 @@ static struct path stem_of(const struct targets *t, const struct lora_module *m,
     struct path part = path_of("%.*s", (int)(slash - m->name), m->name);
     if (o->layout == LORA_PEFT)
         return path_of("%s.%s", part.s, module);
+    if (o->layout == LORA_DIFFSYNTH)
+        return lora_module_diffsynth_name(&t->modules, m);
     bool unet = !strcmp(part.s, "unet");
     struct path ldm = unet && o->family != &family_sd ? lora_module_ldm_name(&t->modules, m) : path_of("%s", "");
     struct path out = path_of("%s_%s", unet ? "lora_unet" : text_prefix(o->family, part.s), ldm.s[0] ? ldm.s : module);
@@ -50,6 +53,7 @@ static const char *end_of(enum lora_layout layout, int role)
 {
     static const char *const ends[LORA_LAYOUTS][3] = {
         { "lora_down.weight", "lora_up.weight", "dora_scale" }, { "lora_A.weight", "lora_B.weight", "lora_magnitude_vector" },
+        { "lora_A.default.weight", "lora_B.default.weight", "lora_magnitude_vector.default.weight" },
     };
     return ends[layout][role == ADAPTER_DOWN ? 0 : role == ADAPTER_UP ? 1 : 2];
 }
@@ -95,17 +99,20 @@ static char *adapter_metadata(const struct targets *t, struct err *e)
             const struct adapter *a = &t->list[i];
             if (strncmp(a->name, name, n) || a->name[n] != '/')
                 continue;
+            /* newer transformers have no "text_model." before the encoder; PEFT takes the end of a name for it */
+            const char *bare = a->name + n + 1;
+            bare += strncmp(bare, "text_model.", 11) ? 0 : 11;
             double own = a->scale * (double)a->rank;
             if (!rank) {
                 rank = a->rank;
                 alpha = own;
             }
             if (a->rank != rank)
-                json_object_set_new(ranks, a->name + n + 1, json_integer(a->rank));
+                json_object_set_new(ranks, bare, json_integer(a->rank));
             if (own < alpha || own > alpha)
-                json_object_set_new(alphas, a->name + n + 1, json_real(own));
+                json_object_set_new(alphas, bare, json_real(own));
             gain |= a->gain;
-            json_array_append_new(modules, json_string(a->name + n + 1));
+            json_array_append_new(modules, json_string(bare));
         }
         if (rank) {
             json_object_set_new(all, path_of("%s.peft_type", name).s, json_string("LORA"));
@@ -125,6 +132,28 @@ static char *adapter_metadata(const struct targets *t, struct err *e)
     if (!text)
         err_nomem(e, "metadata");
     return text;
+}
+
+/* DiffSynth's files are PyTorch's; it has names for what lies in attention blocks. */
+static bool save_torch(const struct list *l, const char *path, struct err *e)
+{
+    void **converted = mem_zeroed(l->count, sizeof *converted);
+    bool good = converted || err_nomem(e, path);
+    for (size_t i = 0; good && i < l->count; i++) {
+        const struct weights_entry *w = &l->entries[i];
+        size_t elements = (size_t)shape_count(w->shape);
+        if (l->names[i].s[0] == '.')
+            good = err_set(e, ERR_TYPE, "%s: DiffSynth's files hold attention layers of the UNet only: take another --lora-format", path);
+        else if (!(converted[i] = mem_aligned(elements * dtype_bytes(w->type))))
+            good = err_nomem(e, path);
+        else
+            dtype_convert(converted[i], w->type, l->data[i], DTYPE_F32, elements);
+    }
+    good = good && torch_save(path, l->entries, (const void *const *)converted, l->count, e);
+    for (size_t i = 0; converted && i < l->count; i++)
+        mem_free(converted[i]);
+    mem_free(converted);
+    return good;
 }
 
 static bool save(const struct list *l, const struct weights_pair *facts, size_t count, const char *path, struct err *e)
@@ -159,7 +188,7 @@ bool lora_write(const struct train_state *s, enum state_kind kind, const struct 
         if (adapter)
             facts[count++] = (struct weights_pair){ "lora_adapter_metadata", adapter };
         list_all(&l, s, kind, t, o);
-        good = save(&l, facts, count, path, e);
+        good = o->layout == LORA_DIFFSYNTH ? save_torch(&l, path, e) : save(&l, facts, count, path, e);
     }
     free(adapter);
     mem_free(l.entries);

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "test.h"
 #include "weights/weights.h"
 
@@ -156,14 +157,30 @@ static void same_file(const char *a, const char *b, const char *name)
     mem_free(data[1]);
 }
 
+/* The files' metadata may differ, their tensors may not. */
+static void same_tensors(const char *a, const char *b)
+{
+    struct err e = { 0 };
+    struct weights *x = weights_open(a, &e), *y = x ? weights_open(b, &e) : NULL;
+    REQUIRE(x && y);
+    CHECK(weights_count(x) == weights_count(y), "%zu and %zu tensors", weights_count(x), weights_count(y));
+    for (size_t i = 0; i < weights_count(x); i++) {
+        const struct weight *v = weights_at(x, i), *w = weights_find(y, v->name);
+        CHECK(w && weight_bytes(v) == weight_bytes(w) && !memcmp(v->data, w->data, weight_bytes(v)), "%s differs", v->name);
+    }
+    weights_free(x);
+    weights_free(y);
+}
+
+/* Two ways to the same numbers: recomputed activations; packed weights only change the order in which they lie. */
 TEST(recomputing_inner_activations_changes_no_bit)
 {
-    struct place plain = place_of(test_scratch("plain")), again = place_of(test_scratch("again"));
-    CHECK(replay(&trials[0], plain.s, NULL, NULL) == 0, "%s", complained);
+    struct place plain = place_of(test_scratch("plain/lora.safetensors")), again = place_of(test_scratch("again/lora.safetensors"));
     struct trial t = trials[0];
+    CHECK(replay(&t, place_of(test_scratch("plain")).s, NULL, NULL) == 0, "%s", complained);
     t.more[0] = "--gradient-checkpointing";
-    CHECK(replay(&t, again.s, NULL, NULL) == 0, "%s", complained);
-    same_file(plain.s, again.s, "lora.safetensors");
+    CHECK(replay(&t, place_of(test_scratch("again")).s, NULL, NULL) == 0, "%s", complained);
+    same_tensors(plain.s, again.s);
 }
 
 TEST(a_stopped_and_resumed_run_ends_in_the_same_bits)
@@ -198,4 +215,113 @@ TEST(what_a_replay_lacks_is_said_by_name)
               2, "it ran");
     CHECK(strstr(complained, "to_x"), "%s", complained);
     (void)e;
+}
+
+/* The course's data: train/metadata.csv with its columns the other way round, and pictures. */
+static struct place course_data(void)
+{
+    struct err e = { 0 };
+    static const char *const pictures[] = { "ring-box", "solid-ball", "ring-egg" };
+    struct place data = place_of(test_scratch("course")), train = place_of(test_scratch("course/train"));
+    struct text csv;
+    text_init(&csv, 1 << 12);
+    text_add(&csv, "text,file_name\n");
+    REQUIRE(folder_make(train.s, &e));
+    for (size_t i = 0; i < sizeof pictures / sizeof *pictures; i++) {
+        char from[100], to[100], *bytes;
+        size_t count;
+        snprintf(from, sizeof from, "emoji-mini/%s.png", pictures[i]);
+        snprintf(to, sizeof to, "course/train/%s.png", pictures[i]);
+        REQUIRE(file_read(test_data(from), 1 << 20, &bytes, &count, &e));
+        REQUIRE(file_write_whole(test_scratch(to), bytes, count, &e));
+        mem_free(bytes);
+        text_addf(&csv, "\"a %s, 画\",%s.png\n", pictures[i], pictures[i]);
+    }
+    REQUIRE(file_write_whole(test_scratch("course/train/metadata.csv"), csv.s, csv.length, &e));
+    text_release(&csv);
+    return data;
+}
+
+TEST(the_course_command_line_trains_kolors_as_it_stands)
+{
+    struct err e = { 0 };
+    struct place data = course_data(), models = place_of(test_scratch("course-models"));
+    struct place unet = place_of(test_data("models/tiny-kolors/unet/diffusion_pytorch_model.safetensors"));
+    struct place text = place_of(test_data("models/tiny-kolors/text_encoder"));
+    struct place vae = place_of(test_data("models/tiny-kolors/vae/diffusion_pytorch_model.safetensors"));
+    for (int version = 0; version < 2; version++) { /* the second leaves the first alone */
+        int status = limn("train", "lora", "--pretrained_unet_path", unet.s, "--pretrained_text_encoder_path", text.s,
+                          "--pretrained_fp16_vae_path", vae.s, "--lora_rank", "16", "--lora_alpha", "4.0", "--dataset_path", data.s,
+                          "--output_path", models.s, "--max_epochs", "2", "--center_crop", "--use_gradient_checkpointing", "--precision",
+                          "16-mixed", "--height", "64", "--width", "64", "--steps_per_epoch", "4", "--threads", "1", NULL);
+        CHECK(status == 0, "%s", complained);
+        for (int epoch = 0; epoch < 2; epoch++) {
+            char name[120];
+            snprintf(name, sizeof name, "course-models/lightning_logs/version_%d/checkpoints/epoch=%d-step=%d.ckpt", version, epoch,
+                     4 * (epoch + 1));
+            struct weights *w = weights_open(test_scratch(name), &e);
+            REQUIRE(w != NULL);
+            const struct weight *a = weights_find(w, "blocks.5.transformer_blocks.0.attn1.to_out.lora_A.default.weight");
+            const struct weight *b = weights_find(w, "blocks.5.transformer_blocks.0.attn1.to_out.lora_B.default.weight");
+            CHECK(!strcmp(weights_format(w), "pytorch") && weights_count(w) == 176, "%s, %zu", weights_format(w), weights_count(w));
+            CHECK(a && b && a->type == DTYPE_F32 && shape_same(a->shape, SHAPE(16, 12)) && shape_same(b->shape, SHAPE(12, 16)), "%s",
+                  "shapes");
+            double sum = 0;
+            for (int64_t i = 0; i < shape_count(b->shape); i++)
+                sum += fabs((double)((const float *)b->data)[i]);
+            CHECK(sum > 0 && sum < 1, "B moved by %g in all", sum); /* at most rate * steps each: 16 * 12 * 8e-4 */
+            weights_free(w);
+        }
+    }
+}
+
+TEST(what_the_course_command_lacks_is_said)
+{
+    struct place data = place_of(test_data("emoji-mini"));
+    CHECK(limn("train", "lora", "--pretrained_unet_path", "x", "--dataset_path", data.s, NULL) == 2, "it ran");
+    CHECK(strstr(complained, "go together"), "%s", complained);
+    CHECK(limn("train", "lora", "--max_epochs", "2", NULL) == 2 && strstr(complained, "--dataset-path"), "%s", complained);
+    CHECK(limn("train", "lora", "--dataset_path", data.s, "--steps_per_epoch", "5", "--accumulate_grad_batches", "2", NULL) == 2 &&
+              strstr(complained, "divide"), "%s", complained);
+}
+
+/* Both layouts hold the same numbers, and a file of ours is read back as the pairs it came of. */
+TEST(a_lora_of_either_layout_is_where_the_next_training_begins)
+{
+    static const char *const layouts[] = { "kohya", "peft" };
+    static const char *const models[] = { "tiny-sd1", "tiny-sdxl" };
+    for (int m = 0; m < 2; m++) {
+        struct place model = model_of(models[m]), data = place_of(test_data("emoji-mini"));
+        struct place first[2], second[2];
+        for (int i = 0; i < 2; i++) {
+            char name[60];
+            snprintf(name, sizeof name, "%s-%s", models[m], layouts[i]);
+            struct place out = place_of(test_scratch(name)), on;
+            CHECK(limn("train", "lora", "-q", "-m", model.s, "-d", data.s, "-o", out.s, "--steps", "2", "--resolution", "64", "--lora-targets",
+                       "to_q,conv1,q_proj", "--lora-rank", "2", "--lora-alpha", "3", "--dora", "--text-learning-rate", "1e-3", "--lora-format", layouts[i],
+                       "--precision", "f32", "--threads", "1", NULL) == 0, "%s", complained);
+            snprintf(name, sizeof name, "%s-%s/lora.safetensors", models[m], layouts[i]);
+            first[i] = place_of(test_scratch(name));
+            snprintf(name, sizeof name, "%s-%s-on", models[m], layouts[i]);
+            on = place_of(test_scratch(name));
+            CHECK(limn("train", "lora", "-q", "-m", model.s, "-d", data.s, "-o", on.s, "--steps", "1", "--resolution", "64", "--init-lora",
+                       first[i].s, "--text-learning-rate", "1e-3", "--lora-format", "peft", "--precision", "f32", "--threads", "1", NULL) ==
+                      0, "%s", complained);
+            snprintf(name, sizeof name, "%s-%s-on/lora.safetensors", models[m], layouts[i]);
+            second[i] = place_of(test_scratch(name));
+        }
+        same_tensors(second[0].s, second[1].s);
+    }
+}
+
+TEST(the_objectives_options_go_together)
+{
+    struct place model = model_of("tiny-sd2"), data = place_of(test_data("emoji-mini")), out = place_of(test_scratch("objective"));
+    CHECK(limn("train", "lora", "-q", "-m", model.s, "-d", data.s, "-o", out.s, "--steps", "3", "--resolution", "64x32", "--loss", "huber",
+               "--min-snr", "5", "--noise-offset", "0.1", "--zero-terminal-snr", "--timesteps", "logit-normal", "--masks", "alpha",
+               "--caption-dropout", "0.5", "--shuffle-caption", "--regular", data.s, "--regular-weight", "0.5", "--threads", "1", NULL) ==
+              0, "%s", complained);
+    struct place sd1 = model_of("tiny-sd1");
+    CHECK(limn("train", "lora", "-q", "-m", sd1.s, "-d", data.s, "-o", test_scratch("zero"), "--resolution", "64", "--zero-terminal-snr",
+               NULL) == 2 && strstr(complained, "zero terminal SNR"), "%s", complained);
 }

@@ -141,11 +141,9 @@ static bool open_text(struct model_folder *f, int part, const json_t *index, con
     if (!class_in(index, where, model_part_names[part], classes, &class, e) ||
         !class_in(index, where, tokenizer_names[part], text->kind->tokenizers, &ignored, e))
         return false;
-    const char *configs = model_source_configs(&f->source);
-    if (!configs)
+    if (!model_source_configs(&f->source) && text->kind == &text_clip)
         return open_clip(f, part, class, e);
-    return path_join(encoder, configs, model_part_names[part], e) &&
-           path_join(tokenizer, configs, tokenizer_names[part], e) &&
+    return model_source_text(&f->source, model_part_names[part], tokenizer_names[part], encoder, tokenizer, e) &&
            text->kind->open(&f->parts.text[part], class, encoder, tokenizer, e);
 }
 
@@ -177,7 +175,7 @@ bool model_folder_open_files(struct model_folder *f, const struct model_files *f
 {
     char where[PATH_MAX_BYTES];
     *f = (struct model_folder){ 0 };
-    if (!path_join(f->path, "", files->path, e) || !model_source_open(&f->source, files, e))
+    if (!path_join(f->path, "", files->path ? files->path : files->unet ? files->unet : "", e) || !model_source_open(&f->source, files, e))
         return false;
     json_t *index = model_source_json(&f->source, "", where, e);
     bool good = index && open_parts(f, index, where, e);

@@ -2,9 +2,38 @@
 
 #include <string.h>
 
+#include "model/family/apart.h"
+
+/* A VAE of its own: a file, or a folder. */
+static bool open_vae(struct model_source *s, const char *path, struct err *e)
+{
+    if (!path_join(s->vae_path, "", path, e) || path_is_folder(s->vae_path))
+        return !e->code;
+    s->vae = single_file_open(s->vae_path, e);
+    return s->vae && (single_file_has(s->vae, SINGLE_VAE) || err_set(e, ERR_TYPE, "%s holds no VAE", s->vae_path));
+}
+
+static bool open_apart(struct model_source *s, const struct model_files *files, struct err *e)
+{
+    const struct { const char *what, *path; } parts[] = { { "denoiser", files->unet }, { "text encoder", files->text_encoder },
+                                                          { "VAE", files->vae } };
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (!parts[i].path)
+            return err_set(e, ERR_ARG, "the %s of a model in parts is not named", parts[i].what);
+        if (!path_exists(parts[i].path))
+            return err_set(e, ERR_MISSING, "%s: no such folder or file, for the %s", parts[i].path, parts[i].what);
+    }
+    if (path_join(s->path, "", files->unet, e) && path_join(s->text_path, "", files->text_encoder, e) && open_vae(s, files->vae, e))
+        return true;
+    model_source_release(s);
+    return false;
+}
+
 bool model_source_open(struct model_source *s, const struct model_files *files, struct err *e)
 {
     *s = (struct model_source){ .predicts = files->predicts };
+    if (!files->path)
+        return open_apart(s, files, e);
     if (!path_join(s->path, "", files->path, e))
         return false;
     if (!path_exists(s->path))
@@ -19,11 +48,7 @@ bool model_source_open(struct model_source *s, const struct model_files *files, 
     if (good && !folder)
         good = (s->file = single_file_open(s->path, e)) != NULL;
     if (good && files->vae)
-        good = path_join(s->vae_path, "", files->vae, e);
-    if (good && files->vae && !path_is_folder(s->vae_path)) {
-        s->vae = single_file_open(s->vae_path, e);
-        good = s->vae && (single_file_has(s->vae, SINGLE_VAE) || err_set(e, ERR_TYPE, "%s holds no VAE", s->vae_path));
-    }
+        good = open_vae(s, files->vae, e);
     if (!good)
         model_source_release(s);
     return good;
@@ -84,7 +109,9 @@ json_t *model_source_json(const struct model_source *s, const char *part, char w
     if (vae && !s->vae)
         return vae_folder(folder, s, e) && path_join(where, folder, "config.json", e) ? json_read(where, e) : NULL;
     json_t *j = NULL;
-    if (s->config[0]) {
+    if (s->text_path[0]) {
+        j = apart_json(part, vae ? s->vae_path : s->path, where, e);
+    } else if (s->config[0]) {
         j = config_path(where, s->config, part, e) ? json_read(where, e) : NULL;
     } else if (path_join(where, "", s->path, e)) {
         j = single_file_json(s->file, part, s->predicts, e);
@@ -103,11 +130,25 @@ const char *model_source_configs(const struct model_source *s)
     return s->config[0] ? s->config : NULL;
 }
 
+bool model_source_text(const struct model_source *s, const char *part, const char *tokenizer_part, char *encoder, char *tokenizer,
+                       struct err *e)
+{
+    if (!s->text_path[0])
+        return path_join(encoder, s->config, part, e) && path_join(tokenizer, s->config, tokenizer_part, e);
+    char words[PATH_MAX_BYTES];
+    if (!apart_folder(encoder, s->text_path, e) || !path_join(tokenizer, encoder, "../tokenizer", e) ||
+        !path_join(words, tokenizer, "tokenizer.model", e))
+        return false;
+    return path_exists(words) || path_join(tokenizer, encoder, "", e); /* beside the weights, or beside their folder */
+}
+
 struct weights *model_source_weights(const struct model_source *s, const char *part, struct err *e)
 {
     char folder[PATH_MAX_BYTES];
     bool vae = s->vae_path[0] && !strcmp(part, "vae");
     const struct single_file *file = vae ? s->vae : s->file;
+    if (s->text_path[0] && !vae)
+        return weights_open(strcmp(part, "unet") ? s->text_path : s->path, e);
     for (int i = 0; file && i < SINGLE_PARTS; i++)
         if (!strcmp(part, single_part_names[i]))
             return single_file_weights(file, (enum single_part)i, e);

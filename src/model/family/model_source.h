@@ -9,14 +9,16 @@
 
 /* What a user names. All borrowed. */
 struct model_files {
-    const char *path;       /* a folder or a file */
+    const char *path;       /* a folder or a file; NULL: the parts of a Kolors lie apart */
     const char *config;     /* a folder with the configs and tokenizers of the file's model; NULL: the family's */
     const char *vae;        /* a file or folder whose VAE is taken in place of the model's; NULL: none */
+    const char *unet, *text_encoder; /* where those are, with path NULL (then vae is needed, too): apart.h */
     enum predicts predicts; /* what the UNet predicts; PREDICTS_AUTO: what file or folder say */
 };
 
 struct model_source {
     char path[PATH_MAX_BYTES], config[PATH_MAX_BYTES], vae_path[PATH_MAX_BYTES]; /* config is path for a folder; "": none */
+    char text_path[PATH_MAX_BYTES]; /* of parts apart, whose denoiser is at path; "": a folder or file has them all */
     struct single_file *file, *vae; /* owned; NULL: folders */
     enum predicts predicts;
 };
@@ -31,6 +33,9 @@ void model_source_release(struct model_source *s);
 MUST_USE json_t *model_source_json(const struct model_source *s, const char *part, char where[PATH_MAX_BYTES], struct err *e);
 /* The folder that configs and tokenizers are in; NULL: the file's family has them. Borrowed. */
 const char *model_source_configs(const struct model_source *s);
+/* The folders of a text encoder's config and of its tokenizer, where model_source_configs gives one or parts lie apart. */
+MUST_USE bool model_source_text(const struct model_source *s, const char *part, const char *tokenizer_part, char *encoder,
+                                char *tokenizer, struct err *e);
 /* The weights of a part; free with weights_free, before the source. */
 MUST_USE struct weights *model_source_weights(const struct model_source *s, const char *part, struct err *e);
 /* A tokenizer ("tokenizer", "tokenizer_2") of a file without a config folder: CLIP's, of the installed vocabulary

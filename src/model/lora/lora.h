@@ -44,6 +44,8 @@ MUST_USE bool lora_modules_add(struct lora_modules *m, const char *part, const s
 /* What LDM's single files, and so kohya's SDXL files, call a module of the UNet ("input_blocks.4.1.proj_in"); "" where it has no name
  * there, and for other parts. */
 struct path lora_module_ldm_name(const struct lora_modules *m, const struct lora_module *module);
+/* What DiffSynth's LoRA trainer calls it ("blocks.7.transformer_blocks.0.attn1.to_out"), likewise. */
+struct path lora_module_diffsynth_name(const struct lora_modules *m, const struct lora_module *module);
 
 struct lora;
 

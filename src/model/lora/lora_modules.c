@@ -270,15 +270,30 @@ bool lora_modules_add(struct lora_modules *m, const char *part, const struct par
     return true;
 }
 
+/* Whether it is one of the UNet's; then what all names together tell of the blocks. */
+static bool of_unet(const struct lora_modules *m, const struct lora_module *module, struct unet_names *unet)
+{
+    if (strncmp(module->name, "unet/", 5))
+        return false;
+    for (size_t i = 0; i < m->count; i++)
+        if (!strncmp(m->at[i].name, "unet/", 5))
+            note(unet, m->at[i].name + 5);
+    return true;
+}
+
 struct path lora_module_ldm_name(const struct lora_modules *m, const struct lora_module *module)
 {
     struct unet_names unet = { 0 };
-    if (strncmp(module->name, "unet/", 5))
-        return path_of("%s", "");
-    for (size_t i = 0; i < m->count; i++)
-        if (!strncmp(m->at[i].name, "unet/", 5))
-            note(&unet, m->at[i].name + 5);
-    return ldm_name(&unet, module->name + 5);
+    return of_unet(m, module, &unet) ? ldm_name(&unet, module->name + 5) : path_of("%s", "");
+}
+
+struct path lora_module_diffsynth_name(const struct lora_modules *m, const struct lora_module *module)
+{
+    struct unet_names unet = { 0 };
+    struct path name = of_unet(m, module, &unet) ? diffsynth_name(&unet, module->name + 5) : path_of("%s", "");
+    if (ends_with(name.s, ".to_out.0")) /* there it is the layer itself */
+        name.s[strlen(name.s) - 2] = 0;
+    return name;
 }
 
 static int by_text(const void *text, const void *spelling)

@@ -1,0 +1,75 @@
+#include "cli/finetune_args.h"
+
+#include <stdio.h>
+
+const char *finetune_loss_choice(int index)
+{
+    return index >= 0 && index < LOSS_KINDS ? objective_loss_names[index] : NULL;
+}
+
+const char *finetune_timesteps_choice(int index)
+{
+    return index >= 0 && index < TIMESTEPS_KINDS ? objective_timesteps_names[index] : NULL;
+}
+
+OPTION_CHOICES(precision_names, "auto", "f32", "bf16", "32", "16", "16-mixed", "bf16-mixed")
+
+const char *finetune_precision_choice(int index)
+{
+    return precision_names(index);
+}
+
+enum precision finetune_precision(int choice)
+{
+    /* nothing is computed in f16: what asks for it wants half of the memory and speed, which bf16 gives where there is any */
+    static const enum precision meant[] = { PRECISION_AUTO, PRECISION_F32,  PRECISION_BF16, PRECISION_F32,
+                                            PRECISION_AUTO, PRECISION_AUTO, PRECISION_BF16 };
+    return meant[choice];
+}
+
+struct objective_options finetune_objective(const struct finetune_args *a)
+{
+    return (struct objective_options){
+        .loss = (enum objective_loss)a->loss, .huber = a->huber, .timesteps = (enum objective_timesteps)a->timesteps,
+        .logit_mean = a->logit_mean, .logit_deviation = a->logit_deviation, .least = a->least, .most = a->most,
+        .min_snr = a->min_snr, .noise_offset = a->noise_offset, .zero_snr = a->zero_snr,
+        .one_timestep = a->one_timestep,
+    };
+}
+
+struct train_options finetune_train_options(const struct finetune_args *a, int64_t steps)
+{
+    return (struct train_options){
+        .folder = a->output, .resume = a->resume, .steps = steps, .warmup = a->warmup, .accumulate = a->accumulate,
+        .batch = a->batch, .rate = a->rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,
+        .clip = a->clip < 0 ? (a->replay ? 0 : 1) : a->clip, .ema = a->ema, .schedule = (enum rate_schedule)a->schedule,
+        .final_rate = a->final_rate, .sample_every = a->sample_every, .log_every = a->replay ? 1 : a->log_every, .save_every = a->save_every, .stop_at = a->stop_at,
+        .minutes = a->minutes, .profile = a->profile,
+    };
+}
+
+bool finetune_resolution(const char *text, int64_t side, int64_t *width, int64_t *height, struct err *e)
+{
+    char end = 0;
+    long long w, h;
+    *width = *height = side;
+    if (!text)
+        return true;
+    int count = sscanf(text, "%lldx%lld%c", &w, &h, &end);
+    if (count == 1)
+        count = sscanf(text, "%lld%c", &w, &end) == 1 ? 1 : 0;
+    if ((count != 1 && count != 2) || w < 8 || w > 8192 || (count == 2 && (h < 8 || h > 8192)))
+        return err_set(e, ERR_ARG, "--resolution %s: want pixels from 8 to 8192, such as 512 or 768x512", text);
+    *width = w;
+    *height = count == 2 ? h : w;
+    return true;
+}
+
+struct sample_options finetune_samples(const struct finetune_args *a)
+{
+    return (struct sample_options){
+        .dataset = a->dataset, .random_crop = a->random_crop, .flip = a->flip, .sampled = a->sampled,
+        .caption_dropout = a->caption_dropout, .shuffle = a->shuffle, .keep = a->keep_tokens, .masks = a->masks, .regular = a->regular,
+        .regular_weight = a->regular_weight, .draws = a->draws, .size_ids = a->size_ids, .batch = a->batch, .seed = (uint64_t)a->seed,
+    };
+}

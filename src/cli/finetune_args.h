@@ -1,0 +1,132 @@
+/* The arguments of the fine-tuning commands (train lora, full, dreambooth), the rows of their tables, and what they mean to train/. */
+#ifndef LIMN_CLI_FINETUNE_ARGS_H
+#define LIMN_CLI_FINETUNE_ARGS_H
+
+#include "cli/engine.h"
+#include "cli/train_common.h"
+#include "train/finetune.h"
+#include "train/samples.h"
+
+struct finetune_args {
+    const char *model, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets, *resolution,
+        *cache, *masks, *regular;
+    struct option_texts prompts;
+    int prediction, format, init, type, schedule, precision, loss, timesteps;
+    int64_t rank, steps, epochs, keep_tokens, sample_every, sample_steps, batch, accumulate, warmup, seed, log_every, save_every,
+        threads, stop_at;
+    double alpha, rate, text_rate, decay, beta1, beta2, eps, clip, ema, minutes, final_rate;
+    double caption_dropout, regular_weight;
+    double huber, min_snr, noise_offset, least, most, logit_mean, logit_deviation;
+    bool center_crop, random_crop, flip, shuffle, sampled;
+    bool dora, checkpointing, packed, resume, plan, json, quiet, profile, zero_snr;
+    /* the course's (course.h); NULL, 0: not given */
+    const char *unet_path, *text_path, *vae_path, *course_dataset, *course_output, *course_targets, *course_init, *strategy, *hub_model,
+        *hub_token, *diary_mode;
+    int64_t epoch_batches, height, width, course_batch, workers, course_accumulate, course_epochs;
+    bool course_checkpointing, diary;
+    /* what the course means by it: no options */
+    bool draws, size_ids, one_timestep;
+    int64_t epoch_steps;
+};
+
+const char *finetune_loss_choice(int index);
+const char *finetune_timesteps_choice(int index);
+/* "auto", "f32", "bf16", then the names that Lightning has for them: "32", "16", "16-mixed", "bf16-mixed". */
+const char *finetune_precision_choice(int index);
+enum precision finetune_precision(int choice);
+
+#define FINETUNE_AT(member) offsetof(struct finetune_args, member)
+/* Which model, which data, where to. */
+#define OPTION_ROWS_FINETUNE_MODEL                                                                                    \
+    OPTION_ROW_MODEL(struct finetune_args),                                                                           \
+    { "dataset", 'd', OPTION_TEXT, FINETUNE_AT(dataset), .value = "FOLDER", .help = "pictures with metadata.jsonl or metadata.csv" }, \
+    { "output", 'o', OPTION_TEXT, FINETUNE_AT(output), .value = "FOLDER", .help = "the run's folder; the LoRA is lora.safetensors in it" }, \
+    { "vae", 0, OPTION_TEXT, FINETUNE_AT(vae), .value = "FILE", .help = "a file or folder whose VAE is taken in place of the model's" }, \
+    { "prediction", 0, OPTION_CHOICE, FINETUNE_AT(prediction), "auto", .choices = prediction_choice,                  \
+      .help = "what the denoiser predicts, where a file does not tell it truly" },                                    \
+    OPTION_ROWS_PLACES(struct finetune_args)
+/* Pictures and words. */
+#define OPTION_ROWS_FINETUNE_DATA                                                                                     \
+    { "resolution", 0, OPTION_TEXT, FINETUNE_AT(resolution), .value = "PIXELS",                                       \
+      .help = "pictures are scaled to cover so many pixels and cut to them: 512, or 768x512", .initial_help = "the model's own", \
+      .group = "Pictures and words" },                                                                                \
+    { "center-crop", 0, OPTION_FLAG, FINETUNE_AT(center_crop), .help = "cut around the middle: the default" },        \
+    { "random-crop", 0, OPTION_FLAG, FINETUNE_AT(random_crop), .help = "cut somewhere, each time elsewhere" },        \
+    { "random-flip", 0, OPTION_FLAG, FINETUNE_AT(flip), .help = "mirror half of the samples" },                       \
+    { "sample-latents", 0, OPTION_FLAG, FINETUNE_AT(sampled), .help = "draw latents from the VAE's distribution in place of its mean" }, \
+    { "caption-dropout", 0, OPTION_FLOAT, FINETUNE_AT(caption_dropout), "0", .min = 0, .max = 1, .help = "share of samples without words" }, \
+    { "shuffle-caption", 0, OPTION_FLAG, FINETUNE_AT(shuffle), .help = "words between commas in another order each time" }, \
+    { "keep-tokens", 0, OPTION_INT, FINETUNE_AT(keep_tokens), "0", .min = 0, .max = 100, .help = "so many of them stay at the beginning" }, \
+    { "masks", 0, OPTION_TEXT, FINETUNE_AT(masks), .value = "FOLDER",                                                 \
+      .help = "masks of the pictures' names, white where a place counts; \"alpha\": the pictures' own transparency" }, \
+    { "regular", 0, OPTION_TEXT, FINETUNE_AT(regular), .value = "FOLDER",                                             \
+      .help = "a data set of pictures of the same kind, learnt beside so that the kind stays what it is" },           \
+    { "regular-weight", 0, OPTION_FLOAT, FINETUNE_AT(regular_weight), "1", .min = 0, .max = 100, .help = "how much those count" }, \
+    { "cache", 0, OPTION_TEXT, FINETUNE_AT(cache), .value = "FOLDER", .help = "where latents and text states are kept, for other runs too", \
+      .initial_help = "cache in the run's folder" }
+/* How long, how fast. */
+#define OPTION_ROWS_FINETUNE_RUN                                                                                      \
+    { "steps", 0, OPTION_INT, FINETUNE_AT(steps), "0", .min = 1, .max = 1e9, .help = "optimizer steps",               \
+      .initial_help = "1000, or --epochs', or --replay's", .group = "Run" },                                          \
+    { "epochs", 0, OPTION_INT, FINETUNE_AT(epochs), "0", .min = 1, .max = 1e6, .help = "rounds through the data set, in place of --steps", \
+      .initial_help = "--steps" },                                                                                    \
+    { "batch", 'b', OPTION_INT, FINETUNE_AT(batch), "1", .min = 1, .max = 4096, .help = "pictures at once" },         \
+    { "accumulate", 0, OPTION_INT, FINETUNE_AT(accumulate), "1", .min = 1, .max = 65536, .help = "batches per step" }, \
+    { "learning-rate", 0, OPTION_FLOAT, FINETUNE_AT(rate), "1e-4", .min = 0, .max = 10, .help = "AdamW's rate" },     \
+    { "text-learning-rate", 0, OPTION_FLOAT, FINETUNE_AT(text_rate), "0", .min = 0, .max = 10,                        \
+      .help = "that of the text encoders; 0: they stay as they are" },                                                \
+    { "weight-decay", 0, OPTION_FLOAT, FINETUNE_AT(decay), "0.01", .min = 0, .max = 10, .help = "AdamW's" },          \
+    { "beta1", 0, OPTION_FLOAT, FINETUNE_AT(beta1), "0.9", .min = 0, .max = 0.9999, .help = "AdamW's" },              \
+    { "beta2", 0, OPTION_FLOAT, FINETUNE_AT(beta2), "0.999", .min = 0, .max = 0.999999, .help = "AdamW's" },          \
+    { "epsilon", 0, OPTION_FLOAT, FINETUNE_AT(eps), "1e-8", .min = 0, .max = 1, .help = "AdamW's" },                  \
+    { "max-grad-norm", 0, OPTION_FLOAT, FINETUNE_AT(clip), "-1", .min = 0, .max = 1e9,                                \
+      .help = "longer gradients are shortened to it; 0: off", .initial_help = "1, with --replay 0" },                 \
+    { "lr-schedule", 0, OPTION_CHOICE, FINETUNE_AT(schedule), "constant", .choices = rate_schedule_choice,            \
+      .help = "how the rate falls after the warm-up" },                                                               \
+    { "final-rate", 0, OPTION_FLOAT, FINETUNE_AT(final_rate), "0", .min = 0, .max = 1, .help = "where it ends, as a share of the rate" }, \
+    { "warmup", 0, OPTION_INT, FINETUNE_AT(warmup), "0", .min = 0, .max = 1e9, .help = "steps" },                     \
+    { "ema", 0, OPTION_FLOAT, FINETUNE_AT(ema), "0", .min = 0, .max = 0.999999,                                       \
+      .help = "decay of a running mean of what is learnt, which is then what is kept; 0: none" },                     \
+    { "seed", 0, OPTION_INT, FINETUNE_AT(seed), "0", .min = 0, .max = 4294967295.0, .help = "of everything random" }, \
+    { "save-every", 0, OPTION_INT, FINETUNE_AT(save_every), "500", .min = 1, .max = 1e9, .help = "steps; each is kept" }, \
+    { "log-every", 0, OPTION_INT, FINETUNE_AT(log_every), "10", .min = 1, .max = 1e9, .help = "steps" },              \
+    { "sample-every", 0, OPTION_INT, FINETUNE_AT(sample_every), "500", .min = 1, .max = 1e9,                          \
+      .help = "steps between sample pictures, with the same noise each time" },                                       \
+    { "sample-prompts", 0, OPTION_TEXTS, FINETUNE_AT(prompts), .value = "TEXT",                                       \
+      .help = "words of a sample picture, or a file with a line for each; without it there are none" },               \
+    { "sample-steps", 0, OPTION_INT, FINETUNE_AT(sample_steps), "0", .min = 1, .max = 1000, .help = "denoiser steps of a sample picture", \
+      .initial_help = "the model's own" },                                                                            \
+    { "resume", 0, OPTION_FLAG, FINETUNE_AT(resume), .help = "go on from the run's checkpoint, in the same bits" },   \
+    { "stop-at", 0, OPTION_INT, FINETUNE_AT(stop_at), "0", .min = 0, .max = 1e9, .help = "save and stop after this step; 0: not" }, \
+    { "minutes", 0, OPTION_FLOAT, FINETUNE_AT(minutes), "0", .min = 0, .max = 1e6, .help = "save and stop after so long; 0: not" }
+/* What is taught. */
+#define OPTION_ROWS_FINETUNE_OBJECTIVE                                                                                \
+    { "loss", 0, OPTION_CHOICE, FINETUNE_AT(loss), "mse", .choices = finetune_loss_choice, .help = "how a mistake counts", .group = "Objective" }, \
+    { "huber-c", 0, OPTION_FLOAT, FINETUNE_AT(huber), "0.1", .min = 1e-6, .max = 1e6, .help = "where the Huber loss turns from square to straight" }, \
+    { "min-snr", 0, OPTION_FLOAT, FINETUNE_AT(min_snr), "0", .min = 0, .max = 1e6, .help = "gamma of min-SNR weighting; 0: off" }, \
+    { "noise-offset", 0, OPTION_FLOAT, FINETUNE_AT(noise_offset), "0", .min = 0, .max = 10, .help = "of the noise's mean in each channel; 0: off" }, \
+    { "zero-terminal-snr", 0, OPTION_FLAG, FINETUNE_AT(zero_snr), .help = "rescale the noise schedule so that the last timestep is all noise" }, \
+    { "timesteps", 0, OPTION_CHOICE, FINETUNE_AT(timesteps), "uniform", .choices = finetune_timesteps_choice, .help = "how often each is learnt" }, \
+    { "logit-mean", 0, OPTION_FLOAT, FINETUNE_AT(logit_mean), "0", .min = -20, .max = 20, .help = "of logit-normal: above 0 noisier timesteps" }, \
+    { "logit-deviation", 0, OPTION_FLOAT, FINETUNE_AT(logit_deviation), "1", .min = 1e-3, .max = 20, .help = "of logit-normal" }, \
+    { "least-timestep", 0, OPTION_FLOAT, FINETUNE_AT(least), "0", .min = 0, .max = 1, .help = "none below this share of all is learnt" }, \
+    { "most-timestep", 0, OPTION_FLOAT, FINETUNE_AT(most), "1", .min = 0, .max = 1, .help = "none above" }
+/* Memory and time, and what every command has. */
+#define OPTION_ROWS_FINETUNE_MEMORY                                                                                   \
+    { "precision", 0, OPTION_CHOICE, FINETUNE_AT(precision), "auto", .choices = finetune_precision_choice,            \
+      .help = "what the model computes in; auto is bf16 where the processor has it", .group = "Memory and time" },    \
+    { "gradient-checkpointing", 0, OPTION_FLAG, FINETUNE_AT(checkpointing),                                           \
+      .help = "compute inner activations twice instead of keeping them: less memory, a third more work" },            \
+    { "packed", 0, OPTION_FLAG, FINETUNE_AT(packed),                                                                  \
+      .help = "keep a second copy of the model's weights in the order that the processor likes: faster where memory is no concern" }, \
+    { "profile", 0, OPTION_FLAG, FINETUNE_AT(profile), .help = "print at the end where the time went, by kind of op" }, \
+    OPTION_ROW_THREADS(struct finetune_args), OPTION_ROW_PLAN(struct finetune_args), OPTION_ROW_JSON(struct finetune_args), \
+    OPTION_ROW_QUIET(struct finetune_args)
+
+struct objective_options finetune_objective(const struct finetune_args *a);
+struct train_options finetune_train_options(const struct finetune_args *a, int64_t steps);
+struct sample_options finetune_samples(const struct finetune_args *a);
+/* "512" or "768x512" -> width and height; without it a square of `side`. */
+MUST_USE bool finetune_resolution(const char *text, int64_t side, int64_t *width, int64_t *height, struct err *e);
+
+#endif

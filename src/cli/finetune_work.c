@@ -1,0 +1,180 @@
+#include "cli/finetune_work.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "cli/lora_facts.h"
+#include "cli/progress_bar.h"
+#include "cli/train_look.h"
+#include "train/replay.h"
+
+/* Everything that a run is made of, in the order of making. */
+struct work {
+    struct engine engine;
+    struct model_places places;
+    char model_path[PATH_MAX_BYTES], vae_path[PATH_MAX_BYTES];
+    struct model_files files;
+    struct model_folder model;
+    struct targets targets;
+    struct objective objective;
+    struct encoders encoders;
+    struct features features;
+    struct samples samples;
+    struct replay replay;
+    struct train_look look;
+    struct lora_facts_list facts;
+    struct finetune *finetune;
+};
+
+static void work_release(struct work *w)
+{
+    finetune_free(w->finetune);
+    lora_facts_release(&w->facts);
+    train_look_release(&w->look);
+    replay_release(&w->replay);
+    samples_release(&w->samples);
+    encoders_release(&w->encoders);
+    objective_release(&w->objective);
+    targets_release(&w->targets);
+    model_folder_release(&w->model);
+    model_places_release(&w->places);
+    engine_release(&w->engine);
+}
+
+static bool open_model(struct work *w, const struct finetune_args *a, struct err *e)
+{
+    const char *vae = a->vae_path ? a->vae_path : a->vae;
+    bool apart = a->unet_path || a->text_path; /* then the VAE's path is one of three */
+    if (!engine_init(&w->engine, a->threads, finetune_precision(a->precision), e) ||
+        !engine_places(&w->places, a->comfyui, a->extra_model_paths, e) ||
+        (!apart && (!engine_find_model(w->model_path, &w->places, a->model, e) ||
+                    !engine_find_vae(w->vae_path, &w->places, &vae, e))))
+        return false;
+    w->files = (struct model_files){ .path = apart ? NULL : w->model_path, .unet = a->unet_path, .text_encoder = a->text_path,
+                                     .vae = vae, .predicts = (enum predicts)a->prediction };
+    return model_folder_open_files(&w->model, &w->files, e);
+}
+
+/* Batches from a file. */
+static bool begin_replay(struct work *w, const struct finetune_args *a, struct finetune_options *o, struct err *e)
+{
+    bool good = replay_open(&w->replay, a->replay, &w->model.parts, w->objective.noise.count, w->targets.learns, &w->encoders, e);
+    if (!good)
+        return false;
+    o->sizes = w->replay.sizes;
+    o->source = (struct batch_source){ &w->replay, replay_fill };
+    o->run = finetune_train_options(a, a->steps ? a->steps : w->replay.steps / a->accumulate);
+    o->run.batch = o->sizes.n;
+    return true;
+}
+
+/* Batches from a data set. */
+static bool begin_samples(struct work *w, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
+                          struct err *e)
+{
+    struct sample_options s = finetune_samples(a);
+    char cache[PATH_MAX_BYTES];
+    if (!finetune_resolution(a->resolution, model_folder_side(&w->model), &s.width, &s.height, e) ||
+        !(a->cache ? path_join(cache, "", a->cache, e) : path_join(cache, a->output, "cache", e)) ||
+        !features_open(&w->features, cache, &w->encoders, e) ||
+        !samples_open(&w->samples, &s, &w->features, &w->objective, w->targets.learns, progress, e))
+        return false;
+    int64_t steps = a->steps ? a->steps : 1000;
+    if (a->epochs && a->epoch_steps)
+        steps = a->epochs * a->epoch_steps;
+    else if (a->epochs)
+        steps = (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
+    o->sizes = w->samples.sizes;
+    o->source = (struct batch_source){ &w->samples, samples_fill };
+    o->run = finetune_train_options(a, steps);
+    return true;
+}
+
+static void tell(const struct work *w, const struct finetune_options *o, const struct progress *progress)
+{
+    int64_t numbers = 0;
+    for (size_t i = 0; i < w->targets.adapters.count; i++) {
+        const struct lora_module *m = targets_module(&w->targets, i);
+        int64_t out = m->shape.dim[0], in = shape_count(m->shape) / out;
+        numbers += w->targets.list[i].rank * (in + out) + (w->targets.list[i].gain ? out : 0);
+    }
+    progress_line(progress, "%zu modules learn, %.2f million numbers; %lld steps", w->targets.adapters.count, (double)numbers * 1e-6,
+                  (long long)o->run.steps);
+}
+
+static bool check(const struct finetune_args *a, struct err *e)
+{
+    if (!a->output || !(a->dataset || a->replay))
+        return err_set(e, ERR_ARG, "%s is missing", a->output ? "--dataset" : "--output");
+    if (a->dataset && a->replay)
+        return err_set(e, ERR_ARG, "--dataset and --replay: batches come from one of them");
+    if (a->center_crop && a->random_crop)
+        return err_set(e, ERR_ARG, "--center-crop and --random-crop are two ways to cut");
+    if (a->steps && a->epochs)
+        return err_set(e, ERR_ARG, "--steps and --epochs both say how long");
+    return true;
+}
+
+static bool prepare(struct work *w, const struct command *command, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
+                    struct err *e)
+{
+    struct objective_options objective = finetune_objective(a);
+    struct target_options targets = { .names = a->targets, .text = a->text_rate > 0, .rank = a->rank, .alpha = a->alpha,
+                                      .dora = a->dora, .gaussian = a->init == 1, .init = a->init_lora };
+    if (!open_model(w, a, e) || !objective_init(&w->objective, &objective, &w->model.scheduler, e) ||
+        !targets_init(&w->targets, &w->model, &targets, e))
+        return false;
+    static const enum dtype types[] = { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
+    encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
+    *o = (struct finetune_options){ .model = &w->model, .targets = &w->targets, .objective = &w->objective, .type = w->engine.type,
+                                    .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
+                                    .epoch_steps = a->epoch_steps,
+                                    .output = { (enum lora_layout)a->format, types[a->type], w->model.parts.family, NULL, 0 } };
+    if (!(a->replay ? begin_replay(w, a, o, e) : begin_samples(w, a, o, progress, e)))
+        return false;
+    if (a->prompts.count && !train_look_init(&w->look, &w->files, &w->engine, &a->prompts, a->sample_steps, &o->sizes,
+                                             vae_factor(&w->model.parts.vae), e))
+        return false;
+    o->look = a->prompts.count ? train_look_draw : NULL;
+    o->look_self = &w->look;
+    const struct adapter *first = &w->targets.list[0];
+    w->look.alpha = a->format == LORA_DIFFSYNTH ? first->scale * (double)first->rank : NAN; /* its files do not tell it */
+    /* what changes nothing of what is learnt stays out: a run that was stopped writes what an unbroken one writes */
+    static const char *const aside[] = { "output", "cache", "resume", "stop_at", "minutes", "plan", "json", "quiet", "profile", "threads" };
+    json_t *settings = options_json(command, a, e);
+    for (size_t i = 0; settings && i < sizeof aside / sizeof *aside; i++)
+        json_object_del(settings, aside[i]);
+    bool good = settings && lora_facts_make(&w->facts, o, a->replay ? NULL : &w->samples, settings, e);
+    json_decref(settings);
+    o->output.facts = w->facts.pairs;
+    o->output.fact_count = w->facts.count;
+    return good && (w->finetune = finetune_new(o, w->engine.backend, e)) != NULL;
+}
+
+bool finetune_command(const struct command *command, const struct finetune_args *a, struct err *e)
+{
+    struct finetune_options o;
+    struct progress_bar bar;
+    struct work *w = check(a, e) ? mem_zeroed(1, sizeof *w) : NULL;
+    if (!w)
+        return e->code ? false : err_nomem(e, "a training");
+    progress_bar_init(&bar, a->quiet);
+    struct progress progress = progress_bar_steps(&bar);
+    bool good = prepare(w, command, a, &o, &progress, e);
+    if (good && a->plan) {
+        struct train_memory m = finetune_memory(w->finetune);
+        run_print_plan(&m);
+    } else if (good) {
+        tell(w, &o, &progress);
+        good = run_write_config(command, a, a->output, e) &&
+               (a->replay || samples_prepare(&w->samples, o.run.steps * o.run.accumulate, &progress, e));
+        encoders_release(&w->encoders);
+        encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
+        good = good && finetune_run(w->finetune, &progress, e);
+    }
+    progress_bar_end(&bar);
+    work_release(w);
+    mem_free(w);
+    return good;
+}
