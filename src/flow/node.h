@@ -7,7 +7,7 @@
  *     };
  *     #define AT(member) offsetof(struct flip_args, member)
  *     static const struct node_input flip_inputs[] = {
- *         { "image", "IMAGE", AT(image) },
+ *         NODE_SOCKET("image", "IMAGE", struct flip_args, image),
  *         { "times", "INT", AT(times), "1", .min = 1, .max = 4, .help = "quarter turns" },
  *         { 0 },
  *     };
@@ -78,6 +78,8 @@ struct node_input {
     const char *help;      /* a phrase, the page's tooltip */
     const char *more;      /* a JSON object of what else the page's form wants: "{\"display\": \"color\"}" */
 };
+/* An input with nothing more to say of it: of struct `args`, member `member`. */
+#define NODE_SOCKET(name_, type_, args, member) { .name = name_, .type = type_, .place = offsetof(args, member) }
 
 struct node_output {
     const char *type; /* NULL ends a table */
@@ -85,6 +87,7 @@ struct node_output {
     bool list;        /* its values are run through one by one by what follows, not taken as one */
     const char *help;
 };
+#define NODE_OUT(type_) { .type = type_ }
 
 /* Bits of node.flags. */
 enum {
@@ -162,6 +165,7 @@ MUST_USE bool node_show(struct node_call *call, const char *key, json_t *list, s
  * this one), the others give it inputs; a link may go to any node of the run, also to one that comes later. An output given by
  * node_give_link is then that of a node. Ids are unique by node_new_id: from the node's own id and a name of the caller's, so the
  * same in every run. */
+enum { NODE_ID_BYTES = 256 };
 void node_new_id(const struct node_call *call, const char *name, char *out, size_t bytes);
 MUST_USE bool node_expand(struct node_call *call, const char *id, const char *class, const char *display_id, struct err *e);
 MUST_USE bool node_expand_json(struct node_call *call, const char *id, const char *input, json_t *value, struct err *e); /* takes it */
@@ -180,6 +184,12 @@ MUST_USE bool node_progress(struct node_call *call, int64_t done, int64_t total,
 int call_preview_side(const struct node_call *call);
 /* A whole picture for the socket that started the run, as it is, PNG: SaveImageWebsocket. */
 MUST_USE bool node_send_picture(struct node_call *call, const struct image *image, int64_t done, int64_t total, struct err *e);
+/* Asks to be called again, from the beginning, in so many seconds; others run meanwhile. Outputs are then given by the last call. */
+void node_again(struct node_call *call, double seconds);
+/* Seconds since the first call. */
+double call_waited(const struct node_call *call);
+/* For functions that tell progress in their own way: steps become node_progress, lines node_tell. Borrowed for the call. */
+const struct progress *call_progress(struct node_call *call);
 /* A line for people: progress_line of the run. */
 void node_tell(struct node_call *call, const char *format, ...) PRINTF_LIKE(2, 3);
 

@@ -177,11 +177,38 @@ static bool load(struct pipeline *p, int stage, const struct draw_request *r, co
     return good;
 }
 
-/* A stage that is done makes room for the next. */
+bool pipeline_load(struct pipeline *p, int stage, const struct draw_request *r, const struct draw_sizes *s,
+                   const struct progress *progress, struct err *e)
+{
+    struct drawing seconds = { 0 };
+    if (!stage_make(p, stage, r, s, e))
+        return false;
+    struct program_memory m = stage_memory(&p->stages[stage]);
+    size_t available = mem_available();
+    for (int i = 0; available && !p->stages[stage].bound && m.arena + m.packed > available && i < STAGE_COUNT; i++)
+        if (i != stage && p->stages[i].bound) {
+            stage_drop(p, i);
+            available = mem_available();
+        }
+    return load(p, stage, r, s, progress, &seconds, e);
+}
+
 static void unload(struct pipeline *p, int stage)
 {
     if (!p->keep)
         stage_drop(p, stage);
+}
+
+void pipeline_unload(struct pipeline *p, int stage)
+{
+    unload(p, stage);
+}
+
+void pipeline_rest(struct pipeline *p)
+{
+    for (int stage = 0; stage < STAGE_COUNT; stage++)
+        stage_drop(p, stage);
+    pipeline_forget_words(p);
 }
 
 /* Whether the text encoders' weights lie in memory, where they may have changed since the last drawing. */
@@ -195,9 +222,13 @@ static bool text_changes(const struct pipeline *p)
     return false;
 }
 
-static bool encode(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
-                   const struct progress *progress, struct drawing *out, struct err *e)
+bool pipeline_words(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct progress *progress,
+                    struct drawing *out, struct err *e)
 {
+    struct drawing unseen = { 0 };
+    out = out ? out : &unseen;
+    if (text_changes(p))
+        pipeline_forget_words(p);
     bool known = pipeline_knows(p, r, s);
     if (!known && !pipeline_encode_begin(p, r, s, progress, e))
         return false;
@@ -282,7 +313,7 @@ static bool draw(struct pipeline *p, const struct draw_request *r, const struct 
     if (!out->images || !out->latents)
         return err_nomem(e, "a drawing");
     out->load_seconds = clock_seconds() - begun;
-    if (!encode(p, r, s, progress, out, e))
+    if (!pipeline_words(p, r, s, progress, out, e))
         return false;
     if (s->encodes) {
         if (!load(p, STAGE_ENCODER, r, s, progress, out, e))

@@ -4,6 +4,7 @@
 
 #include "generate/chunk.h"
 #include "generate/generate.h"
+#include "generate/stages.h"
 #include "tensor/resample.h"
 
 enum { STAGE_KEYS = 4, STAGE_OUTPUTS = 3, MIN_TILE_CELLS = 8 };
@@ -129,6 +130,15 @@ MUST_USE bool pipeline_encode_begin(struct pipeline *p, const struct draw_reques
                                     const struct progress *progress, struct err *e);
 MUST_USE bool pipeline_encode(struct pipeline *p, enum model_part part, const struct draw_sizes *s, struct err *e);
 
+/* draw.c: makes a stage and gives it its weights; where memory is short for that, other stages go. */
+MUST_USE bool pipeline_load(struct pipeline *p, int stage, const struct draw_request *r, const struct draw_sizes *s,
+                            const struct progress *progress, struct err *e);
+/* A stage that is done makes room for the next. */
+void pipeline_unload(struct pipeline *p, int stage);
+/* draw.c: the words of a request -> p->words, unless they are known; seconds (may be NULL) of loading and of the encoders are added. */
+MUST_USE bool pipeline_words(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct progress *progress,
+                             struct drawing *seconds, struct err *e);
+
 /* tiles.c: the VAE's two halves. Arrays are of one picture, pixels or latents: [h cell, w cell, channels]. */
 struct vae_run {
     const char *input; /* of the program */
@@ -148,7 +158,8 @@ struct origin {
     int64_t pictures; /* 1: all begin with the same; else the batch's */
     bool exact;     /* the mean is taken in both worlds */
     float *masked;  /* the same of the picture without what is drawn anew; NULL if the denoiser does not see it */
-    float *mask;    /* [h, w] 0..1; NULL: everything is drawn anew */
+    float *mask;    /* [mask_pictures, h, w] 0..1; NULL: everything is drawn anew */
+    int64_t mask_pictures; /* 0 and 1: the same for all */
 };
 void origin_release(struct origin *o);
 
@@ -162,6 +173,8 @@ MUST_USE bool hires_latents(const struct draw_request *r, const struct draw_size
 MUST_USE bool hires_pixels(const struct draw_request *r, const struct draw_sizes *from, const struct draw_sizes *to,
                            const float *small, float *large, struct err *e);
 
+/* picture.c: mean and log variance of pixels [height, width, 3] as the VAE gives them, [2, c, h, w], with the stage bound. */
+MUST_USE bool pipeline_encode_raw(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments, struct err *e);
 /* picture.c: mean and deviation of pixels [height, width, 3], as origin.moments of one picture, with the stage bound. */
 MUST_USE bool pipeline_encode_pixels(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments,
                                      struct err *e);
@@ -198,7 +211,8 @@ void chain_release(struct chain *chain);
 MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                               const struct origin *origin, double begun, const struct progress *progress, struct drawing *out,
                               struct err *e);
-/* decode.c, with the stage bound: latent [c, h, w] -> pixels [height, width, 3]; out->latents -> out->images. */
+/* decode.c, with the stage bound: latent [c, h, w], raw: without the model's factor -> pixels [height, width, 3]; out->latents -> out->images. */
+MUST_USE bool pipeline_decode_raw(struct pipeline *p, const struct draw_sizes *s, const float *latent, float *pixels, struct err *e);
 MUST_USE bool pipeline_decode_one(struct pipeline *p, const struct draw_sizes *s, const float *latent, float *pixels, struct err *e);
 MUST_USE bool pipeline_decode(struct pipeline *p, const struct draw_sizes *s, const struct progress *progress,
                               struct drawing *out, struct err *e);

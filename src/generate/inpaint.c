@@ -100,7 +100,8 @@ bool chain_begin(struct chain *c, const struct pipeline *p, const struct draw_re
 /* The mask at number i of the chain's latents. */
 static double mask_at(const struct chain *c, size_t i)
 {
-    return (double)c->origin.mask[i % c->area];
+    size_t picture = c->origin.mask_pictures > 1 ? i / c->cell % (size_t)c->origin.mask_pictures : 0;
+    return (double)c->origin.mask[picture * c->area + i % c->area];
 }
 
 /* The denoiser's input at number i without a mask, and with the part that stays as it is at this call. */

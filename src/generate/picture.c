@@ -39,11 +39,9 @@ static bool read_mask(const struct draw_request *r, const struct draw_sizes *s, 
     return true;
 }
 
-/* A log variance is kept in -30..20, as diffusers' DiagonalGaussianDistribution does. */
-bool pipeline_encode_pixels(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments, struct err *e)
+bool pipeline_encode_raw(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments, struct err *e)
 {
-    const struct vae_config *vae = &p->source.model->vae;
-    size_t count = latent_count(s, 1), area = (size_t)(s->h * s->w);
+    size_t count = latent_count(s, 1);
     float *made = mem_aligned(2 * count * sizeof *made);
     struct vae_run run = { "picture", pixels, 3, s->height / s->h, made, 2 * s->channels, 1 };
     bool good = (made || err_nomem(e, "a picture's latent")) && vae_run_tiles(p, &p->stages[STAGE_ENCODER], &run, s, e);
@@ -52,13 +50,22 @@ bool pipeline_encode_pixels(struct pipeline *p, const struct draw_sizes *s, cons
     for (size_t i = 0; good && i < 2 * count; i++)
         if (!isfinite(moments[i]))
             good = err_set(e, ERR_FORMAT, "the VAE gives %f at value %zu of the picture's latent", (double)moments[i], i);
+    mem_free(made);
+    return good;
+}
+
+/* A log variance is kept in -30..20, as diffusers' DiagonalGaussianDistribution does. */
+bool pipeline_encode_pixels(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments, struct err *e)
+{
+    const struct vae_config *vae = &p->source.model->vae;
+    size_t count = latent_count(s, 1), area = (size_t)(s->h * s->w);
+    bool good = pipeline_encode_raw(p, s, pixels, moments, e);
     if (good)
         vae_scale(vae, moments, 1, s->h * s->w);
     for (size_t i = 0; good && i < count; i++) {
         float norm = vae->normed ? (float)vae->deviation[i / area] : 1;
         moments[count + i] = (float)vae->scaling_factor / norm * expf(0.5f * fminf(fmaxf(moments[count + i], -30), 20));
     }
-    mem_free(made);
     return good;
 }
 

@@ -16,6 +16,7 @@
 #include "dataset/manifest.h"
 #include "tokenizer/chatglm_tokenizer.h"
 #include "dataset/survey.h"
+#include "flow/flow.h"
 #include "generate/prompt.h"
 #include "model/text/inversion.h"
 #include "model/lora/lora.h"
@@ -452,6 +453,41 @@ static void target_survey(const char *data, size_t bytes)
     mem_free(name_again);
 }
 
+/* A flow in either form: what is good after the check is written and read back as the same. */
+static void target_flow(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    struct model_places none = { 0 };
+    struct flow_host host = { .models = &none, .output = "/nowhere", .input = "/nowhere", .temp = "/nowhere", .version = "0", .test_nodes = true };
+    struct flow_checked checked;
+    json_t *j = flow_json_parse(data, bytes, "flow.json", &e);
+    if (!j && !e.text[0])
+        abort();
+    err_clear(&e);
+    json_t *flow = json_is_array(json_object_get(j, "nodes")) ? flow_from_workflow(j, &host, &e) : json_incref(j);
+    err_clear(&e);
+    if (flow && flow_check(&checked, flow, json_object_get(flow, "targets"), &host, &e)) {
+        struct text text, lines;
+        text_init(&text, 1 << 26);
+        text_init(&lines, 1 << 22);
+        flow_json_text(&text, flow);
+        flow_checked_text(&checked, &lines);
+        json_t *again = text_ok(&text, &e) ? flow_json_parse(text_string(&text), text.length, "again", &e) : NULL;
+        if ((!checked.error && !json_array_size(checked.outputs)) || (again && !json_equal(again, flow)))
+            abort();
+        json_decref(again);
+        text_release(&text);
+        text_release(&lines);
+        flow_checked_release(&checked);
+    }
+    err_clear(&e);
+    if (flow && flow_set(flow, "KSampler.seed=18446744073709551615", &host, &e) != !e.code)
+        abort();
+    json_decref(flow);
+    json_decref(j);
+}
+
+
 static const struct fuzz_target {
     const char *name; /* its seeds are corpus/<name>/ */
     void (*run)(const char *data, size_t bytes);
@@ -472,6 +508,7 @@ static const struct fuzz_target {
     { "manifest", target_manifest },
     { "survey", target_survey },
     { "import", target_import },
+    { "flow", target_flow },
 };
 
 #endif

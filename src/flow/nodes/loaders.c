@@ -1,0 +1,161 @@
+/* Files -> MODEL, CLIP, VAE; LoRAs on them. */
+#include "flow/nodes/nodes.h"
+
+struct checkpoint_args {
+    const char *name;
+};
+struct vae_args {
+    const char *name;
+};
+struct lora_args {
+    const struct datum *model, *clip;
+    const char *name;
+    double strength_model, strength_clip;
+};
+
+static const struct node_input checkpoint_inputs[] = {
+    { "ckpt_name", "COMBO", offsetof(struct checkpoint_args, name), .folder = "checkpoints", .help = "a model: a file, or a folder in diffusers' layout" },
+    { 0 },
+};
+static const struct node_output checkpoint_outputs[] = {
+    { "MODEL", NULL, false, "the denoiser" },
+    { "CLIP", NULL, false, "the text encoders" },
+    { "VAE", NULL, false, "the autoencoder between pixels and latents" },
+    { 0 },
+};
+static const struct node_input vae_inputs[] = {
+    { "vae_name", "COMBO", offsetof(struct vae_args, name), .folder = "vae" },
+    { 0 },
+};
+static const struct node_output vae_outputs[] = { NODE_OUT("VAE"), { 0 } };
+
+#define STRENGTH(label, member, text)                                                                                                  \
+    { label, "FLOAT", offsetof(struct lora_args, member), "1.0", .min = -100, .max = 100, .step = 0.01, .help = text }
+static const struct node_input lora_inputs[] = {
+    NODE_SOCKET("model", "MODEL", struct lora_args, model),
+    NODE_SOCKET("clip", "CLIP", struct lora_args, clip),
+    { "lora_name", "COMBO", offsetof(struct lora_args, name), .folder = "loras" },
+    STRENGTH("strength_model", strength_model, "how strongly the denoiser is changed; it may be negative"),
+    STRENGTH("strength_clip", strength_clip, "how strongly the text encoders are changed; it may be negative"),
+    { 0 },
+};
+static const struct node_output lora_outputs[] = { NODE_OUT("MODEL"), NODE_OUT("CLIP"), { 0 } };
+static const struct node_input lora_model_inputs[] = {
+    NODE_SOCKET("model", "MODEL", struct lora_args, model),
+    { "lora_name", "COMBO", offsetof(struct lora_args, name), .folder = "loras" },
+    STRENGTH("strength_model", strength_model, "how strongly the denoiser is changed; it may be negative"),
+    { 0 },
+};
+
+/* The file of a name, in a place of these kinds. */
+static bool find(const struct node_call *call, unsigned kinds, const char *what, const char *name, char *out, struct err *e)
+{
+    return model_places_find(call_host(call)->models, kinds, what, name, out, e);
+}
+
+/* Gives output `index` a view of the weights. */
+static bool give_view(struct node_call *call, int index, const struct datum_type *type, struct flow_weights *w, struct err *e)
+{
+    return node_give(call, index, datum_of_object(type, flow_model_new(w, e), e), e);
+}
+
+static bool checkpoint_run(struct node_call *call, const void *args, struct err *e)
+{
+    const struct checkpoint_args *a = args;
+    char path[PATH_MAX_BYTES];
+    if (!find(call, 1U << MODELS_CHECKPOINTS | 1U << MODELS_DIFFUSERS, "model", a->name, path, e))
+        return false;
+    struct flow_weights *w = engine_weights(call_engine(call), &(struct model_files){ .path = path }, call_host(call)->models, e);
+    bool good = w && give_view(call, 0, &type_model, w, e) && give_view(call, 1, &type_clip, w, e) && give_view(call, 2, &type_vae, w, e);
+    flow_weights_drop(w);
+    return good;
+}
+
+/* A file is another one when its size or time is: hashing gigabytes for each flow would be slow. */
+static bool file_changed(const struct node_check *check, const void *args, char token[65], bool *always, struct err *e)
+{
+    const char *const *name = args; /* the first member of both structs */
+    char path[PATH_MAX_BYTES];
+    unsigned kinds = check->node->inputs[0].folder[0] == 'v' ? 1U << MODELS_VAE | 1U << MODELS_VAE_APPROX
+                                                              : 1U << MODELS_CHECKPOINTS | 1U << MODELS_DIFFUSERS;
+    if (!*name || !model_places_find(check->host->models, kinds, "model", *name, path, e))
+        return false;
+    return file_token(path, token, e);
+}
+
+static bool vae_run(struct node_call *call, const void *args, struct err *e)
+{
+    const struct vae_args *a = args;
+    char path[PATH_MAX_BYTES];
+    if (!find(call, 1U << MODELS_VAE | 1U << MODELS_VAE_APPROX, "VAE", a->name, path, e))
+        return false;
+    struct flow_weights *w = engine_weights(call_engine(call), &(struct model_files){ .path = path }, call_host(call)->models, e);
+    bool good = w && give_view(call, 0, &type_vae, w, e);
+    flow_weights_drop(w);
+    return good;
+}
+
+/* A view with one LoRA more. */
+static struct datum *with_lora(struct node_call *call, const struct datum_type *type, const struct datum *from, const char *path, double unet,
+                               double text, struct err *e)
+{
+    struct flow_model *m = flow_model_copy(model_of(from), e);
+    if (!m)
+        return NULL;
+    const struct lora *lora = NULL;
+    if (m->lora_count == LORA_MOST)
+        err_set(e, ERR_LIMIT, "more than %d LoRAs", LORA_MOST);
+    else
+        lora = pipeline_lora(m->weights->pipeline, path, 0, e);
+    if (!lora) {
+        flow_model_free(m);
+        return NULL;
+    }
+    m->loras[m->lora_count++] = (struct draw_lora){ .lora = lora, .unet = unet, .text = text };
+    struct lora_facts f = lora_facts(lora);
+    if (f.unused_count)
+        node_tell(call, "%s: the model has no place for %zu of its keys, as %s", path_name(path), f.unused_count, f.unused[0]);
+    return datum_of_object(type, m, e);
+}
+
+static bool lora_run(struct node_call *call, const void *args, struct err *e)
+{
+    const struct lora_args *a = args;
+    char path[PATH_MAX_BYTES];
+    if (a->strength_model == 0 && a->strength_clip == 0)
+        return give_same(call, 0, a->model, e) &&
+               give_same(call, 1, a->clip, e);
+    return find(call, 1U << MODELS_LORAS, "LoRA", a->name, path, e) &&
+           node_give(call, 0, with_lora(call, &type_model, a->model, path, a->strength_model, a->strength_clip, e), e) &&
+           node_give(call, 1, with_lora(call, &type_clip, a->clip, path, a->strength_model, a->strength_clip, e), e);
+}
+
+static bool lora_model_run(struct node_call *call, const void *args, struct err *e)
+{
+    const struct lora_args *a = args;
+    char path[PATH_MAX_BYTES];
+    if (a->strength_model == 0)
+        return give_same(call, 0, a->model, e);
+    return find(call, 1U << MODELS_LORAS, "LoRA", a->name, path, e) &&
+           node_give(call, 0, with_lora(call, &type_model, a->model, path, a->strength_model, 0, e), e);
+}
+
+static bool lora_changed(const struct node_check *check, const void *args, char token[65], bool *always, struct err *e)
+{
+    const struct lora_args *a = args;
+    char path[PATH_MAX_BYTES];
+    return a->name && model_places_find(check->host->models, 1U << MODELS_LORAS, "LoRA", a->name, path, e) && file_token(path, token, e);
+}
+
+const struct node nodes_loaders[] = {
+    { "CheckpointLoaderSimple", "Load Checkpoint", "Loads a model: denoiser, text encoders and VAE.", "loaders", checkpoint_inputs,
+      checkpoint_outputs, .args_bytes = sizeof(struct checkpoint_args), .run = checkpoint_run, .changed = file_changed,
+      .aliases = "load model, checkpoint, kolors, sdxl" },
+    { "VAELoader", "Load VAE", "Loads a VAE of its own, in place of a model's.", "loaders", vae_inputs, vae_outputs,
+      .args_bytes = sizeof(struct vae_args), .run = vae_run, .changed = file_changed },
+    { "LoraLoader", "Load LoRA", "Changes denoiser and text encoders by a LoRA. Several are put behind each other.", "loaders", lora_inputs,
+      lora_outputs, .args_bytes = sizeof(struct lora_args), .run = lora_run, .changed = lora_changed },
+    { "LoraLoaderModelOnly", NULL, "Changes the denoiser by a LoRA, and leaves the text encoders.", "loaders", lora_model_inputs,
+      model_output, .args_bytes = sizeof(struct lora_args), .run = lora_model_run, .changed = lora_changed },
+    { 0 },
+};
