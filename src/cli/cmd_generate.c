@@ -455,7 +455,7 @@ static bool keep_in_gallery(struct run *run, const char *path, struct err *e)
     size_t bytes;
     int64_t id;
     bool added;
-    struct picture_facts more = { .name = path_name(path), .source = "generate", .owner = "" };
+    struct gallery_facts more = { .name = path_name(path), .source = "generate", .owner = "" };
     if (!run->args->gallery)
         return true;
     if (!file_read(path, IMAGE_FILE_MAX_BYTES, &data, &bytes, e))

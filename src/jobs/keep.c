@@ -56,7 +56,7 @@ bool kept_read(struct kept *k, const void *data, size_t bytes, const char *name,
     struct told *told = k->texts;
     if (!told)
         return err_nomem(e, "a picture");
-    k->facts = (struct picture_facts){ .type = k->type, .bytes = (int64_t)bytes };
+    k->facts = (struct gallery_facts){ .type = k->type, .bytes = (int64_t)bytes };
     bool good = image_decode(&image, data, bytes, name, IMAGE_FLATTEN, 0xffffff, e) && phash_of(&k->facts.look, &image, e);
     if (good) {
         strcpy(k->type, type ? type : "img");
@@ -81,9 +81,9 @@ void kept_release(struct kept *k)
 }
 
 /* What `more` knows wins over what was read. */
-static void lay_over(struct picture_facts *f, const struct picture_facts *more)
+static void lay_over(struct gallery_facts *f, const struct gallery_facts *more)
 {
-    const struct picture_facts *m = more;
+    const struct gallery_facts *m = more;
     f->owner = m->owner ? m->owner : f->owner;
     f->created_ms = m->created_ms ? m->created_ms : f->created_ms;
     f->prompt = m->prompt ? m->prompt : f->prompt;
@@ -115,7 +115,7 @@ static void lay_over(struct picture_facts *f, const struct picture_facts *more)
     }
 }
 
-bool keep_picture(struct store *s, const char *folder, const void *data, size_t bytes, const struct picture_facts *more, int64_t *id,
+bool keep_picture(struct store *s, const char *folder, const void *data, size_t bytes, const struct gallery_facts *more, int64_t *id,
                   bool *added, struct err *e)
 {
     struct kept k;

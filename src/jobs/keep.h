@@ -7,7 +7,7 @@
 
 /* What was read from a picture; the facts' texts belong to it. */
 struct kept {
-    struct picture_facts facts;
+    struct gallery_facts facts;
     char hash[GALLERY_HASH_BYTES];
     char type[8];
     void *texts; /* owned */
@@ -22,7 +22,7 @@ void kept_release(struct kept *k);
 
 /* kept_read, the file into the gallery's folder, and the row. `more` (may be NULL) is laid over what was read: its members that are
  * known win. *id, *added as of gallery_add. */
-MUST_USE bool keep_picture(struct store *s, const char *folder, const void *data, size_t bytes, const struct picture_facts *more,
+MUST_USE bool keep_picture(struct store *s, const char *folder, const void *data, size_t bytes, const struct gallery_facts *more,
                            int64_t *id, bool *added, struct err *e);
 
 /* Pictures of a file or folder, with those below it, into the gallery. */

@@ -48,7 +48,7 @@ static bool keep_file(const struct walk *w, const char *path, const struct stat 
     const char *name = path + w->root;
     if (!utf8_valid(name, strlen(name)))
         name = NULL;
-    struct picture_facts more = { .owner = w->owner, .source = "import", .name = name,
+    struct gallery_facts more = { .owner = w->owner, .source = "import", .name = name,
                                   .created_ms = (int64_t)s->st_mtim.tv_sec * 1000 + s->st_mtim.tv_nsec / 1000000 };
     good = file_read(path, IMAGE_FILE_MAX_BYTES, &data, &bytes, &why);
     if (good) {

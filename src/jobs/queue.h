@@ -153,6 +153,6 @@ MUST_USE bool job_run_result(struct job_run *run, const char *outputs, const cha
                              struct err *e);
 /* A picture that shall be in the gallery when the job is finished, whatever way it ends; its file must be in place
  * (picture_file_put). Copied; facts->job and facts->owner are set by the queue. ERR_NOMEM. */
-MUST_USE bool job_run_picture(struct job_run *run, const struct picture_facts *facts, struct err *e);
+MUST_USE bool job_run_picture(struct job_run *run, const struct gallery_facts *facts, struct err *e);
 
 #endif

@@ -26,7 +26,7 @@ struct job_run {
     char *outputs, *meta, *messages, *error;
     struct late_event *late;
     size_t late_count, late_cap;
-    struct picture_facts *pictures; /* texts owned: one block each, in picture_texts */
+    struct gallery_facts *pictures; /* texts owned: one block each, in picture_texts */
     char **picture_texts;
     size_t picture_count, picture_cap, texts_cap;
 };

@@ -101,7 +101,7 @@ static const char *keep_name(struct told *t, const json_t *value)
 }
 
 /* The model behind a sampler, through LoRAs. */
-static void read_model(struct told *t, struct picture_facts *f, const json_t *graph, const json_t *node)
+static void read_model(struct told *t, struct gallery_facts *f, const json_t *graph, const json_t *node)
 {
     static const char *const names[] = { "ckpt_name", "unet_name", "model_name", "model_path", NULL };
     bool has_loras = f->lora_count > 0;
@@ -120,7 +120,7 @@ static void read_model(struct told *t, struct picture_facts *f, const json_t *gr
     }
 }
 
-static void read_number(struct picture_facts *f, const json_t *graph, const json_t *sampler)
+static void read_number(struct gallery_facts *f, const json_t *graph, const json_t *sampler)
 {
     const json_t *node = sampler, *seed = constant(graph, node, "seed");
     seed = seed ? seed : constant(graph, node, "noise_seed");
@@ -132,7 +132,7 @@ static void read_number(struct picture_facts *f, const json_t *graph, const json
     f->seed = json_is_integer(seed) ? (uint64_t)json_integer_value(seed) : json_is_string(seed) ? strtoull(json_string_value(seed), NULL, 10) : 0;
 }
 
-bool told_graph(struct told *t, struct picture_facts *f, const char *text)
+bool told_graph(struct told *t, struct gallery_facts *f, const char *text)
 {
     static const char *const ways[] = { "images", "image", "samples", "pixels", "latent_image", "latent", NULL };
     static const char *const latent_ways[] = { "latent_image", "samples", "pixels", "image", NULL };

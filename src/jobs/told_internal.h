@@ -15,9 +15,9 @@ void told_release(struct told *t);
 
 /* Reads the text that AUTOMATIC1111's web UI and limn write under "parameters". What is known already stays; what cannot be read is
  * left out. False: it is no such text. */
-bool told_parameters(struct told *t, struct picture_facts *f, const char *text);
+bool told_parameters(struct told *t, struct gallery_facts *f, const char *text);
 /* The same for a flow as ComfyUI's API has it ("prompt"): from the node that gives pictures back to its sampler, words, model and
  * LoRAs. */
-bool told_graph(struct told *t, struct picture_facts *f, const char *text);
+bool told_graph(struct told *t, struct gallery_facts *f, const char *text);
 
 #endif

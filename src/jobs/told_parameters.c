@@ -95,7 +95,7 @@ static const char *our_name(const char *const names[][2], size_t count, const ch
 }
 #define OUR_NAME(names, name) our_name(names, sizeof(names) / sizeof *(names), name)
 
-static void read_sampler(struct told *t, struct picture_facts *f, char *value)
+static void read_sampler(struct told *t, struct gallery_facts *f, char *value)
 {
     char *space = strrchr(value, ' ');
     const char *ours = OUR_NAME(sampler_names, value), *schedule = space ? OUR_NAME(schedule_names, space + 1) : NULL;
@@ -108,7 +108,7 @@ static void read_sampler(struct told *t, struct picture_facts *f, char *value)
         f->sampler = ours ? ours : told_keep(t, value, strlen(value));
 }
 
-static struct picture_lora *lora_named(struct told *t, struct picture_facts *f, const char *name, size_t bytes)
+static struct picture_lora *lora_named(struct told *t, struct gallery_facts *f, const char *name, size_t bytes)
 {
     for (size_t i = 0; i < f->lora_count; i++)
         if (strlen(f->loras[i].name) == bytes && !strncmp(f->loras[i].name, name, bytes))
@@ -121,7 +121,7 @@ static struct picture_lora *lora_named(struct told *t, struct picture_facts *f, 
 }
 
 /* "name: 0123456789ab, other: ba9876543210" */
-static void read_lora_hashes(struct told *t, struct picture_facts *f, const char *value)
+static void read_lora_hashes(struct told *t, struct gallery_facts *f, const char *value)
 {
     char name[KEY_BYTES], hash[VALUE_BYTES];
     while (next_pair(&value, name, hash)) {
@@ -132,7 +132,7 @@ static void read_lora_hashes(struct told *t, struct picture_facts *f, const char
 }
 
 /* <lora:name:0.8> or <lora:name:0.8:0.5>: the text encoder's scale first. */
-static void read_lora_words(struct told *t, struct picture_facts *f, const char *words)
+static void read_lora_words(struct told *t, struct gallery_facts *f, const char *words)
 {
     for (const char *p = words; (p = strstr(p, "<lora:"));) {
         p += 6;
@@ -148,7 +148,7 @@ static void read_lora_words(struct told *t, struct picture_facts *f, const char 
     }
 }
 
-static void read_pair(struct told *t, struct picture_facts *f, const char *key, char *value)
+static void read_pair(struct told *t, struct gallery_facts *f, const char *key, char *value)
 {
     long long a, b;
     if (!strcmp(key, "Steps") && !f->steps)
@@ -200,7 +200,7 @@ static const char *settings_line(const char *text)
     return NULL;
 }
 
-bool told_parameters(struct told *t, struct picture_facts *f, const char *text)
+bool told_parameters(struct told *t, struct gallery_facts *f, const char *text)
 {
     static const char mark[] = "Negative prompt:";
     const char *settings = settings_line(text), *end = settings ? settings : text + strlen(text);

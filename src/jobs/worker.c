@@ -186,8 +186,8 @@ bool job_run_result(struct job_run *run, const char *outputs, const char *meta, 
 
 /* --- pictures --- */
 
-/* The members of picture_facts that are texts. */
-static void each_text(struct picture_facts *f, void (*use)(void *self, const char **text), void *self)
+/* The members of gallery_facts that are texts. */
+static void each_text(struct gallery_facts *f, void (*use)(void *self, const char **text), void *self)
 {
     const char **const texts[] = { &f->hash, &f->type, &f->prompt, &f->negative, &f->model, &f->model_hash, &f->vae, &f->sampler,
                                    &f->schedule, &f->name, &f->source, &f->graph, &f->workflow, &f->parameters };
@@ -217,12 +217,12 @@ static void move_text(void *self, const char **text)
     *at += bytes;
 }
 
-bool job_run_picture(struct job_run *run, const struct picture_facts *facts, struct err *e)
+bool job_run_picture(struct job_run *run, const struct gallery_facts *facts, struct err *e)
 {
-    struct picture_facts own = *facts;
+    struct gallery_facts own = *facts;
     size_t bytes = 1;
     each_text(&own, count_text, &bytes);
-    struct picture_facts *pictures = mem_grow(run->pictures, &run->picture_cap, run->picture_count + 1, sizeof *pictures);
+    struct gallery_facts *pictures = mem_grow(run->pictures, &run->picture_cap, run->picture_count + 1, sizeof *pictures);
     run->pictures = pictures ? pictures : run->pictures;
     char **texts = mem_grow(run->picture_texts, &run->texts_cap, run->picture_count + 1, sizeof *texts);
     run->picture_texts = texts ? texts : run->picture_texts;

@@ -79,7 +79,7 @@ static struct sql_value known_text(const char *s)
 }
 
 /* Texts of files that are not UTF-8 would be refused by PostgreSQL and by JSON. */
-static bool check_facts(const struct picture_facts *f, char hash[GALLERY_HASH_BYTES], struct err *e)
+static bool check_facts(const struct gallery_facts *f, char hash[GALLERY_HASH_BYTES], struct err *e)
 {
     const char *const texts[] = { f->owner, f->type, f->prompt, f->negative, f->model, f->model_hash, f->vae, f->sampler, f->schedule,
                                   f->name, f->source, f->job, f->graph, f->workflow, f->parameters };
@@ -91,7 +91,7 @@ static bool check_facts(const struct picture_facts *f, char hash[GALLERY_HASH_BY
     return true;
 }
 
-static bool add_lists(struct db *db, int64_t id, const struct picture_facts *f, struct err *e)
+static bool add_lists(struct db *db, int64_t id, const struct gallery_facts *f, struct err *e)
 {
     for (size_t i = 0; i < f->lora_count; i++) {
         const struct picture_lora *l = &f->loras[i];
@@ -108,7 +108,7 @@ static bool add_lists(struct db *db, int64_t id, const struct picture_facts *f, 
     return true;
 }
 
-bool gallery_add(struct db *db, const struct picture_facts *f, int64_t *id, bool *added, struct err *e)
+bool gallery_add(struct db *db, const struct gallery_facts *f, int64_t *id, bool *added, struct err *e)
 {
     char hash[GALLERY_HASH_BYTES], model_hash[GALLERY_HASH_BYTES];
     struct rows r;

@@ -23,7 +23,7 @@ struct picture_lora {
 
 /* What is known of a picture when it is added. Everything is borrowed until the call returns; NULL, 0 and has_... = false mean
  * unknown. gallery_columns says which members can be searched and by which name. */
-struct picture_facts {
+struct gallery_facts {
     const char *owner, *hash; /* hash: SHA-256 of the file, 64 digits: required */
     const char *type;         /* the file's ending: "png" */
     int64_t bytes, width, height;
@@ -58,7 +58,7 @@ extern const struct gallery_column gallery_columns[]; /* ends with a NULL name *
 /* Adds a picture, or finds the one of this content that is there (then *added is false, and only what was unknown of it is filled
  * in; a deleted one comes back). The file must be in its place before: a row never names a file that is not there.
  * errors  ERR_ARG for a hash that is none, and those of sql_run. */
-MUST_USE bool gallery_add(struct db *db, const struct picture_facts *facts, int64_t *id, bool *added, struct err *e);
+MUST_USE bool gallery_add(struct db *db, const struct gallery_facts *facts, int64_t *id, bool *added, struct err *e);
 
 /* What a search wants. Zeros are the first 60 of all pictures, the latest first. */
 enum gallery_sort { GALLERY_LATEST, GALLERY_OLDEST, GALLERY_CREATED, GALLERY_RATING, GALLERY_SORTS };

@@ -46,7 +46,7 @@ bool fake_run(void *self, struct job_run *run, struct err *e)
     char bytes[40], hash[GALLERY_HASH_BYTES], prompt_text[40];
     int count = picture_bytes(n, bytes);
     snprintf(prompt_text, sizeof prompt_text, "fake %d", n);
-    struct picture_facts facts = { .hash = hash, .type = "txt", .bytes = count, .prompt = prompt_text };
+    struct gallery_facts facts = { .hash = hash, .type = "txt", .bytes = count, .prompt = prompt_text };
     if (!picture_file_put(fake->folder, bytes, (size_t)count, "txt", hash, e) || !job_run_picture(run, &facts, e) ||
         !job_run_result(run, "{\"9\":{\"images\":[{\"filename\":\"a.png\",\"subfolder\":\"\",\"type\":\"output\"}]}}", "{\"9\":{\"node_id\":\"9\"}}",
                         "[[\"execution_start\",{}],[\"execution_success\",{}]]", NULL, e))

@@ -25,7 +25,7 @@ static const char *hash_of(int n)
     return h;
 }
 
-static int64_t add(struct store *s, int n, struct picture_facts facts)
+static int64_t add(struct store *s, int n, struct gallery_facts facts)
 {
     struct err e = { 0 };
     int64_t id = 0;
@@ -85,16 +85,16 @@ static void on_both(const char *name, void (*claim)(struct store *s))
 
 static void fill(struct store *s)
 {
-    add(s, 1, (struct picture_facts){ .prompt = "A red apple on a table, 3d style", .negative = "blurry", .model = "limn-emoji",
+    add(s, 1, (struct gallery_facts){ .prompt = "A red apple on a table, 3d style", .negative = "blurry", .model = "limn-emoji",
                                       .sampler = "euler", .schedule = "karras", .steps = 20, .cfg = 7.5, .seed = 5, .has_seed = true,
                                       .width = 512, .height = 512, .created_ms = 1769817600000 /* 2026-01-31 */ });
-    add(s, 2, (struct picture_facts){ .prompt = "一只红苹果，扁平风格", .model = "kolors", .sampler = "dpmpp_2m", .steps = 25, .cfg = 5,
+    add(s, 2, (struct gallery_facts){ .prompt = "一只红苹果，扁平风格", .model = "kolors", .sampler = "dpmpp_2m", .steps = 25, .cfg = 5,
                                       .seed = UINT64_MAX, .has_seed = true, .width = 1024, .height = 768, .created_ms = 1769904000000 });
-    add(s, 3, (struct picture_facts){ .prompt = "concatenation of green pineapples", .model = "limn-emoji", .sampler = "euler_ancestral",
+    add(s, 3, (struct gallery_facts){ .prompt = "concatenation of green pineapples", .model = "limn-emoji", .sampler = "euler_ancestral",
                                       .steps = 30, .name = "50%_off\\x.png", .created_ms = 1769990400000, .loras = { { .name = "Inkstyle",
                                       .hash = "abcdef123456", .scale = 0.5 } }, .lora_count = 1 });
-    add(s, 4, (struct picture_facts){ .prompt = "a cat says \"hello\"; DROP TABLE pictures", .negative = "狗", .steps = 8 });
-    add(s, 5, (struct picture_facts){ .prompt = "猫", .model = "kolors" });
+    add(s, 4, (struct gallery_facts){ .prompt = "a cat says \"hello\"; DROP TABLE pictures", .negative = "狗", .steps = 8 });
+    add(s, 5, (struct gallery_facts){ .prompt = "猫", .model = "kolors" });
 }
 
 static void words_claim(struct store *s)
@@ -237,9 +237,9 @@ static void again_claim(struct store *s)
     struct err e = { 0 };
     int64_t first, second, batch, other;
     bool added;
-    first = add(s, 1, (struct picture_facts){ .prompt = "one" });
+    first = add(s, 1, (struct gallery_facts){ .prompt = "one" });
     REQUIRE(gallery_delete(s, "", &first, 1, &batch, &e));
-    struct picture_facts more = { .hash = hash_of(1), .prompt = "other", .model = "m", .steps = 3 };
+    struct gallery_facts more = { .hash = hash_of(1), .prompt = "other", .model = "m", .steps = 3 };
     struct db *db = store_begin(s, STORE_WRITE, &e);
     REQUIRE(store_end(db, db && gallery_add(db, &more, &second, &added, &e), &e));
     CHECK(!added && second == first, "the same content is one picture");
@@ -274,7 +274,7 @@ static void pages_claim(struct store *s)
     struct err e = { 0 };
     int64_t ids[8];
     for (int n = 1; n <= 7; n++)
-        ids[n] = add(s, n, (struct picture_facts){ .prompt = "apple", .created_ms = 1000 * ((n * 3) % 8), .has_look = true,
+        ids[n] = add(s, n, (struct gallery_facts){ .prompt = "apple", .created_ms = 1000 * ((n * 3) % 8), .has_look = true,
                                                    .look = n == 7 ? UINT64_MAX : (1ULL << n) - 1 });
     FOUND(((struct gallery_query){ .limit = 3 }), "7 6 5 ");
     FOUND(((struct gallery_query){ .limit = 3, .before = ids[5] }), "4 3 2 ");
@@ -320,8 +320,8 @@ static void lineage_claim(struct store *s)
     const char *lora = hash_of(100), *inside = hash_of(200), *train = hash_of(300), *base = hash_of(1);
     char short_hash[13];
     snprintf(short_hash, sizeof short_hash, "%.12s", inside);
-    add(s, 1, (struct picture_facts){ .prompt = "parent" });
-    int64_t id = add(s, 2, (struct picture_facts){ .prompt = "drawn", .model = "base", .loras = { { .name = "ink", .hash = short_hash, .scale = 1 } },
+    add(s, 1, (struct gallery_facts){ .prompt = "parent" });
+    int64_t id = add(s, 2, (struct gallery_facts){ .prompt = "drawn", .model = "base", .loras = { { .name = "ink", .hash = short_hash, .scale = 1 } },
                                                    .lora_count = 1, .parents = { base }, .parent_count = 1 });
     struct weights_facts weights = { .hash = lora, .weights_hash = inside, .kind = "lora", .name = "ink", .path = "/runs/ink/ink.safetensors",
                                      .run = "/runs/ink", .step = 500 };
@@ -398,7 +398,7 @@ static void purge_claim(struct store *s)
     snprintf(folder, sizeof folder, "%s", test_scratch("purged"));
     for (int i = 0; i < 2; i++) {
         REQUIRE(picture_file_put(folder, i ? "b" : "a", 1, "png", hash, &e));
-        struct picture_facts facts = { .hash = hash, .type = "png", .prompt = "gone" };
+        struct gallery_facts facts = { .hash = hash, .type = "png", .prompt = "gone" };
         struct db *db = store_begin(s, STORE_WRITE, &e);
         REQUIRE(store_end(db, db && gallery_add(db, &facts, &ids[i], &added, &e), &e));
     }
