@@ -9,10 +9,12 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/engine.h"
+#include "cli/gallery_place.h"
 #include "cli/lora_args.h"
 #include "cli/progress_bar.h"
 #include "generate/edit.h"
 #include "generate/record.h"
+#include "jobs/keep.h"
 
 struct generate_args {
     struct option_texts words, loras;
@@ -21,7 +23,8 @@ struct generate_args {
     int64_t width, height, steps, seed, subseed, count, batch, clip_skip, mask_grow, feather, vae_tile, hires_steps, threads;
     double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur, hires_strength;
     int sampler, schedule, precision, prediction, syntax, rng, alpha, mask_fill, hires_method;
-    bool plan, json, quiet, profile, paste;
+    bool plan, json, quiet, profile, paste, gallery;
+    const char *database, *gallery_folder;
 };
 
 #define AT(member) offsetof(struct generate_args, member)
@@ -142,6 +145,8 @@ static const struct option generate_options[] = {
       .help = "steps of the second pass", .initial_help = "those of the first" },
     { "output", 'o', OPTION_TEXT, AT(output), .value = "FILE", .group = "Files",
       .help = "a PNG file, or a folder; several pictures get numbers", .initial_help = "limn-SEED.png" },
+    { "gallery", 'g', OPTION_FLAG, AT(gallery), .help = "put the pictures into the gallery, too" },
+    OPTION_ROWS_GALLERY(struct generate_args),
     { "latents", 0, OPTION_TEXT, AT(latents), .value = "FILE",
       .help = "start noise from a safetensors file, key latents, [batch, channels, height, width]" },
     { "save-latents", 0, OPTION_TEXT, AT(save_latents), .value = "FILE", .help = "write the final latents of all pictures" },
@@ -179,6 +184,7 @@ struct run {
     struct draw_plan plan;
     struct drawing sums; /* seconds and calls added up */
     json_t *files;
+    struct gallery_place gallery; /* of --gallery */
 };
 
 /* --- the words --- */
@@ -442,6 +448,23 @@ static bool take_prompt(struct run *run, size_t i, struct err *e)
     return good;
 }
 
+/* The file goes in as it is; what the request knows better than its texts is said. */
+static bool keep_in_gallery(struct run *run, const char *path, struct err *e)
+{
+    char *data;
+    size_t bytes;
+    int64_t id;
+    bool added;
+    struct gallery_facts more = { .name = path_name(path), .source = "generate", .owner = "" };
+    if (!run->args->gallery)
+        return true;
+    if (!file_read(path, IMAGE_FILE_MAX_BYTES, &data, &bytes, e))
+        return false;
+    bool good = keep_picture(run->gallery.store, run->gallery.folder, data, bytes, &more, &id, &added, e);
+    mem_free(data);
+    return good;
+}
+
 static bool save_picture(struct run *run, const struct image *image, struct err *e)
 {
     const struct draw_request *r = &run->request;
@@ -454,7 +477,7 @@ static bool save_picture(struct run *run, const struct image *image, struct err 
     bool good = text_ok(&parameters, e) && record_graph(&graph, run->pipeline, r, image->width, image->height, model, e) &&
                 output_path(run, run->done, r->seed, path, e);
     struct image_text texts[] = { { "parameters", text_string(&parameters) }, { "prompt", text_string(&graph) } };
-    good = good && image_save_png(path, image, texts, 2, e);
+    good = good && image_save_png(path, image, texts, 2, e) && keep_in_gallery(run, path, e);
     text_release(&parameters);
     text_release(&graph);
     if (!good)
@@ -667,6 +690,7 @@ static void run_release(struct run *run)
     edit_release(&run->edit);
     mem_free(run->latents);
     json_decref(run->files);
+    gallery_place_close(&run->gallery);
 }
 
 static void tell(const struct run *run)
@@ -692,7 +716,8 @@ static bool generate_run(const void *args, struct err *e)
     progress_bar_init(&run.bar, run.args->quiet);
     run.progress = progress_bar_steps(&run.bar);
     bool good = run.files || err_nomem(e, "a list");
-    good = good && image_init(e) && read_prompts(&run, e);
+    good = good && image_init(e) && read_prompts(&run, e) &&
+           (!run.args->gallery || gallery_place_open(&run.gallery, run.args->database, run.args->gallery_folder, e));
     run.pictures = run.prompt_count * (size_t)(run.args->count * run.args->batch);
     good = good && check_outputs(&run, e) && open_pipeline(&run, e) && read_edit(&run, e) && read_noise(&run, e) && read_hires(&run, e) && make_plan(&run, e) &&
            draw_all(&run, e);

@@ -186,7 +186,7 @@ bool job_run_result(struct job_run *run, const char *outputs, const char *meta, 
 
 /* --- pictures --- */
 
-/* The members of picture_facts that are texts. */
+/* The members of gallery_facts that are texts. */
 static void each_text(struct gallery_facts *f, void (*use)(void *self, const char **text), void *self)
 {
     const char **const texts[] = { &f->hash, &f->type, &f->prompt, &f->negative, &f->model, &f->model_hash, &f->vae, &f->sampler,

@@ -11,6 +11,7 @@ enum { NUMBER_BYTES = 40 };
 
 struct connection {
     PGconn *pg;
+    bool lost;       /* an error that the server did not send: libpq sees late that a connection is broken */
     char shown[200]; /* host and database, for messages */
 };
 
@@ -42,7 +43,8 @@ static bool failed(struct connection *c, const PGresult *result, const char *doi
     char text[600];
     const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
     one_line(result && *PQresultErrorMessage(result) ? PQresultErrorMessage(result) : PQerrorMessage(c->pg), text, sizeof text);
-    if (PQstatus(c->pg) != CONNECTION_OK || (state && (!strncmp(state, "57P", 3) || !strncmp(state, "08", 2))))
+    c->lost |= !state || PQstatus(c->pg) != CONNECTION_OK;
+    if (c->lost || (state && (!strncmp(state, "57P", 3) || !strncmp(state, "08", 2))))
         return err_set(e, ERR_IO, "the database %s is gone (%s): it goes on when the server is back", c->shown, text);
     if (state && !strcmp(state, "53100"))
         return err_set(e, ERR_IO, "the disk of the database %s is full: make room there, then it goes on", c->shown);
@@ -90,7 +92,7 @@ static void *open_connection(const char *where, bool again, struct err *e)
 static bool alive(void *connection, struct err *e)
 {
     struct connection *c = connection;
-    return PQstatus(c->pg) == CONNECTION_OK || failed(c, NULL, "using", e);
+    return (!c->lost && PQstatus(c->pg) == CONNECTION_OK) || failed(c, NULL, "using", e);
 }
 
 static bool script(void *connection, const char *text, struct err *e)
@@ -105,9 +107,7 @@ static bool script(void *connection, const char *text, struct err *e)
 
 static bool begin(void *connection, enum store_access access, struct err *e)
 {
-    static const char *const texts[] = { [STORE_READ] = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", [STORE_WRITE] = "BEGIN",
-                                         [STORE_WRITE_SOON] = "BEGIN; SET LOCAL synchronous_commit = off" };
-    return script(connection, texts[access], e);
+    return script(connection, access == STORE_READ ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN", e);
 }
 
 static bool commit(void *connection, struct err *e)
@@ -115,10 +115,11 @@ static bool commit(void *connection, struct err *e)
     struct connection *c = connection;
     PGresult *result = PQexec(c->pg, "COMMIT");
     bool good = PQresultStatus(result) == PGRES_COMMAND_OK && !strcmp(PQcmdStatus(result), "COMMIT");
-    if (!good && PQstatus(c->pg) != CONNECTION_OK)
+    struct err why = { 0 };
+    if (!good && !failed(c, result, "writing", &why) && c->lost)
         err_set(e, ERR_IO, "the database %s broke off while it wrote: this change may or may not be in it", c->shown);
     else if (!good)
-        failed(c, result, "writing", e);
+        err_set(e, why.code, "%s", why.text);
     PQclear(result);
     return good;
 }

@@ -28,10 +28,10 @@ static inline struct sql_value sql_real(double v)
 {
     return (struct sql_value){ .kind = SQL_KIND_REAL, .real = v };
 }
-/* NULL is SQL's NULL. */
+/* NULL is SQL's NULL, of the type text. */
 static inline struct sql_value sql_text(const char *v)
 {
-    return (struct sql_value){ .kind = v ? SQL_KIND_TEXT : SQL_KIND_NULL, .text = v };
+    return (struct sql_value){ .kind = SQL_KIND_TEXT, .text = v };
 }
 static inline struct sql_value sql_null(void)
 {

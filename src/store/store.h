@@ -31,8 +31,8 @@ bool store_is_shared(const struct store *s);
 enum store_access {
     STORE_READ,  /* sees one state of the database; never waits for writers (SQLite's WAL) */
     STORE_WRITE, /* SQLite: one writer at a time, waits up to 30 s for other processes */
-    STORE_WRITE_SOON, /* the same, but on the disk a little later: may be lost with the machine's power (not with the process), as if it
-                         had not been; never without what was committed after it */
+    STORE_WRITE_SOON, /* the same, but SQLite may have it on the disk a little later: it can be lost with the machine's power (not with
+                         the process), as if it had not been; never without what was committed after it */
 };
 /* Begins a transaction. NULL with e set. A thread holds one at a time: a second would wait for the first. */
 MUST_USE struct db *store_begin(struct store *s, enum store_access access, struct err *e);
