@@ -178,22 +178,35 @@ static bool change_settings(struct exchange *x, json_t *more, struct err *e)
     bool good = all && (!json_object_update(all, more) || err_nomem(e, "settings")) && json_write(all, path, e);
     pthread_mutex_unlock(&x->server->user_lock);
     json_decref(all);
-    return good && answer_json(x, 200, json_object(), e);
+    return good;
+}
+
+json_t *setting_read(struct exchange *x, const char *key, struct err *e)
+{
+    json_t *all = locked_settings(x, e), *value = json_object_get(all, key);
+    value = all ? json_is_object(value) ? json_incref(value) : json_object() : NULL;
+    json_decref(all);
+    return value;
+}
+
+bool setting_write(struct exchange *x, const char *key, json_t *value, struct err *e)
+{
+    json_t *more = json_object();
+    bool good = more && !json_object_set(more, key, value) ? change_settings(x, more, e) : err_nomem(e, "a setting");
+    json_decref(more);
+    return good;
 }
 
 bool post_settings(struct exchange *x, struct err *e)
 {
     if (!json_is_object(x->json))
         return err_set(e, ERR_ARG, "settings are an object");
-    return change_settings(x, x->json, e);
+    return change_settings(x, x->json, e) && answer_json(x, 200, json_object(), e);
 }
 
 bool post_setting(struct exchange *x, struct err *e)
 {
-    json_t *more = json_object();
-    bool good = more && !json_object_set(more, x->param[0], x->json) ? change_settings(x, more, e) : err_nomem(e, "a setting");
-    json_decref(more);
-    return good;
+    return setting_write(x, x->param[0], x->json, e) && answer_json(x, 200, json_object(), e);
 }
 
 /* --- files --- */

@@ -161,7 +161,7 @@ static bool refuse(struct exchange *x, enum guard_verdict verdict, int wait)
 }
 
 /* Fills what a guard asks of. The token's text lies in `token`. */
-static struct guard_request about(const struct exchange *x, char *token, size_t cap)
+static struct guard_request about(struct exchange *x, char *token, size_t cap)
 {
     bool found;
     struct err ignored = { 0 };
@@ -175,7 +175,7 @@ static struct guard_request about(const struct exchange *x, char *token, size_t 
 }
 
 /* Errors of the dispatcher look as those of the family whose routes begin so. */
-static const struct route *family_of(const char *path)
+static const struct route *errors_of(const char *path)
 {
     static const struct route openai = { .family = FAMILY_OPENAI }, a1111 = { .family = FAMILY_A1111 };
     return !strncmp(path, "/v1/", 4) ? &openai : !strncmp(path, "/sdapi/", 7) ? &a1111 : NULL;
@@ -187,7 +187,7 @@ static void handle(struct exchange *x, const char *path)
     char allow[64], token[256];
     int status, wait;
     bool options = !strcmp(x->method, "OPTIONS");
-    x->route = family_of(path);
+    x->route = errors_of(path);
     const struct route *r = options ? NULL : route_find(x->method, path, x->param, allow, &status, &e);
     if (r)
         x->route = r;

@@ -24,9 +24,12 @@ const char *exchange_header(const struct exchange *x, const char *name)
     return mg_get_header(x->connection, name);
 }
 
-const char *exchange_peer(const struct exchange *x)
+const char *exchange_peer(struct exchange *x)
 {
-    return mg_get_request_info(x->connection)->remote_addr;
+    const struct mg_request_info *info = mg_get_request_info(x->connection);
+    if (!x->server->tls || !tls_peer(x->server->tls, info->remote_port, x->peer))
+        snprintf(x->peer, sizeof x->peer, "%s", info->remote_addr);
+    return x->peer;
 }
 
 static void stage(struct exchange *x, enum connection_stage stage, int64_t bytes)

@@ -33,6 +33,7 @@ struct exchange {
     size_t body_bytes;
     bool body_mapped;
     json_t *json;                      /* the body as JSON where the route wants JSON; {} if it was empty. May be NULL */
+    char peer[48];
     int status;                        /* of the answer; 0: none yet */
     int64_t sent_bytes;
     char headers[1024];                /* lines of more headers, each ending in "\r\n" */
@@ -41,7 +42,7 @@ struct exchange {
 /* A header of the request, or NULL. Borrowed. */
 const char *exchange_header(const struct exchange *x, const char *name);
 /* The address of the other side as text. Borrowed. */
-const char *exchange_peer(const struct exchange *x);
+const char *exchange_peer(struct exchange *x);
 
 /* The value of a query parameter into out[cap]; *found says whether it was there. Whole numbers: a missing one leaves *out. */
 MUST_USE bool exchange_query(const struct exchange *x, const char *name, char *out, size_t cap, bool *found, struct err *e);

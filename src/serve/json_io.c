@@ -1,19 +1,13 @@
 #include "serve/json_io.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "base/mem.h"
+#include "flow/flow.h"
 
 void json_io_text(struct text *out, const json_t *j)
 {
-    char *s = json_dumps(j, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_ENCODE_ANY);
-    if (s)
-        text_add(out, s);
-    else
-        out->failed = true;
-    free(s);
+    flow_json_text(out, j);
 }
 
 json_t *json_io_parse(const char *text, size_t bytes, const char *where, struct err *e)
@@ -26,7 +20,7 @@ json_t *json_io_parse(const char *text, size_t bytes, const char *where, struct 
     while (blank < bytes && strchr(" \t\r\n", text[blank]))
         blank++;
     if (blank < bytes && (text[blank] == '{' || text[blank] == '['))
-        return json_parse(text, bytes, where, e);
+        return flow_json_parse(text, bytes, where, e);
     /* a number, a text: as the one item of a list */
     char *list = mem_aligned(bytes + 2);
     if (!list) {
@@ -36,7 +30,7 @@ json_t *json_io_parse(const char *text, size_t bytes, const char *where, struct 
     list[0] = '[';
     memcpy(list + 1, text, bytes);
     list[bytes + 1] = ']';
-    json_t *all = json_parse(list, bytes + 2, where, e), *one = NULL;
+    json_t *all = flow_json_parse(list, bytes + 2, where, e), *one = NULL;
     mem_free(list);
     if (all && json_array_size(all) == 1)
         one = json_incref(json_array_get(all, 0));

@@ -70,7 +70,6 @@ HANDLER(get_features);
 HANDLER(get_logs);
 HANDLER(get_logs_raw);
 HANDLER(patch_logs);
-HANDLER(post_free);
 /* api_prompt.c */
 HANDLER(post_prompt);
 HANDLER(get_prompt);
@@ -80,6 +79,9 @@ HANDLER(post_interrupt);
 HANDLER(get_history);
 HANDLER(get_history_one);
 HANDLER(post_history);
+HANDLER(post_free);
+HANDLER(get_object_info);
+HANDLER(get_object_info_one);
 /* api_jobs.c */
 HANDLER(get_jobs);
 HANDLER(get_job);
@@ -91,8 +93,6 @@ HANDLER(post_upload_image);
 HANDLER(post_upload_mask);
 HANDLER(get_internal_files);
 /* api_models.c */
-HANDLER(get_object_info);
-HANDLER(get_object_info_one);
 HANDLER(get_embeddings);
 HANDLER(get_models);
 HANDLER(get_models_folder);
@@ -125,6 +125,20 @@ HANDLER(post_dataset);
 HANDLER(get_runs);
 HANDLER(get_run);
 HANDLER(get_run_file);
+/* api_openai.c */
+HANDLER(get_v1_models);
+HANDLER(post_images_generations);
+HANDLER(post_images_edits);
+/* api_a1111.c */
+HANDLER(post_txt2img);
+HANDLER(post_img2img);
+HANDLER(get_sd_progress);
+HANDLER(post_sd_interrupt);
+HANDLER(get_sd_options);
+HANDLER(post_sd_options);
+HANDLER(get_sd_samplers);
+HANDLER(get_sd_schedulers);
+HANDLER(get_sd_models);
 /* api_front.c */
 HANDLER(get_extensions);
 HANDLER(get_empty_object);

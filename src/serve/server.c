@@ -157,16 +157,57 @@ static void tell_logs(void *self, const json_t *entry)
 
 struct socket *server_greet(struct server *s, struct mg_connection *c, struct connection *watched, const char *id, const char *user)
 {
-    char status[SOCKET_ID_BYTES + 120], *named = NULL;
+    char status[SOCKET_ID_BYTES * 6 + 120], running[1024], *named = NULL;
+    const char *hello[] = { status, running };
     json_t *sid = json_string(id); /* escapes what it holds */
-    const char *hello = status;
     if (sid)
         named = json_dumps(sid, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
-    snprintf(status, sizeof status, "{\"type\":\"status\",\"data\":{\"status\":{\"exec_info\":{\"queue_remaining\":0}},\"sid\":%s}}",
-             named ? named : "null");
+    snprintf(status, sizeof status, "{\"type\":\"status\",\"data\":{\"status\":{\"exec_info\":{\"queue_remaining\":%lld}},\"sid\":%s}}",
+             (long long)events_remaining(s->events), named ? named : "null");
     json_decref(sid);
     free(named);
-    return socket_open(s->sockets, c, watched, id, user, &hello, 1);
+    events_running(s->events, id, running, sizeof running);
+    return socket_open(s->sockets, c, watched, id, user, hello, *running ? 2 : 1);
+}
+
+/* --- jobs --- */
+
+static bool anyone_watches(void *self, const char *client)
+{
+    struct server *s = self;
+    return client && sockets_any(s->sockets, (struct audience){ .client = client });
+}
+
+static void log_line(void *self, const char *text)
+{
+    struct server *s = self;
+    serve_log_line(s->log, "%s", text);
+}
+
+/* A queue_listener: what goes wrong with the database is for the log, the rest for sockets. */
+static void server_hears(void *self, const struct queue_event *event)
+{
+    struct server *s = self;
+    if (!strcmp(event->type, "fault")) {
+        const char *text = json_string_value(json_object_get(event->data, "message"));
+        serve_log_line(s->log, "%s", text ? text : "the database answers again");
+    } else {
+        events_listen(s->events, event);
+    }
+}
+
+static bool open_queue(struct server *s, struct err *e)
+{
+    const struct serve_options *o = s->o;
+    s->runner_options = (struct runner_options){
+        .engine = { .backend = o->backend, .type = o->type, .cache = o->cache, .cache_results = o->cache_results }, .places = o->places, .input = o->input,
+        .output = o->output, .temp = o->temp, .gallery = o->gallery, .version = o->version, .users = o->users, .test_nodes = o->test_nodes,
+        .no_metadata = o->no_metadata, .preview_side = o->preview_side, .watched = anyone_watches, .line = log_line, .self = s,
+    };
+    if (!(s->runner = runner_new(&s->runner_options, e)) || !(s->store = store_open(o->database, e)) || !(s->events = events_new(s->sockets, e)))
+        return false;
+    const struct queue_options queue = { .store = s->store, .workers = o->workers, .run = runner_run, .run_self = s->runner, .listen = server_hears, .listen_self = s };
+    return (s->queue = queue_open(&queue, e)) != NULL;
 }
 
 /* --- start and end --- */
@@ -184,7 +225,8 @@ static bool listen_on(struct server *s, struct err *e)
 {
     const struct serve_options *o = s->o;
     char ports[80], threads[16], head_ms[16];
-    snprintf(ports, sizeof ports, "%s:%d", !strcmp(o->listen, "localhost") ? "127.0.0.1" : o->listen, o->port);
+    const char *address = o->certificate || !strcmp(o->listen, "localhost") ? "127.0.0.1" : o->listen;
+    snprintf(ports, sizeof ports, "%s:%d", address, o->certificate ? 0 : o->port); /* TLS: the door is elsewhere */
     snprintf(threads, sizeof threads, "%d", o->connections);
     snprintf(head_ms, sizeof head_ms, "%d", o->head_seconds * 1000);
     const char *options[] = {
@@ -204,6 +246,14 @@ static bool listen_on(struct server *s, struct err *e)
     struct mg_server_port port;
     s->port = mg_get_server_ports(s->context, 1, &port) > 0 ? port.port : o->port;
     connections_of_port(s->connections, s->port);
+    if (!o->certificate)
+        return true;
+    const struct tls_options tls = { .listen = !strcmp(o->listen, "localhost") ? "127.0.0.1" : o->listen, .port = o->port, .certificate = o->certificate,
+                                     .key = o->key ? o->key : o->certificate, .inner_port = s->port, .connections = o->connections,
+                                     .seconds = o->head_seconds };
+    if (!(s->tls = tls_start(&tls, e)))
+        return false;
+    s->port = tls_port(s->tls);
     return true;
 }
 
@@ -226,7 +276,7 @@ struct server *server_start(const struct serve_options *o, struct err *e)
     bool good = image_init(e) && make_folders(o, e) && (s->log = serve_log_new(o->quiet, tell_logs, s, e)) &&
                 (s->guard = guard_new(&guard, e)) && (s->connections = connections_new(o->head_seconds, e)) &&
                 (s->sockets = sockets_new(&(struct sockets_options){ s->connections, (int64_t)o->max_upload_bytes }, e)) &&
-                listen_on(s, e);
+                open_queue(s, e) && listen_on(s, e);
     if (good)
         return s;
     server_stop(s, 0);
@@ -248,8 +298,16 @@ void server_stop(struct server *s, double seconds)
         sockets_farewell(s->sockets);
         while (clock_seconds() < until && (atomic_load(&s->answering) || sockets_count(s->sockets)))
             nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+        tls_stop(s->tls);
+        queue_close(s->queue, false); /* a job that runs begins anew with the next start */
+        s->queue = NULL;
         mg_stop(s->context);
+        s->tls = NULL;
     }
+    queue_close(s->queue, false);
+    events_free(s->events);
+    runner_free(s->runner);
+    store_close(s->store);
     sockets_free(s->sockets);
     connections_free(s->connections);
     guard_free(s->guard);

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "base/file.h"
+#include "flow/run.h"
 #include "model/places/places.h"
 
 #define SERVE_VERSION_OF_COMFYUI "0.3.64" /* whose API the routes are */
@@ -21,6 +22,14 @@ struct serve_options {
     const char *base, *input, *output, *temp, *user; /* folders; they are made */
     const char *page;         /* the folder of a page that is served at /, or NULL */
     const struct model_places *places; /* borrowed */
+    const struct backend *backend;     /* what draws; borrowed */
+    enum dtype type;                   /* what models compute in */
+    enum flow_cache cache;
+    size_t cache_results;
+    const char *database;     /* a file or a postgresql:// address */
+    const char *gallery;      /* the folder of the gallery's pictures */
+    int workers;              /* jobs at a time; 0: workers elsewhere take them */
+    int preview_side;         /* of previews for clients that do not ask; 0: none */
     size_t max_upload_bytes;
     int connections;          /* at most so many at a time */
     int rate;                 /* jobs a minute for one address; 0: any number */

@@ -5,20 +5,31 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "flow/flow.h"
+#include "jobs/queue.h"
 #include "serve/connections.h"
+#include "serve/events.h"
 #include "serve/guard.h"
 #include "serve/log.h"
 #include "serve/routes.h"
+#include "serve/runner.h"
 #include "serve/server.h"
 #include "serve/sockets.h"
+#include "serve/tls.h"
 
 struct server {
     const struct serve_options *o;
     struct mg_context *context;
+    struct tls *tls;             /* NULL: plain HTTP */
     struct connections *connections;
     struct sockets *sockets;
     struct guard *guard;
     struct serve_log *log;
+    struct runner_options runner_options;
+    struct runner *runner;
+    struct store *store;
+    struct queue *queue;
+    struct events *events;
     pthread_mutex_t user_lock;   /* settings and files of users are read and written under it */
     int port;
     char refused[200];           /* civetweb's reason for a failed start */
@@ -47,6 +58,22 @@ MUST_USE bool user_place(const struct server *s, const char *user, const char *f
 
 /* The folder input, output or temp of the exchange's user; type NULL or "": output. ERR_ARG for another word (api_files.c). */
 MUST_USE bool exchange_folder(const struct exchange *x, const char *type, char out[PATH_MAX_BYTES], struct err *e);
+
+/* The owner of jobs: the user, or NULL where there is one. */
+const char *owner_of(const struct exchange *x);
+/* Answers with what the queue wrote, and releases it; good false: it has failed. */
+bool answer_queue_text(struct exchange *x, struct text *t, bool good, struct err *e);
+
+/* Takes a request of POST /prompt's form for the exchange's user: checks its flow and puts it into the queue. True with *accepted, or
+ * without: checked has the reasons. checked is to be released in both cases, not after false. */
+MUST_USE bool server_accept(struct exchange *x, json_t *body, struct flow_checked *checked, struct job_added *added, bool *accepted, struct err *e);
+
+/* What CheckpointLoaderSimple offers; a new reference. */
+MUST_USE json_t *server_checkpoints(struct exchange *x, struct err *e);
+
+/* One setting of the exchange's user, {} if it is not there, a new reference; and another value for it. */
+MUST_USE json_t *setting_read(struct exchange *x, const char *key, struct err *e);
+MUST_USE bool setting_write(struct exchange *x, const char *key, json_t *value, struct err *e);
 
 /* A new socket and what it is told first: how many jobs wait, and which node runs if its job does. NULL without memory. */
 struct socket *server_greet(struct server *s, struct mg_connection *c, struct connection *watched, const char *id, const char *user);

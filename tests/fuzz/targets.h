@@ -25,6 +25,10 @@
 #include "model/denoiser/unet.h"
 #include "model/text/clip.h"
 #include "model/vae/vae.h"
+#include "serve/guard.h"
+#include "serve/multipart.h"
+#include "serve/paths.h"
+#include "serve/range.h"
 #include "tokenizer/clip_internal.h"
 #include "weights/weights.h"
 
@@ -487,6 +491,68 @@ static void target_flow(const char *data, size_t bytes)
     json_decref(j);
 }
 
+/* The body of a form, whose first line is its Content-Type: what is found lies inside of the body. */
+static void target_multipart(const char *data, size_t bytes)
+{
+    const char *end = memchr(data, '\n', bytes);
+    size_t line = end ? (size_t)(end - data) : bytes;
+    char *type = mem_zeroed(line + 1, 1), boundary[71], text[64];
+    struct multipart m;
+    struct err e = { 0 };
+    memcpy(type, data, line);
+    if (end && multipart_boundary(type, boundary)) {
+        const char *body = end + 1;
+        size_t body_bytes = bytes - line - 1;
+        if (!multipart_parse(&m, body, body_bytes, boundary, &e) && !e.text[0])
+            abort();
+        for (size_t i = 0; i < m.count; i++)
+            if (m.parts[i].data < body || m.parts[i].data + m.parts[i].bytes > body + body_bytes || !*m.parts[i].name)
+                abort();
+        err_clear(&e);
+        if (!multipart_text(&m, "type", text, sizeof text, &e) && !e.text[0])
+            abort();
+        multipart_release(&m);
+    }
+    mem_free(type);
+}
+
+/* Headers of a request: a range of a file of 1000 bytes, a date, a list of tags, a host. */
+static void target_range(const char *data, size_t bytes)
+{
+    char *text = mem_zeroed(bytes + 1, 1), date[HTTP_DATE_BYTES];
+    int64_t first = -1, last = -1;
+    memcpy(text, data, bytes);
+    if (range_parse(text, 1000, &first, &last) == RANGE_PART && !(0 <= first && first <= last && last < 1000))
+        abort();
+    time_t when = http_date_parse(text);
+    if (when >= 0) {
+        http_date(when, date);
+        if (http_date_parse(date) != when)
+            abort();
+    }
+    (void)tag_listed(text, "\"1-2-3\"");
+    (void)guard_is_loopback(text);
+    mem_free(text);
+}
+
+/* A path and a query: what is decoded is text, and no name that passes leaves its folder. */
+static void target_path(const char *data, size_t bytes)
+{
+    char *text = mem_zeroed(bytes + 1, 1), out[256], path[PATH_MAX_BYTES];
+    struct err e = { 0 };
+    bool found;
+    memcpy(text, data, bytes);
+    if (percent_decode(text, strlen(text), true, out, sizeof out, &e)) {
+        if (strlen(out) > strlen(text) || !utf8_valid(out, strlen(out)))
+            abort();
+        if (path_below(path, "/nonexistent/root", out, &e) && (strncmp(path, "/nonexistent/root", 17) || strstr(path, "/../")))
+            abort();
+    }
+    err_clear(&e);
+    if (!query_value(text, "type", out, sizeof out, &found, &e) && !e.text[0])
+        abort();
+    mem_free(text);
+}
 
 static const struct fuzz_target {
     const char *name; /* its seeds are corpus/<name>/ */
@@ -505,6 +571,9 @@ static const struct fuzz_target {
     { "vocabulary", target_vocabulary },
     { "single", target_single },
     { "extra_paths", target_extra_paths },
+    { "multipart", target_multipart },
+    { "range", target_range },
+    { "path", target_path },
     { "manifest", target_manifest },
     { "survey", target_survey },
     { "import", target_import },

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "backend/cpu/cpu.h"
 #include "base/file.h"
 #include "test.h"
 
@@ -10,7 +11,8 @@ struct serve_options site_options;
 int site_port;
 static struct server *server;
 static struct model_places places;
-static char input[PATH_MAX_BYTES], output[PATH_MAX_BYTES], temp[PATH_MAX_BYTES], user[PATH_MAX_BYTES], base[PATH_MAX_BYTES];
+static const struct backend *backend;
+static char gallery[PATH_MAX_BYTES], database[PATH_MAX_BYTES], input[PATH_MAX_BYTES], output[PATH_MAX_BYTES], temp[PATH_MAX_BYTES], user[PATH_MAX_BYTES], base[PATH_MAX_BYTES];
 
 const char *site_path(const char *name)
 {
@@ -33,10 +35,15 @@ void site_defaults(void)
     snprintf(output, sizeof output, "%s", site_path("output"));
     snprintf(temp, sizeof temp, "%s", site_path("temp"));
     snprintf(user, sizeof user, "%s", site_path("user"));
+    snprintf(gallery, sizeof gallery, "%s", site_path("gallery"));
+    snprintf(database, sizeof database, "%s", site_path("limn.db"));
     model_places_release(&places);
-    REQUIRE(model_places_add_own(&places, site_path("models"), &e));
+    REQUIRE(model_places_add_own(&places, site_path("models"), &e) && model_places_add_own(&places, test_data("../../models"), &e));
+    if (!backend && !(backend = backend_cpu_new(1, NULL, &e)))
+        fail_msg("%s", e.text);
     site_options = (struct serve_options){
-        .listen = "127.0.0.1", .base = base, .input = input, .output = output, .temp = temp, .user = user, .places = &places,
+        .listen = "127.0.0.1", .base = base, .input = input, .output = output, .temp = temp, .user = user, .gallery = gallery, .database = database,
+        .places = &places, .backend = backend, .type = DTYPE_F32, .workers = 1,
         .max_upload_bytes = (size_t)8 << 20, .connections = 16, .head_seconds = 20, .quiet = true, .version = "0.0.0",
     };
 }

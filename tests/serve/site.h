@@ -4,7 +4,7 @@
 
 #include "serve/server.h"
 
-/* The options that site_start begins with: change them before. Folders are BASE/input and so on, below the scratch folder. */
+/* The options that site_start begins with: change them before. It draws with limn-emoji and has the test nodes only if asked. Folders are BASE/input and so on, below the scratch folder. */
 extern struct serve_options site_options;
 extern int site_port;
 

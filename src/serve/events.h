@@ -1,0 +1,24 @@
+/* From the queue's events to the sockets' messages, and what a socket that comes late is told. */
+#ifndef LIMN_SERVE_EVENTS_H
+#define LIMN_SERVE_EVENTS_H
+
+#include "jobs/queue.h"
+#include "serve/sockets.h"
+
+struct events;
+/* sockets is borrowed. */
+MUST_USE struct events *events_new(struct sockets *sockets, struct err *e);
+void events_free(struct events *v); /* accepts NULL */
+
+/* A queue_listener (self: the struct events). */
+void events_listen(void *self, const struct queue_event *event);
+/* The last number of jobs that was told of. */
+int64_t events_remaining(struct events *v);
+/* Waits until something is told, or so many milliseconds. */
+void events_wait(struct events *v, int ms);
+/* Steps of the node that runs (of several jobs: of one of them). False: nothing runs; then all are 0. */
+bool events_progress(struct events *v, char job[JOB_ID_MOST_BYTES + 1], int64_t *value, int64_t *total);
+/* {"type": "executing", ...} of what runs for this client, as text into out; "" if nothing does. */
+void events_running(struct events *v, const char *client, char *out, size_t cap);
+
+#endif
