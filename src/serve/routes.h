@@ -139,6 +139,17 @@ HANDLER(post_sd_options);
 HANDLER(get_sd_samplers);
 HANDLER(get_sd_schedulers);
 HANDLER(get_sd_models);
+/* api_gallery.c */
+HANDLER(get_gallery);
+HANDLER(get_gallery_names);
+HANDLER(get_gallery_picture);
+HANDLER(get_gallery_file);
+HANDLER(get_gallery_similar);
+HANDLER(get_gallery_lineage);
+HANDLER(post_gallery_delete);
+HANDLER(post_gallery_undo);
+HANDLER(post_gallery_rate);
+HANDLER(post_gallery_tag);
 /* api_front.c */
 HANDLER(get_extensions);
 HANDLER(get_empty_object);

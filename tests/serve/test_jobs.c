@@ -426,3 +426,62 @@ TEST(users_see_their_own_jobs_only)
     CHECK(status_of(site_port, "GET", "/view?filename=limn_00001_.png", bob, NULL) == 404, "Bob does not");
     site_stop();
 }
+
+TEST(the_gallery_has_what_was_drawn_and_takes_changes_back)
+{
+    size_t bytes;
+    char *png;
+    struct err e = { 0 };
+    site_defaults();
+    site_start();
+    REQUIRE(file_read(test_data("emoji-mini/ring-ball.png"), 1 << 20, &png, &bytes, &e));
+    site_write("input/ball.png", png, bytes);
+    mem_free(png);
+    json_decref(post_json(site_port, "/prompt", "{\"prompt\": {\"1\": {\"class_type\": \"LoadImage\", \"inputs\": {\"image\": \"ball.png\"}}, \"2\": {\"class_type\": "
+                                     "\"SaveImage\", \"inputs\": {\"images\": [\"1\", 0], \"filename_prefix\": \"a\"}}}}", 200));
+    json_t *page = NULL, *one = NULL;
+    for (int i = 0; i < 400 && !one; i++) { /* until the job has ended */
+        json_decref(page);
+        page = get_json(site_port, "/limn/gallery?limit=5", 200);
+        one = json_array_get(json_object_get(page, "pictures"), 0);
+        usleep(25000);
+    }
+    CHECK(one, "no picture in the gallery");
+    char path[100], body[100];
+    long long id = json_integer_value(json_object_get(one, "id"));
+    json_decref(page);
+    snprintf(path, sizeof path, "/limn/gallery/%lld", id);
+    json_t *whole = get_json(site_port, path, 200);
+    const char *graph = json_string_value(json_object_get(whole, "graph"));
+    CHECK(graph && strstr(graph, "SaveImage"), "its flow: %s", json_dumps(whole, 0));
+    json_decref(whole);
+    snprintf(path, sizeof path, "/limn/gallery/%lld/file?small=16", id);
+    struct answer small = ask_full(site_port, "GET", path, "", NULL, 0);
+    CHECK(small.status == 200 && small.body_bytes > 12 && !memcmp(small.body + 8, "WEBP", 4), "status %d", small.status);
+    answer_release(&small);
+    snprintf(body, sizeof body, "{\"ids\": [%lld], \"add\": [\"round\"]}", id);
+    json_decref(post_json(site_port, "/limn/gallery/tag", body, 200));
+    page = get_json(site_port, "/limn/gallery?filter=tag%3Dround", 200);
+    CHECK(json_array_size(json_object_get(page, "pictures")) == 1, "%s", json_dumps(page, 0));
+    json_decref(page);
+    snprintf(path, sizeof path, "/limn/gallery/%lld/similar", id);
+    page = get_json(site_port, path, 200);
+    CHECK(json_array_size(json_object_get(page, "pictures")) == 1, "it is like itself: %s", json_dumps(page, 0));
+    json_decref(page);
+    snprintf(body, sizeof body, "{\"ids\": [%lld]}", id);
+    json_t *batch = post_json(site_port, "/limn/gallery/delete", body, 200);
+    page = get_json(site_port, "/limn/gallery", 200);
+    CHECK(json_array_size(json_object_get(page, "pictures")) == 0, "%s", json_dumps(page, 0));
+    json_decref(page);
+    char *text = json_dumps(batch, 0);
+    json_decref(post_json(site_port, "/limn/gallery/undo", text, 200));
+    free(text);
+    json_decref(batch);
+    page = get_json(site_port, "/limn/gallery", 200);
+    CHECK(json_array_size(json_object_get(page, "pictures")) == 1, "%s", json_dumps(page, 0));
+    json_decref(page);
+    CHECK(status_of(site_port, "GET", "/limn/gallery?filter=nothing%3D1", "", NULL) == 400, "a filter that is none");
+    CHECK(status_of(site_port, "GET", "/limn/gallery/999", "", NULL) == 404, "no such picture");
+    CHECK(status_of(site_port, "POST", "/limn/gallery/rate", "", "{\"ids\": [\"a\"], \"rating\": 3}") == 400, "ids that are none");
+    site_stop();
+}

@@ -90,6 +90,12 @@ export function nodeTable(again = false): Promise<Record<string, NodeInfo>> {
     return known;
 }
 
+/** What the server tells of a model: its own size and habits. */
+export type ModelFacts = { name: string; width: number; height: number; cell: number; steps: number; cfg: number; sampler: string; schedule: string };
+export async function modelFacts(): Promise<Map<string, ModelFacts>> {
+    return new Map((await get<ModelFacts[]>("/limn/models")).map(f => [f.name, f]));
+}
+
 /** The names that a node's input offers. */
 export function choices(table: Record<string, NodeInfo>, node: string, input: string): string[] {
     const info = table[node]?.input.required?.[input] ?? table[node]?.input.optional?.[input];

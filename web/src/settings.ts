@@ -1,6 +1,6 @@
 // What Draw asks for, the flow that does it, and back: the settings that a flow tells.
 
-import type { ApiNode, Flow, Json, Picture } from "./api";
+import type { ApiNode, Flow, Json, ModelFacts, Picture } from "./api";
 
 export type Settings = {
     words: string;
@@ -25,6 +25,11 @@ export const initial: Settings = {
     words: "", negative: "", model: "", width: 0, height: 0, count: 1, steps: 20, cfg: 0, sampler: "", schedule: "", seed: 0,
     seedLocked: false, loras: [], denoise: 0.75, masked: false,
 };
+
+/** Size, steps, guidance and sampler as a model's makers have them. */
+export function habitsOf(f: ModelFacts): Partial<Settings> {
+    return { width: f.width, height: f.height, steps: f.steps, cfg: f.cfg, sampler: f.sampler, schedule: f.schedule };
+}
 
 const inFolder = (p: Picture): string => (p.subfolder ? `${p.subfolder}/` : "") + p.filename + (p.type === "input" ? "" : ` [${p.type}]`);
 

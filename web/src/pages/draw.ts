@@ -1,16 +1,14 @@
 // Draw: words and size first, a picture a moment later; all else is folded away below.
 
-import { choices, get, nodeTable, pictureAddress, post, upload, type NodeInfo, type Picture } from "../api";
+import { choices, modelFacts, nodeTable, pictureAddress, post, upload, type ModelFacts, type NodeInfo, type Picture } from "../api";
 import { fill, h, kept, seconds } from "../dom";
 import { Job, start } from "../parts/jobs";
 import { MaskBrush } from "../parts/mask";
 import { complain, go, say, type Hand } from "../parts/shell";
 import { pngTexts } from "../png-text";
-import { flowOf, initial, settingsOf, sizeOf, type Settings } from "../settings";
+import { flowOf, habitsOf, initial, settingsOf, sizeOf, type Settings } from "../settings";
 import { t } from "../words";
 
-/** What the server tells of a model: its own size and habits. */
-type ModelFacts = { name: string; width: number; height: number; cell: number; steps: number; cfg: number; sampler: string; schedule: string };
 type Shown = { picture: Picture; settings: Settings };
 
 const saved = kept<Settings>("draw", initial), strip = kept<Shown[]>("drawn", []);
@@ -112,14 +110,11 @@ export function drawPage(root: HTMLElement): { show(hand?: Hand): void } {
     /** Steps, guidance and size as the model's makers have them. */
     function takeHabits(): void {
         const f = facts.get(s.model);
-        if (f) Object.assign(s, { width: f.width, height: f.height, steps: f.steps, cfg: f.cfg, sampler: f.sampler, schedule: f.schedule });
+        if (f) Object.assign(s, habitsOf(f));
     }
 
     async function load(): Promise<void> {
-        [table, facts] = await Promise.all([
-            nodeTable(),
-            get<ModelFacts[]>("/limn/models").then(all => new Map(all.map(f => [f.name, f])), () => new Map<string, ModelFacts>()),
-        ]);
+        [table, facts] = await Promise.all([nodeTable(), modelFacts()]);
         const models = choices(table, "CheckpointLoaderSimple", "ckpt_name");
         if (!models.includes(s.model)) {
             s.model = models[0] ?? "";

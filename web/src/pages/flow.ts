@@ -3,13 +3,12 @@
 import { LGraph, LGraphCanvas, LiteGraph } from "@comfyorg/litegraph";
 import "@comfyorg/litegraph/style.css";
 
-import { ApiError, nodeTable, pictureAddress, post, queue, socket, upload, type Flow, type NodeInfo, type Picture } from "../api";
+import { ApiError, choices, modelFacts, nodeTable, pictureAddress, post, queue, socket, upload, type Flow, type NodeInfo, type Picture } from "../api";
 import { fill, h, kept, settle } from "../dom";
 import { complain, go, say, type Hand } from "../parts/shell";
 import { fromFlow, markErrors, registerNodes, showPicture, stepSeeds, toFlow, type FlowNode } from "../parts/graph";
 import { pngTexts } from "../png-text";
-import { flowOf, initial } from "../settings";
-import { choices } from "../api";
+import { flowOf, habitsOf, initial } from "../settings";
 import { t } from "../words";
 
 const UNDO_MOST = 60;
@@ -26,7 +25,7 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
     fill(root,
         h("div", { className: "flow-bar" },
             h("button", { type: "button", className: "main", style: "flex:none", onclick: () => void run() }, t("run")), stop,
-            h("button", { type: "button", onclick: () => start() }, t("newFlow")),
+            h("button", { type: "button", onclick: () => void start() }, t("newFlow")),
             h("button", { type: "button", onclick: () => file.click() }, t("load")),
             h("button", { type: "button", onclick: save }, t("save")),
             h("button", { type: "button", onclick: () => undo(-1) }, t("undo")),
@@ -38,6 +37,7 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
     const graph = new LGraph(), view = new LGraphCanvas(canvas, graph);
     let table: Record<string, NodeInfo> = {}, running: string | undefined, waiting: Hand | undefined, ready = false;
     view.allow_searchbox = true;
+    view.show_info = false;
     LiteGraph.release_link_on_empty_shows_menu = true;
     const fit = (): void => view.resize(place.clientWidth, place.clientHeight);
     new ResizeObserver(fit).observe(place);
@@ -93,9 +93,11 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
         graph.setDirtyCanvas(true, true);
     }
 
-    function start(): void {
+    /** The flow that Draw would make with the first model. */
+    async function start(): Promise<void> {
         const sampler = choices(table, "KSampler", "sampler_name")[0] ?? "", schedule = choices(table, "KSampler", "scheduler")[0] ?? "";
-        put(flowOf({ ...initial, words: t("wordsExample"), model: choices(table, "CheckpointLoaderSimple", "ckpt_name")[0] ?? "", width: 512, height: 512, cfg: 7, sampler, schedule }));
+        const model = choices(table, "CheckpointLoaderSimple", "ckpt_name")[0] ?? "", habits = (await modelFacts()).get(model);
+        put(flowOf({ ...initial, words: t("wordsExample"), model, width: 512, height: 512, cfg: 7, sampler, schedule, ...(habits && habitsOf(habits)) }));
     }
 
     async function open(given: File): Promise<void> {
@@ -201,7 +203,7 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
         const before = saved.get();
         if (waiting?.flow) put(waiting.flow, waiting.workflow);
         else if (before) put({}, before);
-        else start();
+        else void start();
         waiting = undefined;
     });
     made.catch(complain);

@@ -9,7 +9,7 @@ type Row = {
     id: number; hash: string; width: number; height: number; prompt?: string; negative?: string; model?: string; sampler?: string; schedule?: string; steps?: number; cfg?: number;
     seed?: number | string; created?: number; rating?: number; tags: string[]; collections: string[]; loras: { name: string; scale: number }[]; distance?: number;
 };
-type Whole = Row & { graph?: Flow; workflow?: unknown; parameters?: string };
+type Whole = Row & { graph?: string; workflow?: string; parameters?: string }; // JSON texts, as the picture has them
 type Name = { name: string; count: number };
 const PAGE = 60;
 
@@ -51,6 +51,7 @@ export function galleryPage(root: HTMLElement): { show(): void } {
 
     async function open(id: number): Promise<void> {
         const row = await get<Whole>(`/limn/gallery/${id}`);
+        const graph = row.graph ? (JSON.parse(row.graph) as Flow) : undefined, workflow: unknown = row.workflow && JSON.parse(row.workflow);
         const facts: [string, unknown][] = [
             [t("model"), row.model], [t("negative"), row.negative], [t("seed"), row.seed], [t("steps"), row.steps], [t("cfg"), row.cfg], [t("sampler"), row.sampler], [t("schedule"), row.schedule],
             [t("size"), `${row.width}×${row.height}`], [t("lora"), row.loras.map(l => `${l.name}:${l.scale}`).join(", ")], [t("time"), row.created && new Date(row.created).toLocaleString()],
@@ -69,8 +70,8 @@ export function galleryPage(root: HTMLElement): { show(): void } {
                 h("dl", null, facts.filter(f => f[1] !== undefined && f[1] !== null && f[1] !== "").map(([name, value]) => [h("dt", null, name), h("dd", null, String(value))])),
                 h("label", null, t("tags"), tagInput), h("label", null, t("rating"), rate), lineage,
                 h("div", { className: "row" },
-                    row.graph && h("button", { type: "button", onclick: () => { dialog.close(); go("draw", { flow: row.graph }); } }, t("again")),
-                    row.graph && h("button", { type: "button", onclick: () => { dialog.close(); go("flow", { flow: row.graph, workflow: row.workflow }); } }, t("openFlow")),
+                    graph && h("button", { type: "button", onclick: () => { dialog.close(); go("draw", { flow: graph }); } }, t("again")),
+                    graph && h("button", { type: "button", onclick: () => { dialog.close(); go("flow", { flow: graph, workflow }); } }, t("openFlow")),
                     h("button", { type: "button", onclick: () => similar(id).catch(complain) }, t("similar")),
                     h("a", { className: "button", href: picture(row), download: `${row.hash.slice(0, 12)}.png` }, t("download")),
                     h("button", { type: "button", className: "bad", onclick: () => discard(id).catch(complain) }, t("remove")),
