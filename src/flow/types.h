@@ -88,7 +88,8 @@ static inline const struct sigmas *sigmas_of(const struct datum *d) { return d->
 
 struct flow_sampler {
     const char *name; /* in sampler_names; borrowed from there */
-    double eta, s_noise;
+    double eta, noise_strength, middle; /* as struct sampler_spec */
+    int most_order;
 };
 static inline const struct flow_sampler *sampler_of(const struct datum *d) { return d->object; }
 

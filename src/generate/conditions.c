@@ -550,7 +550,8 @@ static bool begin(struct chain *c, struct conditions *k, float *mask, struct err
     struct shape shape = SHAPE(s->n, k->channels, s->h, s->w);
     struct sampler_spec spec = { .sampler = s->sampler, .schedule = s->sigmas ? NULL : s->schedule, .steps = s->steps, .denoise = s->denoise,
                                  .start_step = s->start_step, .end_step = s->end_step, .leftover_noise = s->leftover_noise,
-                                 .sigmas = s->sigmas, .eta = s->eta, .seed = s->seed, .noise = &c->random, .shape = shape };
+                                 .sigmas = s->sigmas, .eta = s->eta, .noise_strength = s->noise_strength, .middle = s->middle_step,
+                                 .most_order = s->most_order, .seed = s->seed, .noise = &c->random, .shape = shape };
     c->each = k->each;
     c->cell = k->each / (size_t)s->n;
     c->area = (size_t)(s->h * s->w);

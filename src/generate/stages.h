@@ -76,7 +76,8 @@ struct stage_sampling {
     bool leftover_noise;
     const struct sigmas *sigmas;
     double denoise; /* in (0, 1] */
-    double eta, s_noise; /* negative: the sampler's; s_noise 1 */
+    double eta, noise_strength, middle_step; /* eta negative: the sampler's */
+    int most_order;
     uint64_t seed;
     bool no_noise;  /* none is added: the latents hold it */
     int64_t n, h, w;

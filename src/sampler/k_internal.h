@@ -61,6 +61,8 @@ static inline struct ancestral ancestral(double from, double to, double eta)
 static inline void k_draw(struct sampler *s)
 {
     sampler_draw(s, &s->own_noise);
+    if (s->spec.noise_strength > 0 && s->spec.noise_strength != 1)
+        COMBINE(s, s->drawn, { s->spec.noise_strength, s->drawn });
 }
 
 /* s->drawn = the increment of the run's Brownian tree from level `from` down to `to`; *factor makes it normal noise. */
@@ -70,7 +72,7 @@ MUST_USE static inline bool k_draw_tree(struct sampler *s, double from, double t
     if (least <= 0)
         least = s->sigmas[s->sigma_count - 2];
     /* The tree runs upwards in sigma, the steps downwards. */
-    *factor = -1 / sqrt(f32(high - low));
+    *factor = -1 / sqrt(f32(high - low)) * (s->spec.noise_strength > 0 ? s->spec.noise_strength : 1);
     return brownian_increment(s->spec.seed, s->method->cuda_tree, least, most, low, high, s->drawn, s->count, e);
 }
 
@@ -81,5 +83,7 @@ double res_second(const struct sampler *s, int64_t i, double eta);
  * noise; one call where there is no middle. */
 int k_stages_midpoint(const struct sampler *s, int64_t i, double *sigmas);
 int k_stages_ancestral(const struct sampler *s, int64_t i, double *sigmas);
+/* The second where spec.middle says. */
+int k_stages_sde(const struct sampler *s, int64_t i, double *sigmas);
 
 #endif

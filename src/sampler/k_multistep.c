@@ -35,7 +35,8 @@ static bool take_lms(struct sampler *s, const float *output, struct err *e)
 {
     struct k_call c = k_call(s);
     double factors[4];
-    push_slope(s, c, output, 4);
+    int most = s->spec.most_order;
+    push_slope(s, c, output, most > 0 && most < 4 ? most : 4);
     if (c.to <= 0)
         return k_end_at_x0(s);
     for (int j = 0; j < s->history_count; j++)

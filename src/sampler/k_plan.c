@@ -102,6 +102,14 @@ int k_stages_midpoint(const struct sampler *s, int64_t i, double *sigmas)
     return s->sigmas[i + 1] > 0 ? 2 : 1;
 }
 
+int k_stages_sde(const struct sampler *s, int64_t i, double *sigmas)
+{
+    int stages = k_stages_midpoint(s, i, sigmas);
+    if (stages > 1 && s->spec.middle > 0 && s->spec.middle != 0.5)
+        sigmas[1] = s->sigmas[i] * pow(s->sigmas[i + 1] / s->sigmas[i], s->spec.middle);
+    return stages;
+}
+
 int k_stages_ancestral(const struct sampler *s, int64_t i, double *sigmas)
 {
     double down = ancestral(s->sigmas[i], s->sigmas[i + 1], s->eta).down;

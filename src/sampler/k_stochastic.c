@@ -4,7 +4,7 @@
 
 /* --- DPM-Solver++ with a Brownian tree (Lu et al. 2022, "DPM-Solver++", the SDE forms) --- */
 
-/* Single step, with x0 at half of the step. */
+/* Single step, with x0 at a middle of the step, by default half: on a line through both x0, at the step's half. */
 static bool take_dpmpp_sde(struct sampler *s, const float *output, struct err *e)
 {
     struct k_call c = k_call(s);
@@ -15,10 +15,13 @@ static bool take_dpmpp_sde(struct sampler *s, const float *output, struct err *e
     struct ancestral a = ancestral(c.from, to, s->eta);
     if (s->eta > 0 && !k_draw_tree(s, c.from, to, &noise, e))
         return false;
-    if (c.stage == 0)
+    if (c.stage == 0) {
         COMBINE(s, s->saved, { 1, s->x });
-    double ratio = a.down / c.from;
-    COMBINE(s, s->x, { ratio, s->saved }, { 1 - ratio, s->x0 }, { noise * a.up, s->drawn });
+        COMBINE(s, s->history[0], { 1, s->x0 });
+    }
+    double ratio = a.down / c.from, of_middle = c.stage && s->spec.middle > 0 ? 0.5 / s->spec.middle : 1;
+    COMBINE(s, s->x, { ratio, s->saved }, { (1 - ratio) * of_middle, s->x0 }, { (1 - ratio) * (1 - of_middle), s->history[0] },
+            { noise * a.up, s->drawn });
     return true;
 }
 
@@ -294,7 +297,7 @@ static int stages_pece(const struct sampler *s, int64_t i, double *sigmas)
 }
 
 #define K .plan = k_plan, .calls_per_step = 1, .draws = true
-#define DPMPP_SDE K, .take = take_dpmpp_sde, .stages = k_stages_midpoint, .saves = true
+#define DPMPP_SDE K, .take = take_dpmpp_sde, .stages = k_stages_sde, .history = 1, .saves = true
 #define DPMPP_2M_SDE K, .take = take_dpmpp_2m_sde, .history = 2
 #define DPMPP_2M_SDE_HEUN K, .take = take_dpmpp_2m_sde_heun, .history = 2
 #define DPMPP_3M_SDE K, .take = take_dpmpp_3m_sde, .history = 3

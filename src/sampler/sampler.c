@@ -191,6 +191,9 @@ MUST_USE static bool check_spec(const struct sampler_spec *spec, const struct sc
                        (long long)spec->start_step, spec->denoise, name);
     if (isnan(spec->eta) || spec->eta > 10)
         return err_set(e, ERR_ARG, "eta %g: want 0 to 10", spec->eta);
+    if (!(spec->noise_strength >= 0 && spec->noise_strength <= 100) || !(spec->middle >= 0 && spec->middle <= 100) || spec->most_order < 0)
+        return err_set(e, ERR_ARG, "s_noise %g, r %g, order %d: want numbers of 0 to 100", spec->noise_strength, spec->middle,
+                       spec->most_order);
     if (spec->shape.rank < 1 || spec->shape.rank > SHAPE_MAX_RANK || shape_count(spec->shape) < 1)
         return err_set(e, ERR_SHAPE, "latents of shape %s", shape_text(spec->shape).s);
     *method = model ? class_methods[config->class] : found->method;

@@ -66,6 +66,10 @@ struct sampler_spec {
     const struct sigmas *sigmas;
     /* DDIM: 0 none .. 1 DDPM; ComfyUI's where the table says uses_eta: 1 is theirs. Negative: the default. */
     double eta;
+    /* ComfyUI's, 0 the default of each: what noise within the run is multiplied by (s_noise, 1); where in a step dpmpp_sde looks (r,
+     * 0.5); the most steps whose slopes lms uses (4). */
+    double noise_strength, middle;
+    int most_order;
     uint64_t seed; /* ComfyUI's samplers that draw noise */
     /* ComfyUI's samplers: noise within the run is that of the CUDA generator of the seed, going on after the start noise of
      * this shape (which the caller drew from it), as A1111's web UI does. The Brownian trees are as their names say. */

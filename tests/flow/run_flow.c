@@ -71,8 +71,10 @@ struct flow_seen run_flow_with(struct flow_engine *engine, const char *text, con
     text_init(&watch.cached, 1 << 16);
     REQUIRE(flow_check(&checked, flow, only, &host, &e));
     if (checked.error) {
-        char *said = json_dumps(checked.error, 0);
-        fail_msg("the flow is refused: %s", said);
+        struct text said;
+        text_init(&said, 1 << 20);
+        flow_checked_text(&checked, &said);
+        fail_msg("the flow is refused: %s", text_string(&said));
     }
     options.host = &host;
     options.events = (struct flow_events){ on_message, on_picture, NULL, &watch };

@@ -227,7 +227,7 @@ static struct stage_sampling settings(const struct sampler_args *a)
     bool model = sampler_find(a->sampler) == sampler_names;
     return (struct stage_sampling){ .positive = conditions_of(a->positive), .negative = conditions_of(a->negative), .cfg = a->cfg,
                                     .sampler = a->sampler, .schedule = model ? NULL : a->schedule, .steps = a->steps, .denoise = 1,
-                                    .eta = -1, .s_noise = 1, .seed = a->seed };
+                                    .eta = -1, .seed = a->seed };
 }
 
 static bool sampler_run_node(struct node_call *call, const void *args, struct err *e)

@@ -1,0 +1,214 @@
+/* Nodes against the numbers of tests/reference/make_flow.py, and what the file nodes leave behind. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "backend/cpu/cpu.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "flow/run_flow.h"
+#include "tensor/tensor.h"
+#include "test.h"
+#include "weights/weights.h"
+
+static const struct backend *backend(void)
+{
+    static const struct backend *made;
+    struct err e = { 0 };
+    made = made ? made : backend_cpu_new(1, NULL, &e);
+    REQUIRE(made != NULL);
+    return made;
+}
+
+static struct flow_engine *engine(void)
+{
+    struct err e = { 0 };
+    struct flow_engine *made = flow_engine_new(&(struct flow_engine_options){ .backend = backend(), .type = DTYPE_F32 }, &e);
+    REQUIRE(made != NULL);
+    return made;
+}
+
+/* The file that a SaveLatent node wrote. */
+static struct weights *written_latent(const struct flow_seen *s, const char *id)
+{
+    struct err e = { 0 };
+    struct flow_host host = test_host();
+    char folder[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
+    const json_t *file = json_array_get(json_object_get(json_object_get(s->result.outputs, id), "latents"), 0);
+    CHECK(file != NULL, "node %s wrote no latent", id);
+    REQUIRE(path_join(folder, host.output, json_string_value(json_object_get(file, "subfolder")), &e) &&
+            path_join(path, folder, json_string_value(json_object_get(file, "filename")), &e));
+    struct weights *w = weights_open(path, &e);
+    REQUIRE(w != NULL);
+    return w;
+}
+
+TEST(flows_end_in_the_latents_of_the_rules_written_out)
+{
+    struct err e = { 0 };
+    json_t *info = json_read(test_data("expected/flow.json"), &e), *c;
+    struct weights *expected = weights_open(test_data("expected/flow.safetensors"), &e);
+    struct flow_engine *own = engine();
+    size_t i;
+    REQUIRE(info && expected);
+    json_array_foreach(json_object_get(info, "cases"), i, c) {
+        const char *name = json_string_value(json_object_get(c, "name"));
+        json_t *flow = json_object_get(c, "flow");
+        json_object_set_new(flow, "m", json_pack("{s:s, s:{s:s}}", "class_type", "CheckpointLoaderSimple", "inputs", "ckpt_name", "tiny-sd1"));
+        json_object_set_new(flow, "save", json_pack("{s:s, s:{s:[O, i], s:s}}", "class_type", "SaveLatent", "inputs", "samples", json_object_get(c, "end"),
+                                                    0, "filename_prefix", "case"));
+        char *text = json_dumps(flow, 0);
+        struct flow_seen s = run_flow(own, text, NULL);
+        free(text);
+        struct weights *file = written_latent(&s, "save");
+        const struct weight *came = weights_find(file, "latent_tensor"), *wanted = weights_find(expected, name);
+        CHECK(came && wanted && shape_same(came->shape, wanted->shape), "%s: %s", name, shape_text(came->shape).s);
+        /* range_negative grows to thousands: what counts is how far it is off beside its size */
+        struct difference d = tensor_difference(came->data, wanted->data, shape_count(came->shape));
+        if (getenv("LIMN_TEST_VERBOSE"))
+            print_message("%-16s relative %.1e, max %.1e\n", name, d.relative, d.max);
+        CHECK(d.relative <= 2e-5, "%s: latents differ by %.2e of their size", name, d.relative);
+        weights_free(file);
+        seen_release(&s);
+    }
+    flow_engine_free(own);
+    weights_free(expected);
+    json_decref(info);
+}
+
+TEST(an_empty_latent_fits_itself_to_the_model)
+{
+    struct flow_engine *own = engine();
+    struct flow_seen s = run_flow(own, "{'1': {'class_type': 'CheckpointLoaderSimple', 'inputs': {'ckpt_name': 'tiny-emoji'}},"
+                                       "'2': {'class_type': 'EmptyLatentImage', 'inputs': {'width': 64, 'height': 32, 'batch_size': 2}},"
+                                       "'3': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cat', 'clip': ['1', 1]}},"
+                                       "'4': {'class_type': 'KSampler', 'inputs': {'model': ['1', 0], 'seed': 1, 'steps': 2, 'cfg': 1, 'sampler_name': 'euler',"
+                                       "'scheduler': 'normal', 'positive': ['3', 0], 'negative': ['3', 0], 'latent_image': ['2', 0], 'denoise': 1}},"
+                                       "'5': {'class_type': 'VAEDecode', 'inputs': {'samples': ['4', 0], 'vae': ['1', 2]}},"
+                                       "'6': {'class_type': 'PreviewImage', 'inputs': {'images': ['5', 0]}}}", NULL);
+    struct image image = written(&s, "6", 1);
+    CHECK(image.width == 64 && image.height == 32, "%dx%d", image.width, image.height);
+    image_release(&image);
+    seen_release(&s);
+    flow_engine_free(own);
+}
+
+TEST(previews_come_where_they_are_asked_for)
+{
+    static const char flow[] = "{'1': {'class_type': 'CheckpointLoaderSimple', 'inputs': {'ckpt_name': '%s'}},"
+                               "'2': {'class_type': 'EmptyLatentImage', 'inputs': {'width': 64, 'height': 64, 'batch_size': 1}},"
+                               "'3': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cat', 'clip': ['1', 1]}},"
+                               "'4': {'class_type': 'KSampler', 'inputs': {'model': ['1', 0], 'seed': 1, 'steps': 3, 'cfg': 1, 'sampler_name': 'euler',"
+                               "'scheduler': 'normal', 'positive': ['3', 0], 'negative': ['3', 0], 'latent_image': ['2', 0], 'denoise': 1}},"
+                               "'5': {'class_type': 'VAEDecode', 'inputs': {'samples': ['4', 0], 'vae': ['1', 2]}},"
+                               "'6': {'class_type': '%s', 'inputs': {'images': ['5', 0]}}}";
+    static const struct { const char *model, *end, *method; int side, least, most; } cases[] = {
+        { "tiny-sd1", "PreviewImage", NULL, 0, 0, 0 },     { "tiny-sd1", "PreviewImage", "auto", 0, 3, 3 },
+        { "tiny-emoji", "PreviewImage", NULL, 64, 1, 3 },  { "tiny-sd1", "PreviewImage", "none", 64, 0, 0 },
+        { "tiny-sd1", "SaveImageWebsocket", NULL, 0, 1, 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct flow_engine *own = engine();
+        char text[2000];
+        snprintf(text, sizeof text, flow, cases[i].model, cases[i].end);
+        json_t *extra = cases[i].method ? json_pack("{s:s}", "preview_method", cases[i].method) : NULL;
+        struct flow_seen s = run_flow_with(own, text, NULL, (struct flow_run_options){ .extra_data = extra, .preview_side = cases[i].side });
+        CHECK(s.result.end == FLOW_SUCCESS && s.pictures >= cases[i].least && s.pictures <= cases[i].most, "case %zu: %d pictures", i, s.pictures);
+        CHECK(strstr(s.messages, "progress 4, progress 4, progress 4"), "case %zu: %s", i, s.messages);
+        json_decref(extra);
+        seen_release(&s);
+        flow_engine_free(own);
+    }
+}
+
+TEST(saved_files_count_on_and_stay_in_the_folder)
+{
+#define EMPTY "'1': {'class_type': 'EmptyImage', 'inputs': {'width': 20, 'height': 10, 'batch_size': 2, 'color': 16711680}}"
+    struct flow_engine *own = engine();
+    static const struct { const char *prefix, *first, *second; } cases[] = {
+        { "count", "count_00001_.png", "count_00002_.png" },
+        { "count", "count_00003_.png", "count_00004_.png" },
+        { "deep/er/%width%x%height%", "20x10_00001_.png", "20x10_00002_.png" },
+        { "b%batch_num%", "b0_00001_.png", "b1_00002_.png" },
+        { "%date:yyyy%", "%date:yyyy%_00001_.png", "%date:yyyy%_00002_.png" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char flow[500];
+        snprintf(flow, sizeof flow, "{" EMPTY ", '9': {'class_type': 'SaveImage', 'inputs': {'filename_prefix': '%s', 'images': ['1', 0]}}}", cases[i].prefix);
+        flow_engine_unload(own, true);
+        struct flow_seen s = run_flow(own, flow, NULL);
+        json_t *files = json_object_get(json_object_get(s.result.outputs, "9"), "images");
+        const char *first = json_string_value(json_object_get(json_array_get(files, 0), "filename"));
+        const char *second = json_string_value(json_object_get(json_array_get(files, 1), "filename"));
+        CHECK(!strcmp(first, cases[i].first) && !strcmp(second, cases[i].second), "case %zu: %s, %s", i, first, second);
+        struct image image = written(&s, "9", 0);
+        CHECK(image.width == 20 && image.pixels[0] == 255 && image.pixels[1] == 0, "case %zu: the picture", i);
+        image_release(&image);
+        seen_release(&s);
+    }
+    static const char *const escapes[] = { "../x", "/tmp/x", "a/../../x" };
+    for (size_t i = 0; i < 3; i++) {
+        char flow[500];
+        snprintf(flow, sizeof flow, "{" EMPTY ", '9': {'class_type': 'SaveImage', 'inputs': {'filename_prefix': '%s', 'images': ['1', 0]}}}", escapes[i]);
+        struct flow_seen s = run_flow_with(own, flow, NULL, (struct flow_run_options){ 0 });
+        CHECK(s.result.end == FLOW_ERROR && strstr(json_string_value(json_object_get(s.result.last_data, "exception_message")), "leaves the output folder"),
+              "%s", escapes[i]);
+        seen_release(&s);
+    }
+    flow_engine_free(own);
+}
+
+TEST(a_loaded_picture_and_its_transparency_are_those_of_the_file)
+{
+    struct err e = { 0 };
+    struct flow_host host = test_host();
+    struct flow_engine *own = engine();
+    struct image image;
+    char path[PATH_MAX_BYTES];
+    REQUIRE(image_make(&image, 16, 8, 4, &e) && path_join(path, host.input, "seen.png", &e));
+    for (size_t i = 0; i < image_bytes(&image); i++)
+        image.pixels[i] = (uint8_t)(i * 7);
+    REQUIRE(image_save_png(path, &image, NULL, 0, &e));
+    static const char flow[] = "{'1': {'class_type': 'LoadImage', 'inputs': {'image': 'seen.png'}}, '2': {'class_type': 'MaskToImage', 'inputs': {'mask': ['1', 1]}},"
+                               "'3': {'class_type': 'LoadImageMask', 'inputs': {'image': 'seen.png', 'channel': 'green'}}, '4': {'class_type': 'MaskToImage', "
+                               "'inputs': {'mask': ['3', 0]}}, '7': {'class_type': 'PreviewImage', 'inputs': {'images': ['1', 0]}}, '8': {'class_type': "
+                               "'PreviewImage', 'inputs': {'images': ['2', 0]}}, '9': {'class_type': 'PreviewImage', 'inputs': {'images': ['4', 0]}}}";
+    struct flow_seen s = run_flow(own, flow, NULL);
+    struct image seen = written(&s, "7", 0), alpha = written(&s, "8", 0), green = written(&s, "9", 0);
+    for (int i = 0; i < 16 * 8; i++) {
+        CHECK(!memcmp(seen.pixels + 3 * i, image.pixels + 4 * i, 3), "pixel %d", i);
+        CHECK(abs(alpha.pixels[3 * i] - (255 - image.pixels[4 * i + 3])) <= 1, "alpha %d: %d", i, alpha.pixels[3 * i]);
+        CHECK(green.pixels[3 * i] == image.pixels[4 * i + 1], "green %d", i);
+    }
+    seen_release(&s);
+    image_release(&seen);
+    image_release(&alpha);
+    image_release(&green);
+    s = run_flow(own, flow, NULL);
+    CHECK(!did_run(&s, "1"), "the same file is not read again: %s", s.messages);
+    seen_release(&s);
+    image.pixels[0] ^= 1;
+    REQUIRE(image_save_png(path, &image, NULL, 0, &e));
+    s = run_flow(own, flow, NULL);
+    CHECK(did_run(&s, "1") && did_run(&s, "7"), "another file of the same name is: %s", s.messages);
+    seen_release(&s);
+    image_release(&image);
+    flow_engine_free(own);
+}
+
+TEST(words_of_another_model_are_refused_in_words)
+{
+    struct flow_engine *own = engine();
+    struct flow_seen s = run_flow_with(own, "{'1': {'class_type': 'CheckpointLoaderSimple', 'inputs': {'ckpt_name': 'tiny-sd1'}},"
+                                            "'0': {'class_type': 'CheckpointLoaderSimple', 'inputs': {'ckpt_name': 'tiny-sdxl'}},"
+                                            "'2': {'class_type': 'EmptyLatentImage', 'inputs': {'width': 64, 'height': 64, 'batch_size': 1}},"
+                                            "'3': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cat', 'clip': ['0', 1]}},"
+                                            "'4': {'class_type': 'KSampler', 'inputs': {'model': ['1', 0], 'seed': 1, 'steps': 2, 'cfg': 1, 'sampler_name': 'euler',"
+                                            "'scheduler': 'normal', 'positive': ['3', 0], 'negative': ['3', 0], 'latent_image': ['2', 0], 'denoise': 1}},"
+                                            "'6': {'class_type': 'SaveLatent', 'inputs': {'samples': ['4', 0], 'filename_prefix': 'x'}}}", NULL,
+                                       (struct flow_run_options){ 0 });
+    CHECK(s.result.end == FLOW_ERROR && strstr(json_string_value(json_object_get(s.result.last_data, "exception_message")), "different models"), "%s",
+          json_dumps(s.result.last_data, 0));
+    seen_release(&s);
+    flow_engine_free(own);
+}
