@@ -121,7 +121,7 @@ static void *open_connection(const char *where, bool again, struct err *e)
     for (int turn = 0; good && code == SQLITE_OK && turn < WAIT_MS / PAUSE_MS; turn++) {
         code = sqlite3_exec(c->db,
                             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384; "
-                            "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864",
+                            "PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1073741824; PRAGMA journal_size_limit = 67108864",
                             NULL, NULL, NULL);
         if (code != SQLITE_BUSY)
             break;
