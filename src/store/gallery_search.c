@@ -107,23 +107,31 @@ static void add_like(struct select *q, const char *before, const char *text, con
 /* A term in FTS5's language: a phrase, its quotes doubled. */
 static void add_phrase(struct text *out, const struct term *term)
 {
-    text_add(out, out->length ? " \"" : "\"");
+    text_add(out, "\"");
     for (const char *p = term->text; *p; p++)
         text_addf(out, *p == '"' ? "\"\"" : "%c", *p);
     text_add(out, term->begins ? "\" *" : "\"");
 }
 
-/* All terms of one kind as one MATCH; *none: there is none of it. */
-static struct text *match_text(struct select *q, const struct term *terms, size_t count, bool words, bool without)
+/* All terms of one kind as one MATCH, NULL if there is none: those that must be there, and NOT those that must not. *without: there are
+ * only such that must not, which FTS5 cannot say; then they are joined by OR, and none of the rows may be it. */
+static struct text *match_text(struct select *q, const struct term *terms, size_t count, bool words, bool *without)
 {
     struct text *match = NULL;
+    const char *before = "(";
+    *without = true;
     for (size_t i = 0; i < count; i++)
-        if (terms[i].words == words && terms[i].without == without) {
-            match = match ? match : make_text(q);
-            if (without && match->length)
-                text_add(match, " OR");
-            add_phrase(match, &terms[i]);
-        }
+        *without &= terms[i].words != words || terms[i].without;
+    for (int turn = 0; turn < 2; turn++, before = ") NOT (")
+        for (size_t i = 0; i < count; i++)
+            if (terms[i].words == words && terms[i].without == (turn == 1)) {
+                match = match ? match : make_text(q);
+                text_add(match, match->length ? before : "(");
+                add_phrase(match, &terms[i]);
+                before = turn ? " OR " : " AND ";
+            }
+    if (match)
+        text_add(match, ")");
     return match;
 }
 
@@ -142,12 +150,11 @@ static void add_from(struct select *q, struct db *db, const struct term *terms, 
     }
     static const char *const tables[] = { "picture_parts", "picture_words" };
     const char *texts = q->texts ? " JOIN picture_texts t ON t.id = p.id" : "";
-    const struct text *match[2], *without[2];
-    for (int words = 0; words < 2; words++) {
-        match[words] = match_text(q, terms, count, words, false);
-        without[words] = match_text(q, terms, count, words, true);
-    }
-    int leader = match[0] ? 0 : match[1] ? 1 : -1;
+    const struct text *match[2];
+    bool without[2];
+    for (int words = 0; words < 2; words++)
+        match[words] = match_text(q, terms, count, words, &without[words]);
+    int leader = match[0] && !without[0] ? 0 : match[1] && !without[1] ? 1 : -1;
     if (leader < 0)
         text_addf(&q->sql, " FROM pictures p%s WHERE 1 = 1", texts);
     else {
@@ -155,15 +162,12 @@ static void add_from(struct select *q, struct db *db, const struct term *terms, 
         add_value(q, sql_text(text_string(match[leader])));
         *lead = "f.rowid";
     }
-    for (int words = 0; words < 2; words++) {
-        const struct text *asked[] = { words == leader ? NULL : match[words], without[words] };
-        for (int no = 0; no < 2; no++)
-            if (asked[no]) {
-                text_addf(&q->sql, " AND p.id %sIN (SELECT rowid FROM %s WHERE %s MATCH ", no ? "NOT " : "", tables[words], tables[words]);
-                add_value(q, sql_text(text_string(asked[no])));
-                text_add(&q->sql, ")");
-            }
-    }
+    for (int words = 0; words < 2; words++)
+        if (match[words] && words != leader) {
+            text_addf(&q->sql, " AND p.id %sIN (SELECT rowid FROM %s WHERE %s MATCH ", without[words] ? "NOT " : "", tables[words], tables[words]);
+            add_value(q, sql_text(text_string(match[words])));
+            text_add(&q->sql, ")");
+        }
 }
 
 /* --- filters --- */
