@@ -47,7 +47,7 @@ const atomic_bool *stop_watch(const atomic_bool *flag)
 
 bool stop_requested(void)
 {
-    return stopping || (watched && atomic_load_explicit(watched, memory_order_relaxed));
+    return stopping || (watched && atomic_load_explicit((atomic_bool *)(uintptr_t)watched, memory_order_relaxed));
 }
 
 void stop_request(void)

@@ -39,9 +39,8 @@ static bool read_texts(struct kept *k, struct told *told, const void *data, size
             return err_nomem(e, "a picture's texts");
     }
     int64_t width = k->facts.width, height = k->facts.height;
-    if (k->facts.parameters)
-        told_parameters(told, &k->facts, k->facts.parameters);
-    if (k->facts.graph)
+    /* who writes both says more in words: which sampler a model's own is, for one */
+    if (!(k->facts.parameters && told_parameters(told, &k->facts, k->facts.parameters)) && k->facts.graph)
         told_graph(told, &k->facts, k->facts.graph);
     k->facts.width = width; /* the file's, whatever its texts say */
     k->facts.height = height;

@@ -131,9 +131,10 @@ const atomic_bool *job_run_stop(const struct job_run *run)
 
 bool job_run_check(const struct job_run *run, struct err *e)
 {
-    if (!atomic_load(&run->stop))
+    struct job_run *own = (struct job_run *)(uintptr_t)run; /* clang reads no atomics that are const */
+    if (!atomic_load(&own->stop))
         return true;
-    int why = atomic_load(&run->why);
+    int why = atomic_load(&own->why);
     return err_set(e, ERR_STOPPED, why == RUN_CLOSING ? "the queue is closing" : why == RUN_LOST ? "another worker has this job"
                                                                                                 : "interrupted");
 }

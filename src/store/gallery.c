@@ -31,34 +31,57 @@ void hash_end(char out[GALLERY_HASH_BYTES + 1], const char *begin)
     snprintf(out, GALLERY_HASH_BYTES + 1, "%sg", begin); /* behind every digit */
 }
 
-/* The picture's text for searching, from what is stored. */
+/* What is searched of a picture: all its texts in small letters, and its words. */
+struct searched {
+    struct text all, body, words;
+};
+
+static void searched_init(struct searched *s)
+{
+    text_init(&s->all, SEARCHED_MOST_BYTES);
+    text_init(&s->body, 2 * SEARCHED_MOST_BYTES);
+    text_init(&s->words, 3 * SEARCHED_MOST_BYTES);
+}
+
+static void searched_add(struct searched *s, const char *text)
+{
+    if (text)
+        text_addf(&s->all, "%.200000s\n", text);
+}
+
+static bool searched_end(struct searched *s, struct err *e)
+{
+    words_fold(&s->body, text_string(&s->all));
+    text_add(&s->words, " ");
+    words_split(&s->words, text_string(&s->all));
+    return text_ok(&s->all, e) && text_ok(&s->body, e) && text_ok(&s->words, e);
+}
+
+static void searched_release(struct searched *s)
+{
+    text_release(&s->all);
+    text_release(&s->body);
+    text_release(&s->words);
+}
+
+/* Writes it anew from what is stored, after a change. */
 static bool write_searched(struct db *db, int64_t id, struct err *e)
 {
-    struct text all, body, words;
+    struct searched s;
     struct rows r;
-    text_init(&all, SEARCHED_MOST_BYTES);
-    text_init(&body, 2 * SEARCHED_MOST_BYTES);
-    text_init(&words, 3 * SEARCHED_MOST_BYTES);
-    bool good = true;
+    searched_init(&s);
     for (rows_open(&r, db, SQL_PICTURE_SEARCHED, SQL_VALUES(sql_int(id))); rows_next(&r);)
         for (int i = 0; i < 5; i++)
-            if (rows_text(&r, i))
-                text_addf(&all, "%.200000s\n", rows_text(&r, i));
-    good = rows_close(&r, e);
+            searched_add(&s, rows_text(&r, i));
+    bool good = rows_close(&r, e);
     for (rows_open(&r, db, SQL_PICTURE_LORAS, SQL_VALUES(sql_int(id))); rows_next(&r);)
-        text_addf(&all, "%s\n", rows_text(&r, 0));
+        searched_add(&s, rows_text(&r, 0));
     good = rows_close(&r, e) && good;
     for (rows_open(&r, db, SQL_PICTURE_LABELS, SQL_VALUES(sql_int(id))); rows_next(&r);)
-        text_addf(&all, "%s\n", rows_text(&r, 1));
-    good = rows_close(&r, e) && good;
-    words_fold(&body, text_string(&all));
-    text_add(&words, " ");
-    words_split(&words, text_string(&all));
-    good = good && text_ok(&all, e) && text_ok(&body, e) && text_ok(&words, e) &&
-           sql_run(db, SQL_PICTURE_TEXTS_SET, SQL_VALUES(sql_int(id), sql_text(text_string(&body)), sql_text(text_string(&words))), NULL, e);
-    text_release(&all);
-    text_release(&body);
-    text_release(&words);
+        searched_add(&s, rows_text(&r, 1));
+    good = rows_close(&r, e) && good && searched_end(&s, e) &&
+           sql_run(db, SQL_PICTURE_TEXTS_SET, SQL_VALUES(sql_int(id), sql_text(text_string(&s.body)), sql_text(text_string(&s.words))), NULL, e);
+    searched_release(&s);
     return good;
 }
 
@@ -108,6 +131,24 @@ static bool add_lists(struct db *db, int64_t id, const struct gallery_facts *f, 
     return true;
 }
 
+/* In the order of PICTURE_SEARCHED, so that a new picture's text is written once. */
+static bool add_texts(struct db *db, int64_t id, const struct gallery_facts *f, struct err *e)
+{
+    const char *const texts[] = { f->prompt, f->negative, f->model, f->sampler, f->name };
+    struct searched s;
+    searched_init(&s);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        searched_add(&s, texts[i]);
+    for (size_t i = 0; i < f->lora_count; i++)
+        searched_add(&s, f->loras[i].name);
+    bool good = searched_end(&s, e) &&
+                sql_run(db, SQL_PICTURE_TEXTS_ADD,
+                        SQL_VALUES(sql_int(id), known_text(f->prompt), known_text(f->negative), sql_text(text_string(&s.body)),
+                                   sql_text(text_string(&s.words))), NULL, e);
+    searched_release(&s);
+    return good;
+}
+
 bool gallery_add(struct db *db, const struct gallery_facts *f, int64_t *id, bool *added, struct err *e)
 {
     char hash[GALLERY_HASH_BYTES], model_hash[GALLERY_HASH_BYTES];
@@ -140,10 +181,10 @@ bool gallery_add(struct db *db, const struct gallery_facts *f, int64_t *id, bool
                      NULL, e))
             return false;
     }
-    return sql_run(db, SQL_PICTURE_TEXTS_ADD, SQL_VALUES(sql_int(*id), known_text(f->prompt), known_text(f->negative)), NULL, e) &&
+    return add_texts(db, *id, f, e) &&
            sql_run(db, SQL_PICTURE_SOURCES_ADD,
                    SQL_VALUES(sql_int(*id), known_text(f->graph), known_text(f->workflow), known_text(f->parameters)), NULL, e) &&
-           add_lists(db, *id, f, e) && write_searched(db, *id, e);
+           add_lists(db, *id, f, e) && (*added || write_searched(db, *id, e));
 }
 
 bool gallery_find(struct db *db, const char *owner, const char *which, int64_t *id, struct err *e)

@@ -109,7 +109,7 @@ MUST_USE bool gallery_collect(struct store *s, const char *owner, const int64_t 
  * come back. *count: how many pictures. ERR_MISSING if there is none. */
 MUST_USE bool gallery_delete(struct store *s, const char *owner, const int64_t *ids, size_t count, int64_t *batch, struct err *e);
 MUST_USE bool gallery_undo(struct store *s, const char *owner, int64_t batch, int64_t *count, struct err *e);
-/* Forgets for good what was deleted before `before_ms`, of all owners: rows first, then files in `folder` that no row names any
+/* Forgets for good what was deleted at before_ms or earlier, of all owners: rows first, then files in `folder` that no row names any
  * more. */
 MUST_USE bool gallery_purge(struct store *s, const char *folder, int64_t before_ms, int64_t *count, struct err *e);
 

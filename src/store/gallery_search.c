@@ -51,6 +51,7 @@ struct select {
     size_t count;
     struct text made[GALLERY_MOST_TERMS + 2 * GALLERY_MOST_FILTERS + 4];
     size_t made_count;
+    bool texts; /* a condition asks for picture_texts */
 };
 
 static void select_init(struct select *q)
@@ -106,23 +107,31 @@ static void add_like(struct select *q, const char *before, const char *text, con
 /* A term in FTS5's language: a phrase, its quotes doubled. */
 static void add_phrase(struct text *out, const struct term *term)
 {
-    text_add(out, out->length ? " \"" : "\"");
+    text_add(out, "\"");
     for (const char *p = term->text; *p; p++)
         text_addf(out, *p == '"' ? "\"\"" : "%c", *p);
     text_add(out, term->begins ? "\" *" : "\"");
 }
 
-/* All terms of one kind as one MATCH; *none: there is none of it. */
-static struct text *match_text(struct select *q, const struct term *terms, size_t count, bool words, bool without)
+/* All terms of one kind as one MATCH, NULL if there is none: those that must be there, and NOT those that must not. *without: there are
+ * only such that must not, which FTS5 cannot say; then they are joined by OR, and none of the rows may be it. */
+static struct text *match_text(struct select *q, const struct term *terms, size_t count, bool words, bool *without)
 {
     struct text *match = NULL;
+    const char *before = "(";
+    *without = true;
     for (size_t i = 0; i < count; i++)
-        if (terms[i].words == words && terms[i].without == without) {
-            match = match ? match : make_text(q);
-            if (without && match->length)
-                text_add(match, " OR");
-            add_phrase(match, &terms[i]);
-        }
+        *without &= terms[i].words != words || terms[i].without;
+    for (int turn = 0; turn < 2; turn++, before = ") NOT (")
+        for (size_t i = 0; i < count; i++)
+            if (terms[i].words == words && terms[i].without == (turn == 1)) {
+                match = match ? match : make_text(q);
+                text_add(match, match->length ? before : "(");
+                add_phrase(match, &terms[i]);
+                before = turn ? " OR " : " AND ";
+            }
+    if (match)
+        text_add(match, ")");
     return match;
 }
 
@@ -132,7 +141,7 @@ static void add_from(struct select *q, struct db *db, const struct term *terms, 
 {
     *lead = "p.id";
     if (sql_is_postgresql(db)) {
-        text_add(&q->sql, " FROM pictures p JOIN picture_texts t ON t.id = p.id WHERE 1 = 1");
+        text_addf(&q->sql, " FROM pictures p%s WHERE 1 = 1", q->texts || count ? " JOIN picture_texts t ON t.id = p.id" : "");
         for (size_t i = 0; i < count; i++) {
             text_addf(&q->sql, " AND t.%s %sLIKE ", terms[i].words ? "words" : "body", terms[i].without ? "NOT " : "");
             add_like(q, terms[i].words ? " " : "", terms[i].text, terms[i].words && !terms[i].begins ? " " : "");
@@ -140,29 +149,25 @@ static void add_from(struct select *q, struct db *db, const struct term *terms, 
         return;
     }
     static const char *const tables[] = { "picture_parts", "picture_words" };
-    const struct text *match[2], *without[2];
-    for (int words = 0; words < 2; words++) {
-        match[words] = match_text(q, terms, count, words, false);
-        without[words] = match_text(q, terms, count, words, true);
-    }
-    int leader = match[0] ? 0 : match[1] ? 1 : -1;
+    const char *texts = q->texts ? " JOIN picture_texts t ON t.id = p.id" : "";
+    const struct text *match[2];
+    bool without[2];
+    for (int words = 0; words < 2; words++)
+        match[words] = match_text(q, terms, count, words, &without[words]);
+    int leader = match[0] && !without[0] ? 0 : match[1] && !without[1] ? 1 : -1;
     if (leader < 0)
-        text_add(&q->sql, " FROM pictures p JOIN picture_texts t ON t.id = p.id WHERE 1 = 1");
+        text_addf(&q->sql, " FROM pictures p%s WHERE 1 = 1", texts);
     else {
-        text_addf(&q->sql, " FROM %s f CROSS JOIN pictures p ON p.id = f.rowid JOIN picture_texts t ON t.id = p.id WHERE f.%s MATCH ",
-                  tables[leader], tables[leader]);
+        text_addf(&q->sql, " FROM %s f CROSS JOIN pictures p ON p.id = f.rowid%s WHERE f.%s MATCH ", tables[leader], texts, tables[leader]);
         add_value(q, sql_text(text_string(match[leader])));
         *lead = "f.rowid";
     }
-    for (int words = 0; words < 2; words++) {
-        const struct text *asked[] = { words == leader ? NULL : match[words], without[words] };
-        for (int no = 0; no < 2; no++)
-            if (asked[no]) {
-                text_addf(&q->sql, " AND p.id %sIN (SELECT rowid FROM %s WHERE %s MATCH ", no ? "NOT " : "", tables[words], tables[words]);
-                add_value(q, sql_text(text_string(asked[no])));
-                text_add(&q->sql, ")");
-            }
-    }
+    for (int words = 0; words < 2; words++)
+        if (match[words] && words != leader) {
+            text_addf(&q->sql, " AND p.id %sIN (SELECT rowid FROM %s WHERE %s MATCH ", without[words] ? "NOT " : "", tables[words], tables[words]);
+            add_value(q, sql_text(text_string(match[words])));
+            text_add(&q->sql, ")");
+        }
 }
 
 /* --- filters --- */
@@ -242,7 +247,10 @@ static bool text_filter(struct select *q, const struct gallery_column *c, const 
 {
     struct text *folded = make_text(q);
     words_fold(folded, value);
-    text_addf(&q->sql, " AND lower(coalesce(%s, '')) %s ", c->sql, op[0] == '~' ? "LIKE" : op);
+    if (op[0] == '!')
+        text_addf(&q->sql, " AND coalesce(lower(%s), '') <> ", c->sql);
+    else
+        text_addf(&q->sql, " AND lower(%s) %s ", c->sql, op[0] == '~' ? "LIKE" : op);
     if (op[0] == '~')
         add_like(q, "", text_string(folded), "");
     else
@@ -298,7 +306,8 @@ static bool add_filter(struct select *q, const char *filter, struct err *e)
         whole += span;
         op = op[0] == '>' ? ">=" : "<";
     }
-    text_addf(&q->sql, "%s %s ", c->sql, op);
+    /* The sign keeps an index from being used: one that gives most pictures, in another order, is slower than going through all. */
+    text_addf(&q->sql, "%s%s %s ", op[0] == '=' ? "" : "+", c->sql, op);
     add_value(q, c->value == GALLERY_REAL ? sql_real(real) : sql_int(whole));
     return true;
 }
@@ -356,22 +365,51 @@ static json_t *row_json(const struct rows *r)
     return object;
 }
 
-/* Tags, collections and LoRAs. */
-static bool add_labels(struct db *db, json_t *object, struct err *e)
+/* The object of a page with this id; pages are short and both are in order of a picture's rows. */
+static json_t *object_of(const json_t *page, int64_t id)
 {
-    int64_t id = json_integer_value(json_object_get(object, "id"));
-    json_t *lists[] = { json_array(), json_array() }, *loras = json_array();
+    json_t *object;
+    size_t i;
+    json_array_foreach(page, i, object) {
+        if (json_integer_value(json_object_get(object, "id")) == id)
+            return object;
+    }
+    return NULL;
+}
+
+/* Tags, collections and LoRAs of all pictures of a page: a question each, whatever the page's length. */
+static bool add_labels(struct db *db, const json_t *page, struct err *e)
+{
+    static const char *const keys[] = { [LABEL_TAG] = "tags", [LABEL_COLLECTION] = "collections" };
+    struct text ids, sql;
     struct rows r;
-    for (rows_open(&r, db, SQL_PICTURE_LABELS, SQL_VALUES(sql_int(id))); rows_next(&r);)
-        json_array_append_new(lists[rows_int(&r, 0) == LABEL_COLLECTION], json_string(rows_text(&r, 1)));
+    json_t *object;
+    size_t i;
+    text_init(&ids, SQL_TEXT_BYTES);
+    text_init(&sql, 2 * SQL_TEXT_BYTES);
+    json_array_foreach(page, i, object) {
+        text_addf(&ids, "%s%lld", i ? "," : "", (long long)json_integer_value(json_object_get(object, "id")));
+        json_object_set_new(object, "tags", json_array());
+        json_object_set_new(object, "collections", json_array());
+        json_object_set_new(object, "loras", json_array());
+    }
+    if (!ids.length)
+        return true;
+    text_addf(&sql, "SELECT picture, kind, name FROM picture_labels WHERE picture IN (%s) ORDER BY picture, kind, name", text_string(&ids));
+    for (rows_open_text(&r, db, text_string(&sql), SQL_NO_VALUES); rows_next(&r);)
+        json_array_append_new(json_object_get(object_of(page, rows_int(&r, 0)), keys[rows_int(&r, 1) == LABEL_COLLECTION]),
+                              json_string(rows_text(&r, 2)));
     bool good = rows_close(&r, e);
-    for (rows_open(&r, db, SQL_PICTURE_LORAS, SQL_VALUES(sql_int(id))); good && rows_next(&r);)
-        json_array_append_new(loras, json_pack("{s:s,s:s?,s:f,s:f}", "name", rows_text(&r, 0), "hash", rows_text(&r, 1), "scale",
-                                               rows_real(&r, 2), "text_scale", rows_real(&r, 3)));
-    good = rows_close(&r, e) && good;
-    json_object_set_new(object, "tags", lists[LABEL_TAG]);
-    json_object_set_new(object, "collections", lists[LABEL_COLLECTION]);
-    json_object_set_new(object, "loras", loras);
+    text_clear(&sql);
+    text_addf(&sql, "SELECT picture, name, hash, scale, text_scale FROM picture_loras WHERE picture IN (%s) ORDER BY picture, place",
+              text_string(&ids));
+    for (rows_open_text(&r, db, text_string(&sql), SQL_NO_VALUES); good && rows_next(&r);)
+        json_array_append_new(json_object_get(object_of(page, rows_int(&r, 0)), "loras"),
+                              json_pack("{s:s,s:s?,s:f,s:f}", "name", rows_text(&r, 1), "hash", rows_text(&r, 2), "scale", rows_real(&r, 3),
+                                        "text_scale", rows_real(&r, 4)));
+    good = rows_close(&r, e) && good && text_ok(&ids, e) && text_ok(&sql, e);
+    text_release(&ids);
+    text_release(&sql);
     return good;
 }
 
@@ -381,7 +419,6 @@ static bool read_page(struct db *db, const struct select *q, bool distance, json
     struct rows r;
     int last = 0;
     json_t *list = json_array(), *object;
-    size_t i;
     for (const struct gallery_column *c = gallery_columns; c->name; c++)
         last += c->value != GALLERY_LABEL;
     for (rows_open_text(&r, db, text_string(&q->sql), q->values, q->count); rows_next(&r);) {
@@ -390,10 +427,7 @@ static bool read_page(struct db *db, const struct select *q, bool distance, json
             json_object_set_new(object, "distance", json_integer(rows_int(&r, last + 3)));
         json_array_append_new(list, object);
     }
-    bool good = rows_close(&r, e);
-    json_array_foreach(list, i, object) {
-        good = good && add_labels(db, object, e);
-    }
+    bool good = rows_close(&r, e) && add_labels(db, list, e);
     if (good && list)
         *page = list;
     else
@@ -410,6 +444,10 @@ static bool add_query(struct select *q, struct db *db, const struct gallery_quer
         return err_set(e, ERR_ARG, "the words of a search are not valid UTF-8");
     if (query->words && !terms_read(terms, &count, query->words, e))
         return false;
+    for (size_t i = 0; i < query->filter_count && i < GALLERY_MOST_FILTERS; i++) {
+        const struct gallery_column *c = column_named(query->filters[i], strcspn(query->filters[i], "=!<>~"));
+        q->texts |= c && c->sql[0] == 't';
+    }
     add_from(q, db, terms, count, lead);
     terms_release(terms, count);
     text_add(&q->sql, " AND p.owner = ");
@@ -432,10 +470,14 @@ bool gallery_search(struct store *s, const struct gallery_query *query, json_t *
     if (!db)
         return false;
     select_init(&q);
+    /* which pictures, by what is narrow; then what is told of them */
+    bool by_id = query->sort == GALLERY_LATEST || query->sort == GALLERY_OLDEST, good;
+    const char *key = query->sort == GALLERY_RATING ? "p.rating" : "p.created_ms";
     text_add(&q.sql, "SELECT ");
     add_columns(&q.sql);
-    bool good = add_query(&q, db, query, &lead, e);
-    bool by_id = query->sort == GALLERY_LATEST || query->sort == GALLERY_OLDEST;
+    text_addf(&q.sql, " FROM (SELECT p.id AS id%s%s", by_id ? "" : ", ", by_id ? "" : key);
+    text_add(&q.sql, by_id ? "" : " AS key");
+    good = add_query(&q, db, query, &lead, e);
     if (good && by_id && query->before > 0) {
         text_addf(&q.sql, " AND %s %s ", lead, query->sort == GALLERY_OLDEST ? ">" : "<");
         add_value(&q, sql_int(query->before));
@@ -443,10 +485,12 @@ bool gallery_search(struct store *s, const struct gallery_query *query, json_t *
     if (good && by_id)
         text_addf(&q.sql, " ORDER BY %s %s LIMIT ", lead, query->sort == GALLERY_OLDEST ? "ASC" : "DESC");
     else if (good)
-        text_addf(&q.sql, " ORDER BY %s DESC, p.id DESC LIMIT ", query->sort == GALLERY_RATING ? "p.rating" : "p.created_ms");
+        text_addf(&q.sql, " ORDER BY %s DESC, p.id DESC LIMIT ", key);
     add_value(&q, sql_int(limit < PAGE_MOST ? limit : PAGE_MOST));
     text_add(&q.sql, " OFFSET ");
     add_value(&q, sql_int(query->offset > 0 ? query->offset : 0));
+    text_addf(&q.sql, ") n JOIN pictures p ON p.id = n.id JOIN picture_texts t ON t.id = p.id ORDER BY %s",
+              query->sort == GALLERY_OLDEST ? "n.id" : by_id ? "n.id DESC" : "n.key DESC, n.id DESC");
     good = good && select_ok(&q, e) && read_page(db, &q, false, page, e);
     select_release(&q);
     if (store_end(db, good, e))
@@ -544,7 +588,7 @@ json_t *picture_json(struct db *db, int64_t id, bool everything, struct err *e)
     static const char *const names[] = { "graph", "workflow", "parameters" };
     struct select q;
     struct rows r;
-    json_t *object = NULL, *parents = everything ? json_array() : NULL;
+    json_t *object = NULL, *page = NULL, *parents = everything ? json_array() : NULL;
     select_init(&q);
     text_add(&q.sql, "SELECT ");
     add_columns(&q.sql);
@@ -554,7 +598,8 @@ json_t *picture_json(struct db *db, int64_t id, bool everything, struct err *e)
     if (rows_next(&r))
         object = row_json(&r);
     bool good = rows_close(&r, e) && (object || err_set(e, ERR_MISSING, "no picture %lld in the gallery", (long long)id)) &&
-                add_labels(db, object, e);
+                (page = json_pack("[O]", object)) && add_labels(db, page, e);
+    json_decref(page);
     select_release(&q);
     if (good && everything) {
         for (rows_open(&r, db, SQL_PICTURE_SOURCES, SQL_VALUES(sql_int(id))); rows_next(&r);)

@@ -119,10 +119,10 @@ bool terms_read(struct term terms[GALLERY_MOST_TERMS], size_t *count, const char
         p += without;
         bool quoted = *p == '"';
         char *begin = p + quoted, *end = begin + strcspn(begin, quoted ? "\"" : " \t\r\n");
-        if (!*begin)
-            break;
         if (quoted && !*end)
             good = err_set(e, ERR_ARG, "the search %s: a quote without its end", typed);
+        if (!*begin)
+            break;
         bool more = *end != 0, empty = false;
         *end = 0;
         if (good && *count == GALLERY_MOST_TERMS)

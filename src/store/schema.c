@@ -25,6 +25,10 @@ static const char version_1[] =
     "CREATE INDEX pictures_created ON pictures (owner, created_ms, id) WHERE deleted IS NULL;"
     "CREATE INDEX pictures_rating ON pictures (owner, rating, id) WHERE deleted IS NULL;"
     "CREATE INDEX pictures_seed ON pictures (owner, seed);"
+    /* one value of these, in the order of ids; other comparisons go through all (gallery_search.c) */
+    "CREATE INDEX pictures_model ON pictures (owner, lower(model), id);"
+    "CREATE INDEX pictures_sampler ON pictures (owner, lower(sampler), id);"
+    "CREATE INDEX pictures_steps ON pictures (owner, steps, id);"
     "CREATE INDEX pictures_model_hash ON pictures (model_hash);"
     "CREATE INDEX pictures_job ON pictures (job);"
     "CREATE INDEX pictures_look ON pictures (owner, look, id) WHERE deleted IS NULL AND look IS NOT NULL;"

@@ -62,8 +62,15 @@ static bool failed(struct connection *c, int code, const char *doing, struct err
             return err_set(e, ERR_IO, "the database %s is gone: its file or folder was removed", path);
         return err_set(e, ERR_IO, "the database %s cannot be opened: %s%s%s", path, text, system ? ": " : "", system ? strerror(system) : "");
     case SQLITE_IOERR:
-        if (system == ENOSPC || system == EDQUOT || system == EFBIG)
-            return err_set(e, ERR_IO, "the database %s cannot grow (%s): make room there, then it goes on", path, strerror(system));
+        switch (c->db ? sqlite3_extended_errcode(c->db) : code) {
+        case SQLITE_IOERR_WRITE:
+        case SQLITE_IOERR_FSYNC:
+        case SQLITE_IOERR_DIR_FSYNC:
+        case SQLITE_IOERR_TRUNCATE:
+        case SQLITE_IOERR_SHMSIZE: /* a full disk has a code of its own, a quota or a limit of files' sizes does not */
+            return err_set(e, ERR_IO, "the database %s cannot grow: its disk, or what this user may use of it, is at an end: make room there, "
+                           "then it goes on", path);
+        }
         return err_set(e, ERR_IO, "%s the database %s failed: %s%s%s", doing, path, text, system ? ": " : "", system ? strerror(system) : "");
     default:
         return err_set(e, ERR_BACKEND, "%s the database %s: %s", doing, path, text);
@@ -121,7 +128,7 @@ static void *open_connection(const char *where, bool again, struct err *e)
     for (int turn = 0; good && code == SQLITE_OK && turn < WAIT_MS / PAUSE_MS; turn++) {
         code = sqlite3_exec(c->db,
                             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384; "
-                            "PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864",
+                            "PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1073741824; PRAGMA journal_size_limit = 67108864",
                             NULL, NULL, NULL);
         if (code != SQLITE_BUSY)
             break;

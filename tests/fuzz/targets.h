@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "base/json_text.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "dataset/dataset_internal.h"
@@ -18,6 +19,8 @@
 #include "dataset/survey.h"
 #include "flow/flow.h"
 #include "generate/prompt.h"
+#include "jobs/told_internal.h"
+#include "store/gallery_internal.h"
 #include "model/text/inversion.h"
 #include "model/lora/lora.h"
 #include "model/family/single_file.h"
@@ -551,6 +554,78 @@ static void target_path(const char *data, size_t bytes)
     err_clear(&e);
     if (!query_value(text, "type", out, sizeof out, &found, &e) && !e.text[0])
         abort();
+/* JSON that is kept as text: what is taken for JSON is JSON to jansson, too (but for very deep or large numbers), with and without
+ * members left out. */
+static void target_json_text(const char *data, size_t bytes)
+{
+    static const char *const names[] = { "a", "secret" };
+    char *text = mem_zeroed(bytes + 1, 1);
+    memcpy(text, data, bytes);
+    struct err e = { 0 };
+    struct text out;
+    bool good = json_text_check(text, "text", &e);
+    json_t *tree = json_text_tree(text, "text", &(struct err){ 0 }), *plain = json_loads(text, JSON_DECODE_ANY, NULL);
+    if (good != (e.code == ERR_NONE) || (tree && !good))
+        abort();
+    if (plain && !good && e.code != ERR_LIMIT)
+        abort();
+    text_init(&out, 2 * bytes + 100);
+    if (good) {
+        json_text_without(&out, text, names, 2);
+        if (!json_text_check(text_string(&out), "text", &e) || (plain && json_is_object(plain) && strstr(text_string(&out), "\"secret\":") == text_string(&out) + 1))
+            abort();
+        text_clear(&out);
+    }
+    if (utf8_valid(text, strlen(text))) {
+        json_text_string(&out, text);
+        if (text_ok(&out, &e) && !json_text_check(text_string(&out), "string", &e))
+            abort();
+    }
+    text_release(&out);
+    json_decref(tree);
+    json_decref(plain);
+    mem_free(text);
+}
+
+/* What a picture's file tells, as either text: every fact is a whole string and every list within its bounds. */
+static void target_told(const char *data, size_t bytes)
+{
+    char *text = mem_zeroed(bytes + 1, 1);
+    memcpy(text, data, bytes);
+    for (int turn = 0; turn < 2; turn++) {
+        struct told told = { 0 };
+        struct gallery_facts f = { 0 };
+        bool good = turn ? told_graph(&told, &f, text) : told_parameters(&told, &f, text);
+        const char *const texts[] = { f.prompt, f.negative, f.model, f.model_hash, f.vae, f.sampler, f.schedule };
+        for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+            if (texts[i] && (!good || !utf8_valid(texts[i], strlen(texts[i]))))
+                abort();
+        if (f.lora_count > GALLERY_MOST_LORAS)
+            abort();
+        for (size_t i = 0; i < f.lora_count; i++)
+            if (!utf8_valid(f.loras[i].name, strlen(f.loras[i].name)))
+                abort();
+        told_release(&told);
+    }
+    mem_free(text);
+}
+
+/* What people type to search: terms within bounds, in small letters. */
+static void target_search(const char *data, size_t bytes)
+{
+    char *text = mem_zeroed(bytes + 1, 1);
+    memcpy(text, data, bytes);
+    struct term terms[GALLERY_MOST_TERMS];
+    size_t count;
+    struct err e = { 0 };
+    if (utf8_valid(text, strlen(text)) && !terms_read(terms, &count, text, &e) && !e.text[0])
+        abort();
+    if (utf8_valid(text, strlen(text)) && e.code == ERR_NONE) {
+        for (size_t i = 0; i < count; i++)
+            if (!terms[i].text || !*terms[i].text || !utf8_valid(terms[i].text, strlen(terms[i].text)))
+                abort();
+        terms_release(terms, count);
+    }
     mem_free(text);
 }
 
@@ -574,6 +649,9 @@ static const struct fuzz_target {
     { "multipart", target_multipart },
     { "range", target_range },
     { "path", target_path },
+    { "json_text", target_json_text },
+    { "told", target_told },
+    { "search", target_search },
     { "manifest", target_manifest },
     { "survey", target_survey },
     { "import", target_import },

@@ -1,0 +1,61 @@
+/* limn gallery and limn generate --gallery, from argv on. */
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/run_limn.h"
+#include "test.h"
+
+static char database[PATH_MAX_BYTES];
+#define GALLERY(...) limn("gallery", __VA_ARGS__, "--database", database, NULL)
+
+static void draw(const char *words, const char *seed, const char *png)
+{
+    CHECK(limn("generate", "-q", "-m", test_data("models/tiny-sd1"), "--steps", "1", "--width", "32", "--height", "32", "--seed", seed, "-o", png,
+               "--gallery", "--database", database, words, NULL) == 0, "%s", complained);
+}
+
+TEST(pictures_are_kept_found_changed_and_brought_back)
+{
+    char png[PATH_MAX_BYTES], out[PATH_MAX_BYTES];
+    snprintf(database, sizeof database, "%s", test_scratch("gallery/limn.db"));
+    snprintf(png, sizeof png, "%s", test_scratch("drawn.png"));
+    snprintf(out, sizeof out, "%s", test_scratch("exported"));
+    draw("a red circle", "3", png);
+    draw("一个圆圈", "4", png);
+    draw("一个圆圈", "4", png); /* the same picture again */
+    CHECK(GALLERY("list", "--json") == 0, "%s", complained);
+    json_t *j = json_loads(said, 0, NULL);
+    CHECK(json_integer_value(json_object_get(j, "count")) == 2, "%s", said);
+    const json_t *last = json_array_get(json_object_get(j, "pictures"), 0);
+    assert_string_equal(json_string_value(json_object_get(last, "prompt")), "一个圆圈");
+    assert_int_equal(json_integer_value(json_object_get(last, "seed")), 4);
+    json_decref(j);
+    CHECK(GALLERY("search", "圆") == 0 && strstr(said, "一个圆圈") && !strstr(said, "circle"), "%s%s", said, complained);
+    CHECK(GALLERY("search", "ircl", "--count") == 0 && !strcmp(said, "1\n"), "%s", said);
+    CHECK(GALLERY("list", "--where", "seed=4", "--count") == 0 && !strcmp(said, "1\n"), "%s", said);
+    CHECK(GALLERY("list", "--where", "sed=4") == 2 && strstr(complained, "no such name"), "%s", complained);
+    CHECK(GALLERY("show", "1", "-q") == 0 && strstr(said, "a red circle") && strstr(said, "tiny-sd1"), "%s", said);
+    CHECK(GALLERY("show", "9") == 1 && strstr(complained, "no picture 9"), "%s", complained);
+    CHECK(GALLERY("show", "1", "--path") == 0, "%s", complained);
+    said[strcspn(said, "\n")] = 0;
+    CHECK(path_exists(said), "%s", said);
+    CHECK(GALLERY("tag", "1-2", "--add", "round", "--add", "圆形") == 0, "%s", complained);
+    CHECK(GALLERY("tag", "1") == 2 && strstr(complained, "--add"), "%s", complained);
+    CHECK(GALLERY("rate", "2", "--rating", "4") == 0, "%s", complained);
+    CHECK(GALLERY("collect", "2", "--add", "best") == 0, "%s", complained);
+    CHECK(GALLERY("names", "tag") == 0 && strstr(said, "2  round"), "%s", said);
+    CHECK(GALLERY("search", "圆形", "--where", "rating>=4", "--where", "collection=best", "--count") == 0 && !strcmp(said, "1\n"), "%s", said);
+    CHECK(GALLERY("delete", "1") == 0 && strstr(said, "limn gallery undo"), "%s", said);
+    CHECK(GALLERY("list", "--count") == 0 && !strcmp(said, "1\n"), "%s", said);
+    CHECK(GALLERY("list", "--deleted", "--count") == 0 && !strcmp(said, "1\n"), "%s", said);
+    CHECK(GALLERY("undo") == 0 && GALLERY("undo") == 1 && strstr(complained, "nothing was deleted"), "%s", complained);
+    CHECK(limn("gallery", "export", out, "-q", "--search", "circle", "--database", database, NULL) == 0, "%s", complained);
+    CHECK(limn("gallery", "import", out, "-q", "--json", "--database", database, NULL) == 0 && strstr(said, "{\"added\":0,\"known\":1,\"refused\":0}"),
+          "%s%s", said, complained);
+    CHECK(GALLERY("show", "1", "--lineage") == 0 && strstr(said, "weights tiny-sd1"), "%s", said);
+    CHECK(GALLERY("show", "1", "--similar", "64") == 0, "%s", complained);
+    CHECK(limn("gallery", "list", "--database", test_data("models"), NULL) == 1, "a folder is no database");
+    CHECK(limn("gallery", "list", "--database", png, NULL) == 1 && strstr(complained, "is no database of limn"), "%s", complained);
+    CHECK(GALLERY("delete", "1", "2") == 0 && GALLERY("purge", "--days", "0") == 0 && !strcmp(said, "2 forgotten\n"), "%s%s", said, complained);
+}
