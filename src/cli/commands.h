@@ -15,6 +15,8 @@ extern const struct command command_tokenize;
 extern const struct command command_pull;
 extern const struct command command_bench;
 extern const struct command command_dataset_import;
+extern const struct command command_dataset_split;
+extern const struct command command_dataset_caption;
 extern const struct command command_dataset_info;
 extern const struct command command_dataset_clean;
 extern const struct command command_dataset_export;
