@@ -39,6 +39,8 @@ struct dataset {
 
 /* metadata.c: a file_name must stay inside the folder: a list of somebody else must not read other files. */
 bool dataset_name_inside(const char *name);
+/* metadata.c: a line of a list that holds nothing. */
+bool dataset_line_blank(const char *line, size_t bytes);
 /* metadata.c: reads the list into d->pictures and d->fingerprint; index numbers are left to dataset.c. */
 MUST_USE bool metadata_read(struct dataset *d, struct err *e);
 

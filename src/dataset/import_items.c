@@ -232,7 +232,7 @@ static bool of_lines(struct list *l, const char *data, size_t bytes, struct err 
         size_t length = (size_t)((stop ? stop : end) - at);
         at += length + 1;
         l->line++;
-        if (strspn(line, " \t\r") >= length)
+        if (dataset_line_blank(line, length))
             continue;
         struct err cause = { 0 };
         json_t *row = json_parse(line, length, "this line", &cause);

@@ -247,7 +247,7 @@ static bool read_lines(struct manifest *m, const char *data, size_t bytes, struc
         const char *line = at;
         at += length + 1;
         snprintf(where, sizeof where, "%s, line %ld", m->list, ++number);
-        if (strspn(line, " \t\r") >= length)
+        if (dataset_line_blank(line, length))
             continue;
         if (length > MANIFEST_MAX_LINE_BYTES)
             return err_set(e, ERR_LIMIT, "%s: %zu bytes, the limit is %zu", where, length, MANIFEST_MAX_LINE_BYTES);

@@ -33,6 +33,13 @@ static bool keep(const struct reader *r, const char *key, const char *text, size
     return *out || err_nomem(e, "the words of a dataset");
 }
 
+bool dataset_line_blank(const char *line, size_t bytes)
+{
+    while (bytes > 0 && strchr(" \t\r", line[bytes - 1]) && line[bytes - 1])
+        bytes--;
+    return bytes == 0;
+}
+
 bool dataset_name_inside(const char *name)
 {
     if (*name == 0 || *name == '/' || strchr(name, '\\'))
@@ -206,7 +213,7 @@ static bool read_jsonl(struct reader *r, const char *data, size_t bytes, struct 
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t length = (size_t)((stop ? stop : end) - at), with_end = length + (stop != NULL);
         r->line++;
-        if (length == 0 || strspn(at, " \t\r") >= length)
+        if (dataset_line_blank(at, length))
             r->d->fingerprint = hash_more(r->d->fingerprint, at, with_end);
         else if (!read_line(r, at, length, with_end, e))
             return false;
