@@ -10,6 +10,8 @@ const struct command *const commands[] = {
     &command_dataset_import,
     &command_dataset_info,
     &command_dataset_clean,
+    &command_dataset_crop,
+    &command_dataset_resize,
     &command_dataset_export,
     &command_train_tokenizer,
     &command_train_vae,
