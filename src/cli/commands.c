@@ -12,6 +12,7 @@ const struct command *const commands[] = {
     &command_dataset_clean,
     &command_dataset_crop,
     &command_dataset_resize,
+    &command_dataset_cache,
     &command_dataset_export,
     &command_train_tokenizer,
     &command_train_vae,

@@ -19,6 +19,7 @@ extern const struct command command_dataset_info;
 extern const struct command command_dataset_clean;
 extern const struct command command_dataset_crop;
 extern const struct command command_dataset_resize;
+extern const struct command command_dataset_cache;
 extern const struct command command_dataset_export;
 extern const struct command command_train_tokenizer;
 extern const struct command command_train_vae;
