@@ -13,7 +13,7 @@ struct clean_args {
     struct option_texts words;
     const char *checks;
     int64_t min_side, near_bits, shown, threads;
-    double flat, blur, border, border_edge, near_colour;
+    double elongated, flat, blur, border, border_edge, near_colour;
     bool apply, undo, keep;
     struct eval_output_args out;
 };
@@ -23,11 +23,13 @@ struct clean_args {
 static const struct option clean_options_table[] = {
     { "apply", 0, OPTION_FLAG, AT(apply), .help = "leave the pictures that are listed out of training; without it nothing is changed" },
     { "undo", 0, OPTION_FLAG, AT(undo), .help = "take the last --apply back" },
-    { "checks", 'c', OPTION_TEXT, AT(checks), "broken,small,flat,blurred,bordered,no-caption,duplicate,near-duplicate",
+    { "checks", 'c', OPTION_TEXT, AT(checks), "broken,small,elongated,flat,blurred,bordered,no-caption,duplicate,near-duplicate",
       .value = "LIST", .help = "what to look for, with commas between; same-caption is another one, all is everything",
       .group = "What is a fault" },
     { "min-side", 0, OPTION_INT, AT(min_side), "256", .min = 1, .max = IMAGE_MAX_SIDE, .value = "PX",
       .help = "small: the shorter side has less" },
+    { "longest", 0, OPTION_FLOAT, AT(elongated), "4", .min = 1, .max = 1e5,
+      .help = "elongated: the longer side is more than so many times the shorter" },
     { "flat", 0, OPTION_FLOAT, AT(flat), "4", .min = 0, .max = 128, .help = "flat: the brightness deviates by less, of 255" },
     { "blur", 0, OPTION_FLOAT, AT(blur), "0.6", .min = 0, .max = 1,
       .help = "blurred: the blur effect is above it; 0.2 to 0.5 is sharp" },
@@ -59,7 +61,7 @@ static bool read_checks(const char *list, bool check[CLEAN_CHECKS], struct err *
             if (text_same_name(name, clean_checks[c].name) || text_same_name(name, "all"))
                 found = check[c] = true;
         if (!found)
-            return err_set(e, ERR_ARG, "--checks: there is no \"%s\"; there are broken, small, flat, blurred, bordered, no-caption, "
+            return err_set(e, ERR_ARG, "--checks: there is no \"%s\"; there are broken, small, elongated, flat, blurred, bordered, no-caption, "
                                        "duplicate, near-duplicate, same-caption and all", name);
         at += length;
         if (!*at)
@@ -163,7 +165,7 @@ static bool undo(const struct clean_args *a, struct err *e)
 static bool clean_run(const void *args, struct err *e)
 {
     const struct clean_args *a = args;
-    struct clean_options o = { .min_side_px = (int)a->min_side, .flat = a->flat, .blur = a->blur, .border = a->border,
+    struct clean_options o = { .min_side_px = (int)a->min_side, .elongated = a->elongated, .flat = a->flat, .blur = a->blur, .border = a->border,
                                .border_edge = a->border_edge, .near_bits = (int)a->near_bits, .near_colour = a->near_colour };
     struct survey s = { 0 };
     struct clean_report r = { 0 };
@@ -190,7 +192,7 @@ static bool clean_run(const void *args, struct err *e)
 
 const struct command command_dataset_clean = {
     .name = "dataset clean",
-    .help = "Finds pictures that are better left out: broken, small, flat, blurred, framed, without caption, or there twice.",
+    .help = "Finds pictures that are better left out: broken, small, elongated, flat, blurred, framed, without caption, or there twice.",
     .details = "Without --apply nothing is changed. With it each picture that is listed is marked as excluded in metadata.jsonl, with the "
                "reason; no file is deleted, and --undo takes it back.\n"
                "What was seen of each picture is kept in " SURVEY_FILE ": after a stop the work goes on where it was, and trying other "

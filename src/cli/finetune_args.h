@@ -63,7 +63,7 @@ enum precision finetune_precision(int choice);
       .help = "a data set of pictures of the same kind, learnt beside so that the kind stays what it is" },           \
     { "regular-weight", 0, OPTION_FLOAT, FINETUNE_AT(regular_weight), "1", .min = 0, .max = 100, .help = "how much those count" }, \
     { "cache", 0, OPTION_TEXT, FINETUNE_AT(cache), .value = "FOLDER", .help = "where latents and text states are kept, for other runs too", \
-      .initial_help = "cache in the run's folder" }
+      .initial_help = "cache in the data set's folder if that is there, else in the run's" }
 /* How long, how fast. */
 #define OPTION_ROWS_FINETUNE_RUN                                                                                      \
     { "steps", 0, OPTION_INT, FINETUNE_AT(steps), "0", .min = 1, .max = 1e9, .help = "optimizer steps",               \

@@ -69,16 +69,29 @@ static bool begin_replay(struct work *w, const struct finetune_args *a, struct f
     return true;
 }
 
+/* Where what frozen parts make of a data set is kept: beside it if limn dataset cache has begun that, else in the run's folder. */
+static bool cache_folder(const struct finetune_args *a, char *folder, struct err *e)
+{
+    if (a->cache)
+        return path_join(folder, "", a->cache, e);
+    return path_join(folder, a->dataset, "cache", e) &&
+           (!a->output || path_is_folder(folder) || path_join(folder, a->output, "cache", e));
+}
+
+static bool open_samples(struct work *w, const struct finetune_args *a, const struct progress *progress, struct err *e)
+{
+    struct sample_options s = finetune_samples(a);
+    char cache[PATH_MAX_BYTES];
+    return finetune_resolution(a->resolution, model_folder_side(&w->model), &s.width, &s.height, e) && cache_folder(a, cache, e) &&
+           features_open(&w->features, cache, &w->encoders, e) &&
+           samples_open(&w->samples, &s, &w->features, &w->objective, w->targets.learns, progress, e);
+}
+
 /* Batches from a data set. */
 static bool begin_samples(struct work *w, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
                           struct err *e)
 {
-    struct sample_options s = finetune_samples(a);
-    char cache[PATH_MAX_BYTES];
-    if (!finetune_resolution(a->resolution, model_folder_side(&w->model), &s.width, &s.height, e) ||
-        !(a->cache ? path_join(cache, "", a->cache, e) : path_join(cache, a->output, "cache", e)) ||
-        !features_open(&w->features, cache, &w->encoders, e) ||
-        !samples_open(&w->samples, &s, &w->features, &w->objective, w->targets.learns, progress, e))
+    if (!open_samples(w, a, progress, e))
         return false;
     int64_t steps = a->steps ? a->steps : 1000;
     if (a->epochs && a->epoch_steps)
@@ -174,6 +187,38 @@ bool finetune_command(const struct command *command, const struct finetune_args 
         good = good && finetune_run(w->finetune, &progress, e);
     }
     progress_bar_end(&bar);
+    work_release(w);
+    mem_free(w);
+    return good;
+}
+
+/* Files of the cache. */
+static bool count_kept(const char *folder, size_t *count, struct err *e)
+{
+    char **names;
+    if (!folder_names(folder, ".safetensors", &names, count, e))
+        return false;
+    folder_names_free(names, *count);
+    return true;
+}
+
+bool finetune_cache(const struct finetune_args *a, struct finetune_cached *out, const struct progress *progress, struct err *e)
+{
+    struct work *w = mem_zeroed(1, sizeof *w);
+    size_t before = 0, after = 0;
+    if (!w)
+        return err_nomem(e, "a cache");
+    *out = (struct finetune_cached){ 0 };
+    bool good = open_model(w, a, e);
+    if (good)
+        encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
+    good = good && open_samples(w, a, progress, e) && count_kept(w->features.folder, &before, e) &&
+           samples_prepare(&w->samples, a->epochs * samples_round(&w->samples), progress, e) &&
+           count_kept(w->features.folder, &after, e);
+    if (good) {
+        *out = (struct finetune_cached){ .pictures = samples_count(&w->samples), .made = after - before, .there = before };
+        snprintf(out->folder, sizeof out->folder, "%s", w->features.folder);
+    }
     work_release(w);
     mem_free(w);
     return good;

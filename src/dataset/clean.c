@@ -9,6 +9,7 @@
 const struct clean_check_words clean_checks[CLEAN_CHECKS] = {
     [CLEAN_BROKEN] = { "broken", "broken" },
     [CLEAN_SMALL] = { "small", "too small" },
+    [CLEAN_ELONGATED] = { "elongated", "elongated" },
     [CLEAN_FLAT] = { "flat", "flat" },
     [CLEAN_BLURRED] = { "blurred", "blurred" },
     [CLEAN_BORDERED] = { "bordered", "bordered" },
@@ -65,7 +66,7 @@ static void judge(struct finding *f, size_t i)
 {
     const struct clean_options *o = f->options;
     const struct survey_picture *p = &f->survey->pictures[i];
-    int least = p->width < p->height ? p->width : p->height;
+    int least = p->width < p->height ? p->width : p->height, most = p->width + p->height - least;
     if (p->state != SURVEY_SEEN) {
         if (o->check[CLEAN_BROKEN])
             set(f, i, CLEAN_BROKEN, -1, 0, 0);
@@ -74,6 +75,8 @@ static void judge(struct finding *f, size_t i)
     double frame = frame_of(p, o->border_edge);
     if (o->check[CLEAN_SMALL] && least < o->min_side_px)
         set(f, i, CLEAN_SMALL, -1, least, o->min_side_px);
+    else if (o->check[CLEAN_ELONGATED] && most > o->elongated * least)
+        set(f, i, CLEAN_ELONGATED, -1, (double)most / least, o->elongated);
     else if (o->check[CLEAN_FLAT] && p->measures.deviation < o->flat)
         set(f, i, CLEAN_FLAT, -1, p->measures.deviation, o->flat);
     else if (o->check[CLEAN_BLURRED] && p->measures.blur > o->blur)
@@ -277,6 +280,10 @@ void clean_fault_words(const struct clean_fault *f, const struct manifest *m, co
         break;
     case CLEAN_SMALL:
         text_addf(out, "%dx%d, want %g a side", s->pictures[f->picture].width, s->pictures[f->picture].height, f->limit);
+        break;
+    case CLEAN_ELONGATED:
+        text_addf(out, "%dx%d, want at most %g times as long as wide", s->pictures[f->picture].width, s->pictures[f->picture].height,
+                  f->limit);
         break;
     case CLEAN_FLAT:
         text_addf(out, "deviates by %.2f, want %g", f->value, f->limit);

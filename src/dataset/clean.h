@@ -12,6 +12,7 @@
 enum clean_check {
     CLEAN_BROKEN,       /* cannot be read as a picture */
     CLEAN_SMALL,        /* its shorter side is below min_side_px */
+    CLEAN_ELONGATED,    /* its longer side is above `elongated` times the shorter */
     CLEAN_FLAT,         /* its luma deviates by less than `flat` */
     CLEAN_BLURRED,      /* its blur is above `blur` */
     CLEAN_BORDERED,     /* two opposite sides have plain borders that end in a straight edge */
@@ -30,6 +31,7 @@ extern const struct clean_check_words clean_checks[CLEAN_CHECKS];
 struct clean_options {
     bool check[CLEAN_CHECKS];
     int min_side_px;
+    double elongated;
     double flat, blur;   /* image_measures.deviation, .blur */
     double border;       /* both borders together as part of width or height, 0 to 1 */
     double border_edge;  /* image_measures.border_edge of each of the two, 0 to 1 */

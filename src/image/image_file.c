@@ -184,28 +184,101 @@ bool image_load(struct image *out, const char *path, enum image_alpha alpha, uin
     return good;
 }
 
+/* The picture for libvips: its pixels are borrowed. NULL on failure. */
+static VipsImage *wrap(const struct image *image)
+{
+    VipsImage *raw = vips_image_new_from_memory(image->pixels, image_bytes(image), image->width, image->height,
+                                                image->channels, VIPS_FORMAT_UCHAR);
+    VipsImage *named = NULL;
+    if (raw && vips_copy(raw, &named, "interpretation", VIPS_INTERPRETATION_sRGB, NULL) != 0)
+        named = NULL;
+    if (raw)
+        g_object_unref(raw);
+    return named;
+}
+
 bool image_encode_png(const struct image *image, const struct image_text *texts, size_t count, uint8_t **data,
                       size_t *bytes, struct err *e)
 {
     *data = NULL;
     if (!image_init(e))
         return false;
-    VipsImage *raw = vips_image_new_from_memory(image->pixels, image_bytes(image), image->width,
-                                                image->height, image->channels, VIPS_FORMAT_UCHAR);
-    VipsImage *named = NULL;
+    VipsImage *named = wrap(image);
     void *plain = NULL;
     size_t plain_bytes = 0;
-    bool good = raw && vips_copy(raw, &named, "interpretation", VIPS_INTERPRETATION_sRGB, NULL) == 0 &&
-                vips_pngsave_buffer(named, &plain, &plain_bytes, "compression", 6, "filter",
-                                    VIPS_FOREIGN_PNG_FILTER_ALL, "strip", TRUE, NULL) == 0;
+    bool good = named && vips_pngsave_buffer(named, &plain, &plain_bytes, "compression", 6, "filter",
+                                             VIPS_FOREIGN_PNG_FILTER_ALL, "strip", TRUE, NULL) == 0;
     if (!good)
         vips_refuses(e, ERR_BACKEND, "cannot be made", "a PNG");
     if (named)
         g_object_unref(named);
-    if (raw)
-        g_object_unref(raw);
     good = good && png_text_insert(plain, plain_bytes, texts, count, data, bytes, e);
     g_free(plain);
+    return good;
+}
+
+const char *image_format_ending(enum image_format format)
+{
+    static const char *const endings[] = { ".png", ".jpg", ".webp" };
+    return endings[format];
+}
+
+bool image_encode(const struct image *image, enum image_format format, int quality, uint8_t **data, size_t *bytes,
+                  struct err *e)
+{
+    *data = NULL;
+    if (format == IMAGE_WEBP && (image->width > 16383 || image->height > 16383))
+        return err_set(e, ERR_LIMIT, "a WebP of %dx%d: sides are at most 16383", image->width, image->height);
+    if (!image_init(e))
+        return false;
+    VipsImage *named = wrap(image);
+    void *plain = NULL;
+    size_t count = 0;
+    VipsImage *opaque = NULL;
+    if (named && format == IMAGE_JPEG && image->channels == 4)
+        step(&named, vips_extract_band(named, &opaque, 0, "n", 3, NULL), &opaque);
+    int failed = !named ? 1
+                 : format == IMAGE_JPEG
+                     ? vips_jpegsave_buffer(named, &plain, &count, "Q", quality, "strip", TRUE, NULL)
+                 : format == IMAGE_WEBP
+                     ? vips_webpsave_buffer(named, &plain, &count, "Q", quality, "lossless", quality == 100, "effort", 2, "strip", TRUE,
+                                            NULL)
+                     : vips_pngsave_buffer(named, &plain, &count, "compression", 2, "filter", VIPS_FOREIGN_PNG_FILTER_SUB, "strip",
+                                           TRUE, NULL);
+    if (named)
+        g_object_unref(named);
+    bool good = failed ? vips_refuses(e, ERR_BACKEND, "cannot be made", image_format_ending(format)) : true;
+    if (good && !(*data = mem_aligned(count)))
+        good = err_nomem(e, "a picture's file");
+    if (good)
+        memcpy(*data, plain, *bytes = count);
+    g_free(plain);
+    return good;
+}
+
+bool image_find_cut(const struct image *image, int width, int height, enum image_part part, int *x, int *y, struct err *e)
+{
+    if (width < 1 || height < 1 || width > image->width || height > image->height)
+        return err_set(e, ERR_ARG, "a cut of %dx%d does not lie inside %dx%d", width, height, image->width, image->height);
+    int right = image->width - width, down = image->height - height;
+    *x = part == IMAGE_END ? right : part == IMAGE_START ? 0 : right / 2;
+    *y = part == IMAGE_END ? down : part == IMAGE_START ? 0 : down / 2;
+    if ((part != IMAGE_ENTROPY && part != IMAGE_ATTENTION) || (!right && !down))
+        return true;
+    if (!image_init(e))
+        return false;
+    VipsImage *named = wrap(image), *cut = NULL;
+    bool good = named && vips_smartcrop(named, &cut, width, height, "interesting",
+                                        part == IMAGE_ENTROPY ? VIPS_INTERESTING_ENTROPY : VIPS_INTERESTING_ATTENTION, NULL) == 0;
+    if (!good) {
+        vips_refuses(e, ERR_BACKEND, "cannot be found", "the part of a picture that is looked at");
+    } else { /* a cut remembers where it was taken from */
+        *x = -vips_image_get_xoffset(cut);
+        *y = -vips_image_get_yoffset(cut);
+        g_object_unref(cut);
+    }
+    if (named)
+        g_object_unref(named);
     return good;
 }
 

@@ -19,24 +19,62 @@ static double variance(int64_t sum, int64_t squares, int64_t count)
     return fmax((double)squares / (double)count - mean * mean, 0);
 }
 
+/* Sums of 32 bits hold so many squares of what is summed here. */
+enum { PIECE = 1024 };
+
 static double sharpness_of(const uint8_t *luma, int width, int height)
 {
     int64_t sum = 0, squares = 0;
-    for (int y = 1; y < height - 1; y++) {
-        const uint8_t *row = luma + (size_t)y * (size_t)width;
-        for (int x = 1; x < width - 1; x++) {
-            int v = row[x - 1] + row[x + 1] + row[x - width] + row[x + width] - 4 * row[x];
-            sum += v;
-            squares += v * v;
+    for (int y = 1; y < height - 1; y++)
+        for (int from = 1; from < width - 1; from += PIECE) {
+            const uint8_t *row = luma + (size_t)y * (size_t)width;
+            int to = from + PIECE < width - 1 ? from + PIECE : width - 1, own = 0, own_squares = 0;
+#pragma omp simd reduction(+ : own, own_squares)
+            for (int x = from; x < to; x++) {
+                int v = row[x - 1] + row[x + 1] + row[x - width] + row[x + width] - 4 * row[x];
+                own += v;
+                own_squares += v * v;
+            }
+            sum += own;
+            squares += own_squares;
         }
-    }
     return width > 2 && height > 2 ? variance(sum, squares, (int64_t)(width - 2) * (height - 2)) : 0;
 }
 
 /* --- The blur effect. An edge that a blur changes much is sharp; one that it changes little was blurred already. The picture
- * is compared with its mean over windows of WINDOW pixels along one axis, by the steepness (Sobel) along that axis --- */
+ * is compared with its mean over windows of WINDOW pixels along one axis, by the steepness (Sobel) along that axis. The windows
+ * themselves are never summed: the steepness of a window's sum is the difference of the two pixels that enter it and the two that
+ * leave it. --- */
 
-enum { WINDOW = 11 };
+enum { WINDOW = 11, NEAR_END = WINDOW / 2, FAR_END = NEAR_END + 1 };
+
+/* Sums over all pixels, both times 8 WINDOW: the steepness, and what of it a blur takes away. */
+struct steepness {
+    int64_t sharp, lost;
+};
+
+static double blur_of_steepness(struct steepness s)
+{
+    return s.sharp ? (double)(s.sharp - s.lost) / (double)s.sharp : 0;
+}
+
+/* now: a pixel's difference before Sobel's sum over three, windows: that of the windows' sums; at n places, beginning with the
+ * one before the first that counts. */
+static void add_steepness(struct steepness *s, const int16_t *restrict now, const int16_t *restrict windows, int n)
+{
+    for (int from = 1; from < n - 1; from += PIECE) {
+        int to = from + PIECE < n - 1 ? from + PIECE : n - 1, sharp = 0, lost = 0;
+#pragma omp simd reduction(+ : sharp, lost)
+        for (int i = from; i < to; i++) {
+            int steep = WINDOW * abs(now[i - 1] + 2 * now[i] + now[i + 1]);
+            int left = abs(windows[i - 1] + 2 * windows[i] + windows[i + 1]);
+            sharp += steep;
+            lost += steep > left ? steep - left : 0;
+        }
+        s->sharp += sharp;
+        s->lost += lost;
+    }
+}
 
 /* The index, reflected at both ends (d c b a | a b c d | d c b a). */
 static int reflected(int i, int count)
@@ -46,51 +84,67 @@ static int reflected(int i, int count)
     return i < count ? i : period - 1 - i;
 }
 
-/* sums[n] = the windows' sums of a line of n pixels that lie `step` bytes apart. */
-static void window_sums(uint16_t *sums, const uint8_t *line, int n, size_t step)
+/* Down the picture: differences of rows. work[2, width]. */
+static struct steepness steepness_down(const uint8_t *luma, int width, int height, int16_t *work)
 {
-    int sum = 0;
-    for (int k = -(WINDOW / 2); k <= WINDOW / 2; k++)
-        sum += line[(size_t)reflected(k, n) * step];
-    for (int i = 0; i < n; i++) {
-        sums[i] = (uint16_t)sum;
-        sum += line[(size_t)reflected(i + WINDOW / 2 + 1, n) * step] - line[(size_t)reflected(i - WINDOW / 2, n) * step];
+    struct steepness s = { 0 };
+    int16_t *now = work, *windows = work + width;
+    for (int y = 2; y < height - 1; y++) {
+        const uint8_t *above = luma + (size_t)(y - 1) * (size_t)width, *below = luma + (size_t)(y + 1) * (size_t)width;
+        const uint8_t *in = luma + (size_t)reflected(y + NEAR_END, height) * (size_t)width;
+        const uint8_t *next_in = luma + (size_t)reflected(y + FAR_END, height) * (size_t)width;
+        const uint8_t *out = luma + (size_t)reflected(y - NEAR_END, height) * (size_t)width;
+        const uint8_t *last_out = luma + (size_t)reflected(y - FAR_END, height) * (size_t)width;
+#pragma omp simd
+        for (int x = 0; x < width; x++) {
+            now[x] = (int16_t)(below[x] - above[x]);
+            windows[x] = (int16_t)(in[x] + next_in[x] - out[x] - last_out[x]);
+        }
+        add_steepness(&s, now + 1, windows + 1, width - 1);
     }
+    return s;
 }
 
-/* Along lines of n pixels that lie `step` bytes apart; there are `lines` of them, `line_step` bytes apart. sums[3, n] is scratch:
- * a ring of three lines' window sums. */
-static double blur_along(const uint8_t *luma, int n, size_t step, int lines, size_t line_step, uint16_t *sums)
+/* Across it: differences within a sum of three rows, which stands with its reflections in line[width + 2 FAR_END]. */
+static struct steepness steepness_across(const uint8_t *luma, int width, int height, int16_t *line)
 {
-    int64_t sharp = 0, lost = 0; /* both times 8 WINDOW */
-    for (int y = 0; y < lines; y++) {
-        window_sums(sums + (size_t)(y % 3) * (size_t)n, luma + (size_t)y * line_step, n, step);
-        if (y < 3) /* the line before this one is judged, from the third on */
-            continue;
-        const uint8_t *b = luma + (size_t)(y - 1) * line_step, *a = b - line_step, *c = b + line_step;
-        const uint16_t *sa = sums + (size_t)((y - 2) % 3) * (size_t)n, *sb = sums + (size_t)((y - 1) % 3) * (size_t)n,
-                       *sc = sums + (size_t)(y % 3) * (size_t)n;
-        for (int x = 2; x < n - 1; x++) {
-            size_t before = (size_t)(x - 1) * step, behind = (size_t)(x + 1) * step;
-            int steep = WINDOW * abs(a[behind] - a[before] + 2 * (b[behind] - b[before]) + c[behind] - c[before]);
-            int left = abs(sa[x + 1] - sa[x - 1] + 2 * (sb[x + 1] - sb[x - 1]) + sc[x + 1] - sc[x - 1]);
-            sharp += steep;
-            lost += steep > left ? steep - left : 0;
+    struct steepness s = { 0 };
+    int16_t *at = line + FAR_END;
+    for (int y = 2; y < height - 1; y++) {
+        const uint8_t *b = luma + (size_t)y * (size_t)width, *a = b - width, *c = b + width;
+#pragma omp simd
+        for (int x = 0; x < width; x++)
+            at[x] = (int16_t)(a[x] + 2 * b[x] + c[x]);
+        for (int i = 1; i <= FAR_END; i++) {
+            at[-i] = at[reflected(-i, width)];
+            at[width - 1 + i] = at[reflected(width - 1 + i, width)];
+        }
+        for (int from = 2; from < width - 1; from += PIECE) {
+            int to = from + PIECE < width - 1 ? from + PIECE : width - 1, sharp = 0, lost = 0;
+#pragma omp simd reduction(+ : sharp, lost)
+            for (int x = from; x < to; x++) {
+                int steep = WINDOW * abs(at[x + 1] - at[x - 1]);
+                int left = abs(at[x + FAR_END] + at[x + NEAR_END] - at[x - NEAR_END] - at[x - FAR_END]);
+                sharp += steep;
+                lost += steep > left ? steep - left : 0;
+            }
+            s.sharp += sharp;
+            s.lost += lost;
         }
     }
-    return sharp ? (double)(sharp - lost) / (double)sharp : 0;
+    return s;
 }
 
 static bool blur_of(double *out, const uint8_t *luma, int width, int height, struct err *e)
 {
-    uint16_t *sums = mem_aligned(3 * (size_t)(width > height ? width : height) * sizeof *sums);
-    if (!sums)
+    int16_t *work = mem_aligned((size_t)(2 * width + 2 * FAR_END) * sizeof *work);
+    if (!work)
         return err_nomem(e, "a picture's lines");
     *out = 0;
     if (width >= 4 && height >= 4)
-        *out = fmax(blur_along(luma, width, 1, height, (size_t)width, sums),
-                    blur_along(luma, height, (size_t)width, width, 1, sums));
-    mem_free(sums);
+        *out = fmax(blur_of_steepness(steepness_across(luma, width, height, work)),
+                    blur_of_steepness(steepness_down(luma, width, height, work)));
+    mem_free(work);
     return true;
 }
 
@@ -115,14 +169,24 @@ static void colours_of(struct image_measures *m, const struct image *image)
     int64_t pixels = (int64_t)image->width * image->height, sums[3] = { 0 };
     int64_t rg = 0, rg_squares = 0, yb = 0, yb_squares = 0; /* R - G; R + G - 2 B, twice the paper's */
     const uint8_t *p = image->pixels;
-    for (int64_t i = 0; i < pixels; i++, p += image->channels) {
-        int a = p[0] - p[1], b = p[0] + p[1] - 2 * p[2];
+    for (int64_t from = 0; from < pixels; from += PIECE) {
+        int n = pixels - from < PIECE ? (int)(pixels - from) : PIECE, own[3] = { 0 }, a1 = 0, a2 = 0, b1 = 0, b2 = 0;
+        for (int i = 0; i < n; i++, p += image->channels) {
+            int a = p[0] - p[1], b = p[0] + p[1] - 2 * p[2];
+            own[0] += p[0];
+            own[1] += p[1];
+            own[2] += p[2];
+            a1 += a;
+            a2 += a * a;
+            b1 += b;
+            b2 += b * b;
+        }
         for (int k = 0; k < 3; k++)
-            sums[k] += p[k];
-        rg += a;
-        rg_squares += a * a;
-        yb += b;
-        yb_squares += b * b;
+            sums[k] += own[k];
+        rg += a1;
+        rg_squares += a2;
+        yb += b1;
+        yb_squares += b2;
     }
     for (int k = 0; k < 3; k++)
         m->mean[k] = (double)sums[k] / (double)pixels;

@@ -30,7 +30,7 @@ struct image_measures {
     double border_edge[IMAGE_SIDES];
 };
 
-/* errors  ERR_NOMEM. Takes about two bytes a pixel of memory and 30 ms for a million pixels. */
+/* errors  ERR_NOMEM. Takes about two bytes a pixel of memory and 6 ms for a million pixels. */
 MUST_USE bool image_measure(struct image_measures *out, const struct image *image, struct err *e);
 
 /* luma[height, width]: (19595 R + 38470 G + 7471 B + 32768) >> 16, ITU-R 601's as Pillow rounds it. */

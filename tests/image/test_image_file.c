@@ -271,3 +271,85 @@ TEST(saving_without_memory_leaves_no_file)
     }
     image_release(&image);
 }
+
+TEST(pictures_are_written_in_formats_of_other_programs)
+{
+    struct image cat, drawing, back;
+    struct err e = { 0 };
+    REQUIRE(image_load(&cat, test_data("similarity/cat.png"), IMAGE_FLATTEN, 0, &e));
+    REQUIRE(image_load(&drawing, test_data("emoji-mini/ring-egg.png"), IMAGE_WITH_ALPHA, 0, &e));
+    static const struct {
+        enum image_format format;
+        int quality;
+        const char *begins; /* of the file */
+        double psnr;        /* at least; INFINITY: to the bit */
+        int channels;       /* of the drawing when it comes back */
+    } cases[] = {
+        { IMAGE_PNG, 1, "\x89PNG", INFINITY, 4 }, { IMAGE_WEBP, 100, "RIFF", INFINITY, 4 }, { IMAGE_WEBP, 90, "RIFF", 34, 4 },
+        { IMAGE_JPEG, 95, "\xFF\xD8", 34, 3 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        uint8_t *data, *again;
+        size_t bytes, bytes_again;
+        double psnr;
+        REQUIRE(image_encode(&cat, cases[i].format, cases[i].quality, &data, &bytes, &e));
+        REQUIRE(image_encode(&cat, cases[i].format, cases[i].quality, &again, &bytes_again, &e));
+        CHECK(bytes == bytes_again && !memcmp(data, again, bytes), "case %zu: the same bytes", i);
+        CHECK(!memcmp(data, cases[i].begins, strlen(cases[i].begins)), "case %zu", i);
+        REQUIRE(image_decode(&back, data, bytes, "cat", IMAGE_KEEP_ALPHA, 0, &e) && image_psnr(&cat, &back, &psnr, &e));
+        CHECK(psnr >= cases[i].psnr, "case %zu: %g dB", i, psnr);
+        image_release(&back);
+        mem_free(data);
+        mem_free(again);
+        REQUIRE(image_encode(&drawing, cases[i].format, cases[i].quality, &data, &bytes, &e));
+        REQUIRE(image_decode(&back, data, bytes, "drawing", IMAGE_KEEP_ALPHA, 0, &e));
+        CHECK(back.channels == cases[i].channels, "case %zu: %d channels", i, back.channels);
+        image_release(&back);
+        mem_free(data);
+    }
+    image_release(&cat);
+    image_release(&drawing);
+}
+
+/* Noise on the right, a plain ground elsewhere; and libvips' own cut of a photograph. */
+TEST(the_part_that_is_kept_is_the_one_with_something_in_it)
+{
+    struct image image, cut;
+    struct err e = { 0 };
+    int x, y;
+    REQUIRE(image_make(&image, 200, 80, 3, &e));
+    image_fill(&image, 0xC0C0C0);
+    for (int j = 20; j < 60; j++)
+        for (int i = 150; i < 190; i++)
+            image.pixels[3 * (j * 200 + i)] = (uint8_t)(i * j * 7 + i * 13);
+    static const struct {
+        enum image_part part;
+        int least, most;
+    } cases[] = { { IMAGE_CENTRE, 60, 60 }, { IMAGE_START, 0, 0 }, { IMAGE_END, 120, 120 }, { IMAGE_ENTROPY, 110, 120 },
+                  { IMAGE_ATTENTION, 110, 120 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        REQUIRE(image_find_cut(&image, 80, 80, cases[i].part, &x, &y, &e));
+        CHECK(x >= cases[i].least && x <= cases[i].most && y == 0, "case %zu: %d, %d", i, x, y);
+    }
+    CHECK_FAILS(image_find_cut(&image, 80, 81, IMAGE_CENTRE, &x, &y, &e), ERR_ARG, "does not lie inside");
+    image_release(&image);
+    REQUIRE(image_load(&image, test_data("measure/coffee.png"), IMAGE_FLATTEN, 0, &e));
+    for (int part = IMAGE_ENTROPY; part <= IMAGE_ATTENTION; part++) {
+        VipsImage *raw = vips_image_new_from_memory(image.pixels, image_bytes(&image), 151, 100, 3, VIPS_FORMAT_UCHAR), *named = NULL,
+                  *wanted = NULL;
+        size_t bytes;
+        CHECK(raw && !vips_copy(raw, &named, "interpretation", VIPS_INTERPRETATION_sRGB, NULL) &&
+                  !vips_smartcrop(named, &wanted, 60, 90, "interesting",
+                                  part == IMAGE_ENTROPY ? VIPS_INTERESTING_ENTROPY : VIPS_INTERESTING_ATTENTION, NULL),
+              "%s", vips_error_buffer());
+        void *pixels = vips_image_write_to_memory(wanted, &bytes);
+        REQUIRE(image_find_cut(&image, 60, 90, (enum image_part)part, &x, &y, &e) && image_crop(&cut, &image, x, y, 60, 90, &e));
+        CHECK(bytes == image_bytes(&cut) && !memcmp(pixels, cut.pixels, bytes), "part %d: (%d, %d)", part, x, y);
+        g_free(pixels);
+        g_object_unref(wanted);
+        g_object_unref(named);
+        g_object_unref(raw);
+        image_release(&cut);
+    }
+    image_release(&image);
+}
