@@ -18,6 +18,7 @@ const struct command *const commands[] = {
     &command_eval_images,
     &command_eval_vae,
     &command_eval_leak,
+    &command_eval_style,
     &command_eval_report,
     &command_serve,
     &command_gallery_list,

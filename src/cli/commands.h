@@ -25,6 +25,7 @@ extern const struct command command_train_lora;
 extern const struct command command_eval_images;
 extern const struct command command_eval_vae;
 extern const struct command command_eval_leak;
+extern const struct command command_eval_style;
 extern const struct command command_eval_report;
 extern const struct command command_serve;
 extern const struct command command_gallery_list;

@@ -104,3 +104,18 @@ TEST(a_repeated_training_picture_is_named)
     status = limn("eval", "leak", data("evaluate/photos/trained"), NULL);
     CHECK(status == 2 && strstr(complained, "needs --dataset"), "status %d: %s", status, complained);
 }
+
+TEST(styles_of_a_data_set_are_held_against_each_other)
+{
+    const char *mini = data("emoji-mini"), *photos = data("evaluate/photos/other");
+    int status = limn("eval", "style", mini, "--size", "32", "-q", NULL);
+    CHECK(status == 0 && strstr(said, "recognised") && strstr(said, "solid"), "status %d: %s%s", status, said, complained);
+    status = limn("eval", "style", mini, photos, mini, "--size", "32", "--json", "-q", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    json_t *j = told(), *sets = json_object_get(j, "sets");
+    CHECK(json_array_size(sets) == 2 && json_is_true(json_object_get(json_array_get(sets, 1), "best")) &&
+              json_number_value(json_object_get(json_array_get(sets, 0), "style")) > 0.2, "%s", said);
+    json_decref(j);
+    status = limn("eval", "style", photos, "--size", "32", NULL);
+    CHECK(status == 1 && strstr(complained, "names 0 styles"), "status %d: %s", status, complained);
+}
