@@ -212,3 +212,12 @@ bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const str
     mem_free(extra);
     return good;
 }
+
+bool pipeline_ask(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const float *latents,
+                  const double *timesteps, float *out, struct err *e)
+{
+    struct denoiser denoiser = { .begun = clock_seconds() };
+    bool good = denoiser_init(&denoiser, p, r, s, NULL, e) && predict(&denoiser, latents, timesteps, r->batch, out, e);
+    denoiser_release(&denoiser);
+    return good;
+}

@@ -371,6 +371,26 @@ bool pipeline_draw(struct pipeline *p, const struct draw_request *r, const struc
     return good;
 }
 
+bool pipeline_predict(struct pipeline *p, const struct draw_request *r, const float *latents, const double *timesteps, float *out,
+                      const struct progress *progress, struct err *e)
+{
+    struct draw_request request = *r;
+    struct draw_sizes sizes;
+    struct drawing times = { 0 };
+    request.cfg = 1;
+    request.sampler = NULL;
+    request.picture = request.mask = NULL;
+    request.hires = (struct draw_hires){ 0 };
+    bool good = request_check(p, &request, &sizes, e);
+    if (good && sizes.extra)
+        good = err_set(e, ERR_TYPE, "a denoiser made for inpainting is asked with a picture and a mask, not with latents alone");
+    good = good && pipeline_words(p, &request, &sizes, progress, &times, e) &&
+           load(p, PART_UNET, &request, &sizes, progress, &times, e) && pipeline_ask(p, &request, &sizes, latents, timesteps, out, e);
+    for (int stage = 0; !p->keep && stage < STAGE_COUNT; stage++)
+        stage_drop(p, stage);
+    return good;
+}
+
 void drawing_release(struct drawing *d)
 {
     for (int64_t i = 0; d->images && i < d->batch; i++)

@@ -150,6 +150,13 @@ void drawing_release(struct drawing *d);
 MUST_USE bool pipeline_draw(struct pipeline *p, const struct draw_request *r, const struct progress *progress,
                             struct drawing *out, struct err *e);
 
+/* What the denoiser says of latents: one call for the whole batch, without sampler and guidance, for measuring a model. latents and
+ * out [batch, c, h, w], noisy as the model's noise schedule has them (noise_schedule_add) at timesteps[batch]; they may be the same.
+ * Words, LoRAs and sizes count as in a drawing.
+ * errors  as pipeline_draw; ERR_TYPE for a denoiser made for inpainting. */
+MUST_USE bool pipeline_predict(struct pipeline *p, const struct draw_request *r, const float *latents, const double *timesteps,
+                               float *out, const struct progress *progress, struct err *e);
+
 /* Bytes that a drawing will have in memory at its highest, by kind, beside what the process holds already. Makes the programs
  * (pipeline_draw then finds them made), reads no weights. */
 struct draw_plan {

@@ -211,6 +211,9 @@ void chain_release(struct chain *chain);
 MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                               const struct origin *origin, double begun, const struct progress *progress, struct drawing *out,
                               struct err *e);
+/* denoise.c: one call without guidance, as pipeline_predict, with the stage bound. */
+MUST_USE bool pipeline_ask(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const float *latents,
+                           const double *timesteps, float *out, struct err *e);
 /* decode.c, with the stage bound: latent [c, h, w], raw: without the model's factor -> pixels [height, width, 3]; out->latents -> out->images. */
 MUST_USE bool pipeline_decode_raw(struct pipeline *p, const struct draw_sizes *s, const float *latent, float *pixels, struct err *e);
 MUST_USE bool pipeline_decode_one(struct pipeline *p, const struct draw_sizes *s, const float *latent, float *pixels, struct err *e);

@@ -1,5 +1,6 @@
 /* limn eval from argv to figures, pages and exit status. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -103,4 +104,114 @@ TEST(a_repeated_training_picture_is_named)
     json_decref(j);
     status = limn("eval", "leak", data("evaluate/photos/trained"), NULL);
     CHECK(status == 2 && strstr(complained, "needs --dataset"), "status %d: %s", status, complained);
+}
+
+TEST(styles_of_a_data_set_are_held_against_each_other)
+{
+    const char *mini = data("emoji-mini"), *photos = data("evaluate/photos/other");
+    int status = limn("eval", "style", mini, "--size", "32", "-q", NULL);
+    CHECK(status == 0 && strstr(said, "recognised") && strstr(said, "solid"), "status %d: %s%s", status, said, complained);
+    status = limn("eval", "style", mini, photos, mini, "--size", "32", "--json", "-q", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    json_t *j = told(), *sets = json_object_get(j, "sets");
+    CHECK(json_array_size(sets) == 2 && json_is_true(json_object_get(json_array_get(sets, 1), "best")) &&
+              json_number_value(json_object_get(json_array_get(sets, 0), "style")) > 0.2, "%s", said);
+    json_decref(j);
+    status = limn("eval", "style", photos, "--size", "32", NULL);
+    CHECK(status == 1 && strstr(complained, "names 0 styles"), "status %d: %s", status, complained);
+}
+
+static void write_text(const char *path, const char *text)
+{
+    struct err e = { 0 };
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s", path);
+    *strrchr(folder, '/') = 0;
+    REQUIRE(folder_make(folder, &e));
+    REQUIRE(file_write_whole(path, text, strlen(text), &e));
+}
+
+static const json_t *row(const json_t *j, const char *table, size_t i)
+{
+    return json_array_get(json_object_get(j, table), i);
+}
+
+TEST(a_lora_is_shown_at_its_strengths_and_models_side_by_side)
+{
+    char words[4096], html[4096], both[700];
+    snprintf(words, sizeof words, "%s", test_scratch("words.txt"));
+    snprintf(html, sizeof html, "%s", test_scratch("sweep.html"));
+    write_text(words, "a red apple\n\na cat\n");
+    const char *model = data("models/tiny-sd1"), *lora = data("lora/kohya.safetensors");
+    int status = limn("eval", "sweep", "--model", model, "--lora", lora, "--strengths", "0,0.5,1", "--prompts", words, "--steps", "2",
+                      "--unrelated", "none", "--style", data("emoji-mini"), "--precision", "f32", "--html", html, "--json", "-q", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    json_t *j = told();
+    CHECK(json_array_size(json_object_get(j, "variants")) == 3 && pictures_in(html) == 2 * 2 * 3, "%s", said);
+    CHECK(json_number_value(json_object_get(row(j, "variants", 1), "strength")) == 0.5 &&
+              json_number_value(json_object_get(row(j, "variants", 0), "change")) == 0 &&
+              json_number_value(json_object_get(row(j, "variants", 2), "change")) >
+                  json_number_value(json_object_get(row(j, "variants", 1), "change")), "%s", said);
+    json_decref(j);
+    snprintf(both, sizeof both, "lora=%s+%s:0.7", model, data("lora/kohya.safetensors"));
+    char base[400];
+    snprintf(base, sizeof base, "base=%s", model);
+    status = limn("eval", "compare", base, both, "--dataset", data("emoji-mini"), "--steps", "1", "--count", "1", "--unrelated", "none",
+                  "--best-by", "loss", "--precision", "f32", "--json", "-q", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    j = told();
+    CHECK(!strcmp(json_string_value(json_object_get(row(j, "variants", 1), "name")), "lora") &&
+              json_object_get(row(j, "variants", 1), "loss") && json_object_get(row(j, "variants", 1), "file_mib"), "%s", said);
+    json_decref(j);
+    status = limn("eval", "sweep", "--lora", lora, "--strengths", "0,much", "--prompts", words, NULL);
+    CHECK(status == 2 && strstr(complained, "0,much"), "status %d: %s", status, complained);
+    status = limn("eval", "compare", "base", "--prompts", words, NULL);
+    CHECK(status == 2 && strstr(complained, "NAME=MODEL"), "status %d: %s", status, complained);
+}
+
+/* A run as limn train lora leaves it: links to LoRAs of the test data as its checkpoints. */
+TEST(all_checkpoints_of_a_run_are_measured_and_the_best_is_told)
+{
+    char run[4096], text[5000], path[4200], html[4096];
+    snprintf(run, sizeof run, "%s", test_scratch("run"));
+    snprintf(html, sizeof html, "%s", test_scratch("run.html"));
+    snprintf(path, sizeof path, "%s/config.json", run);
+    snprintf(text, sizeof text, "{\"model\": \"%s\", \"dataset\": \"%s\", \"vae\": null, \"lora_rank\": 4}", data("models/tiny-sd1"),
+             data("emoji-mini"));
+    write_text(path, text);
+    snprintf(path, sizeof path, "%s/metrics.jsonl", run);
+    write_text(path, "{\"step\": 10, \"loss\": 0.5}\n{\"step\": 20, \"loss\": 0.25}\n{\"step\": 30, \"lo");
+    static const char *const files[][2] = { { "lora-step00000010.safetensors", "lora/old.safetensors" },
+                                            { "lora-step00000020.safetensors", "lora/kohya.safetensors" },
+                                            { "lora.safetensors", "lora/kohya.safetensors" } };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", run, files[i][0]);
+        unlink(path);
+        assert_int_equal(symlink(data(files[i][1]), path), 0);
+    }
+    int status = limn("eval", "run", run, "--steps", "1", "--precision", "f32", "--html", html, "--json", "-q", NULL);
+    CHECK(status == 0, "status %d: %s", status, complained);
+    json_t *j = told(), *rows = json_object_get(j, "variants");
+    CHECK(json_array_size(rows) == 3 && !strcmp(json_string_value(json_object_get(row(j, "variants", 0), "name")), "base") &&
+              json_integer_value(json_object_get(row(j, "variants", 2), "step")) == 20, "%s", said);
+    const char *best = json_string_value(json_object_get(json_object_get(j, "best"), "name"));
+    double least = 1e9;
+    for (size_t i = 0; i < 3; i++) {
+        double loss = json_number_value(json_object_get(row(j, "variants", i), "loss"));
+        bool marked = json_is_true(json_object_get(row(j, "variants", i), "best"));
+        least = loss < least ? loss : least;
+        CHECK(marked == !strcmp(best, json_string_value(json_object_get(row(j, "variants", i), "name"))), "row %zu", i);
+        CHECK(json_object_get(row(j, "variants", i), "psnr") && json_object_get(row(j, "variants", i), "drift") &&
+                  json_object_get(row(j, "variants", i), "style"), "%s", said);
+    }
+    CHECK_NEAR(json_number_value(json_object_get(json_object_get(j, "best"), "value")), least, 1e-12, "the best loss");
+    json_decref(j);
+    struct err e = { 0 };
+    char *page;
+    size_t bytes;
+    REQUIRE(file_read(html, 64 << 20, &page, &bytes, &e));
+    CHECK(strstr(page, "<h2>training loss</h2>") && strstr(page, "<h2>drift</h2>") && strstr(page, "r=\"6\""), "curves");
+    mem_free(page);
+    status = limn("eval", "run", data("emoji-mini"), NULL);
+    CHECK(status == 1 && strstr(complained, "no config.json"), "status %d: %s", status, complained);
 }
