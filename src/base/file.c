@@ -245,6 +245,17 @@ bool file_write_whole(const char *path, const void *data, size_t bytes, struct e
     return file_commit(&w, e);
 }
 
+bool file_append(const char *path, const void *data, size_t bytes, struct err *e)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    bool good = fd >= 0 && write(fd, data, bytes) == (ssize_t)bytes;
+    if (!good)
+        err_errno(e, "cannot append to %s", path);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
 bool file_append_line(const char *path, const char *line, struct err *e)
 {
     size_t length = strlen(line);
@@ -253,12 +264,7 @@ bool file_append_line(const char *path, const char *line, struct err *e)
         return err_nomem(e, "a line");
     memcpy(whole, line, length);
     whole[length] = '\n';
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    bool good = fd >= 0 && write(fd, whole, length + 1) == (ssize_t)(length + 1);
-    if (!good)
-        err_errno(e, "cannot append to %s", path);
-    if (fd >= 0)
-        close(fd);
+    bool good = file_append(path, whole, length + 1, e);
     mem_free(whole);
     return good;
 }

@@ -50,6 +50,8 @@ void file_abandon(struct file_write *w);
 
 /* The three above in one. */
 MUST_USE bool file_write_whole(const char *path, const void *data, size_t bytes, struct err *e);
+/* Appends bytes with one write call. */
+MUST_USE bool file_append(const char *path, const void *data, size_t bytes, struct err *e);
 /* Appends a line (text and '\n') with one write call: a metrics log stays readable whatever happens. */
 MUST_USE bool file_append_line(const char *path, const char *line, struct err *e);
 

@@ -10,7 +10,7 @@ struct base_args {
     struct run_args run;
     const char *vae, *tokenizer;
     struct option_texts prompts;
-    int64_t pool, pool_seed;
+    int64_t pool, pool_seed, held_out;
     double caption_dropout, min_snr, min_weight, timestep_shift;
 };
 
@@ -24,6 +24,8 @@ static const struct option base_options[] = {
     { "scenes", 0, OPTION_INT, AT(pool), "60000", .min = 1, .max = 1e7,
       .help = "scenes whose latents are made once and kept in latents.safetensors", .group = "Objective" },
     { "scenes-seed", 0, OPTION_INT, AT(pool_seed), "0", .min = 0, .max = 4294967295.0, .help = "of their choice" },
+    { "held-out-scenes", 0, OPTION_INT, AT(held_out), "512", .min = 1, .max = 1e6,
+      .help = "of held-out pictures, whose loss is measured; they are kept in held-out.safetensors" },
     { "caption-dropout", 0, OPTION_FLOAT, AT(caption_dropout), "0.1", .min = 0, .max = 1,
       .help = "share of samples with an empty caption: what guidance needs" },
     { "min-snr", 0, OPTION_FLOAT, AT(min_snr), "5", .min = 0, .max = 1e6,
@@ -57,7 +59,7 @@ struct parts {
     struct clip_tokenizer *tokenizer;
     struct weights *text, *unet, *vae;
     struct vae_config vae_config;
-    struct latents latents;
+    struct latents latents, held_out;
 };
 
 static bool open_parts(struct parts *p, const struct base_args *a, struct train_base_options *o,
@@ -82,6 +84,16 @@ static bool open_parts(struct parts *p, const struct base_args *a, struct train_
     if (!folder_make(a->run.output, e) || !path_join(path, a->run.output, "latents.safetensors", e) ||
         !latents_open(&p->latents, path, &pool, p->backend, progress, e))
         return false;
+    size_t held_out;
+    dataset_split(p->dataset, true, -1, &held_out);
+    if (held_out) {
+        pool.scenes.held_out = true;
+        pool.count = a->held_out;
+        if (!path_join(path, a->run.output, "held-out.safetensors", e) ||
+            !latents_open(&p->held_out, path, &pool, p->backend, progress, e))
+            return false;
+        o->held_out = &p->held_out;
+    }
     o->dataset = p->dataset;
     o->latents = &p->latents;
     o->tokenizer = p->tokenizer;
@@ -93,6 +105,7 @@ static bool open_parts(struct parts *p, const struct base_args *a, struct train_
 static void release_parts(struct parts *p)
 {
     latents_release(&p->latents);
+    latents_release(&p->held_out);
     clip_tokenizer_free(p->tokenizer);
     dataset_free(p->dataset);
     weights_free(p->text);
@@ -198,8 +211,8 @@ static bool run(const void *args, struct err *e)
 const struct command command_train_base = {
     .name = "train base",
     .help = "Trains a text encoder and a denoiser together, from nothing or on from weights.",
-    .details = "The run's folder gets config.json, metrics.jsonl, curve.png, samples/, checkpoint.safetensors, latents.safetensors "
-               "and model/, a whole diffusers folder. Ctrl-C saves; --resume goes on in the same bits.",
+    .details = "The run's folder gets config.json, metrics.jsonl, curve.png, samples/, checkpoint.safetensors, latents.safetensors, "
+               "model/, a whole diffusers folder, best/ (that with the lowest loss on held-out pictures) and events for TensorBoard. Ctrl-C saves; --resume goes on in the same bits.",
     .options = base_options,
     .args_bytes = sizeof(struct base_args),
     .run = run,

@@ -80,8 +80,8 @@ static bool run(const void *args, struct err *e)
 const struct command command_train_vae = {
     .name = "train vae",
     .help = "Trains an autoencoder (AutoencoderKL) from nothing, or on from weights.",
-    .details = "The run's folder gets config.json, metrics.jsonl, curve.png, samples/, checkpoint.safetensors and model/vae/ in "
-               "diffusers layout. Ctrl-C saves; --resume goes on in the same bits.",
+    .details = "The run's folder gets config.json, metrics.jsonl, curve.png, samples/, checkpoint.safetensors, model/vae/ in "
+               "diffusers layout, best/ (that with the lowest loss on held-out pictures) and events for TensorBoard. Ctrl-C saves; --resume goes on in the same bits.",
     .options = vae_options,
     .args_bytes = sizeof(struct vae_args),
     .run = run,

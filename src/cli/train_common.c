@@ -75,6 +75,7 @@ bool run_options(const struct run_args *a, struct run_groups *groups, struct tra
         .log_every = a->log_every, .save_every = a->save_every, .sample_every = a->sample_every, .stop_at = a->stop_at,
         .minutes = a->minutes, .profile = a->profile, .optimizer = (enum optimizer_kind)a->optimizer, .groups = groups->at,
         .group_count = groups->count, .cycles = (double)a->cycles, .power = a->power,
+        .validate_every = a->validate_every, .keep_every = a->keep_every, .patience = a->patience,
     };
     return true;
 }

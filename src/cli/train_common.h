@@ -9,6 +9,7 @@
 struct run_args {
     const char *dataset, *output, *config;
     int64_t size, steps, batch, accumulate, warmup, seed, log_every, save_every, sample_every, threads, stop_at;
+    int64_t validate_every, keep_every, patience;
     double rate, decay, beta1, beta2, eps, clip, ema, final_rate, power, minutes, pair, placed, coloured;
     int64_t cycles;
     struct option_texts rates;
@@ -39,6 +40,12 @@ const char *train_export_choice(int index);
     { "log-every", 0, OPTION_INT, RUN_AT(type, log_every), "20", .min = 1, .max = 1e9, .help = "steps" },              \
     { "save-every", 0, OPTION_INT, RUN_AT(type, save_every), "500", .min = 1, .max = 1e9, .help = "steps" },           \
     { "sample-every", 0, OPTION_INT, RUN_AT(type, sample_every), "500", .min = 1, .max = 1e9, .help = "steps" },       \
+    { "validate-every", 0, OPTION_INT, RUN_AT(type, validate_every), "500", .min = 1, .max = 1e9,                      \
+      .help = "steps between measures of the loss on held-out pictures; the best model is kept in best/" },            \
+    { "patience", 0, OPTION_INT, RUN_AT(type, patience), "0", .min = 0, .max = 1e9,                                    \
+      .help = "end after so many of them without a new best; 0: never" },                                              \
+    { "keep-every", 0, OPTION_INT, RUN_AT(type, keep_every), "0", .min = 0, .max = 1e9,                                \
+      .help = "steps whose model stays in kept/; 0: none" },                                                           \
     { "profile", 0, OPTION_FLAG, RUN_AT(type, profile), .help = "print at the end where the time went, by kind of op" },\
     OPTION_ROW_THREADS_OF(type), OPTION_ROW_PLAN_OF(type), OPTION_ROW_QUIET_OF(type),                                  \
     { "size", 0, OPTION_INT, RUN_AT(type, size), size_initial, .min = 8, .max = 2048, .help = "pixels of a side",      \

@@ -239,11 +239,11 @@ static bool resolve(struct program *p, struct err *e)
     return true;
 }
 
-static bool run(struct program *p, bool stoppable, struct err *e)
+static bool run(struct program *p, size_t n_ops, bool stoppable, struct err *e)
 {
     if (!p->resolved && !resolve(p, e))
         return false;
-    for (size_t o = 0; o < p->graph.n_ops; o++) {
+    for (size_t o = 0; o < n_ops; o++) {
         const struct op_node *node = &p->graph.ops[o];
         if (!runs(node))
             continue;
@@ -262,12 +262,17 @@ static bool run(struct program *p, bool stoppable, struct err *e)
 
 bool program_run(struct program *p, struct err *e)
 {
-    return run(p, false, e);
+    return run(p, p->graph.n_ops, false, e);
+}
+
+bool program_run_until(struct program *p, struct value v, struct err *e)
+{
+    return run(p, (size_t)(graph_value(&p->graph, v)->op + 1), false, e);
 }
 
 bool program_run_stoppable(struct program *p, struct err *e)
 {
-    return run(p, true, e);
+    return run(p, p->graph.n_ops, true, e);
 }
 
 const void *program_output(const struct program *p, struct value v)

@@ -32,7 +32,9 @@ MUST_USE bool program_bind_weight(struct program *p, const char *name, const str
 MUST_USE bool program_set_input(struct program *p, const char *name, const void *data, struct err *e);
 /* Checks that everything is bound, then runs every op once. */
 MUST_USE bool program_run(struct program *p, struct err *e);
-/* The same, but ends with ERR_STOPPED between two ops once the user asks for it (progress.h). For programs that update no
+/* Runs the ops up to the one that makes v, an output: a loss alone, of a program that goes on with its gradient. */
+MUST_USE bool program_run_until(struct program *p, struct value v, struct err *e);
+/* The same as program_run, but ends with ERR_STOPPED between two ops once the user asks for it (progress.h). For programs that update no
  * weights: an optimizer's step is done wholly or not at all. */
 MUST_USE bool program_run_stoppable(struct program *p, struct err *e);
 /* The bytes of a value marked graph_output, valid until the next run. */

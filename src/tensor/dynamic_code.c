@@ -18,16 +18,22 @@ static uint8_t nearest(const struct dynamic_code *c, float x)
     return (uint8_t)code;
 }
 
+/* Border k of `pieces` equal ones from 0.1 to 1, rounded as PyTorch's linspace rounds: counted from the nearer end. */
+static float piece_border(int k, int pieces)
+{
+    float step = (1 - 0.1f) / (float)pieces;
+    return (float)(k < (pieces + 1) / 2 ? (double)0.1f + (double)step * k : 1 - (double)step * (pieces - k));
+}
+
 void dynamic_code_make(struct dynamic_code *c, bool has_sign)
 {
     enum { DECADES = 7 };
     int count = 0;
     for (int i = 0; i < DECADES; i++) {
         int pieces = has_sign ? 1 << i : 2 << i;
-        double scale = pow(10, i - (DECADES - 1));
+        float scale = (float)pow(10, i - (DECADES - 1));
         for (int k = 0; k < pieces; k++) {
-            float low = (float)(0.1 + 0.9 * k / pieces), high = (float)(0.1 + 0.9 * (k + 1) / pieces);
-            float middle = (float)(scale * (double)((low + high) / 2));
+            float middle = scale * ((piece_border(k, pieces) + piece_border(k + 1, pieces)) / 2);
             c->value[count++] = middle;
             if (has_sign)
                 c->value[count++] = -middle;

@@ -235,7 +235,8 @@ static bool export(void *self, const struct train_state *state, const char *fold
     int64_t step = f->step, epoch = f->o.epoch_steps;
     char path[PATH_MAX_BYTES], checkpoints[PATH_MAX_BYTES];
     struct path kept = path_of("lora-step%08lld.%s", (long long)step, ending(f));
-    (void)folder;
+    if (!strcmp(path_name(folder), "best"))
+        return write_lora(f, state, path_of("lora-best.%s", ending(f)).s, path, e);
     if (epoch) {
         kept = path_of("checkpoints/epoch=%lld-step=%lld.%s", (long long)(step / epoch - 1), (long long)step, ending(f));
         if (!path_join(checkpoints, f->o.run.folder, "checkpoints", e) || !folder_make(checkpoints, e))
@@ -287,6 +288,6 @@ bool finetune_run(struct finetune *f, const struct progress *progress, struct er
     if (!make_inputs(f, e) || !bind_frozen(f, e) || !dora_init(&f->dora, f->o.targets, f->o.model, f->backend, state, e) ||
         !dora_begin(&f->dora, state, e))
         return false;
-    struct train_task task = { f, "fine-tuning", fill, f->o.look ? sample : NULL, export };
+    struct train_task task = { .self = f, .what = "fine-tuning", .fill = fill, .sample = f->o.look ? sample : NULL, .export = export };
     return trainer_run(f->trainer, &task, &f->o.run, progress, e);
 }

@@ -224,10 +224,6 @@ struct optimizer *optimizer_new(const struct backend *backend, struct train_stat
         optimizer_free(o);
         return NULL;
     }
-    if (kind == OPTIMIZER_PRODIGY) {
-        state->number[DISTANCE] = state->number[LARGEST_DISTANCE] = first_distance;
-        memcpy(state->slot[START].data, state->array[STATE_VALUE], state->count * sizeof(float));
-    }
     return o;
 }
 
@@ -270,6 +266,10 @@ static bool estimate(struct optimizer *o, const struct optimizer_step *with, boo
 {
     double *d = &o->state->number[DISTANCE], *largest = &o->state->number[LARGEST_DISTANCE];
     double *numerator = &o->state->number[NUMERATOR];
+    if (with->step == 0) {
+        *d = *largest = first_distance;
+        memcpy(o->state->slot[START].data, o->state->array[STATE_VALUE], o->state->count * sizeof(float));
+    }
     double rate = *d * with->rate * with->factor, beta3 = sqrt(with->beta2), by = *d / first_distance * rate, product = 0, sum = 0;
     for (size_t i = 0; i <= o->group_count; i++) {
         if (i && o->groups[i - 1].rate != 0 && o->groups[i - 1].rate != with->rate)

@@ -10,8 +10,8 @@ static double falls(const struct rate_options *o, double p)
     switch (o->schedule) {
     case RATE_LINEAR: return 1 - p;
     case RATE_COSINE: return 0.5 + 0.5 * cos(M_PI * p);
-    case RATE_RESTARTS: return p >= 1 ? 0 : 0.5 + 0.5 * cos(M_PI * fmod(o->cycles * p, 1));
-    case RATE_POLYNOMIAL: return pow(1 - p, o->power);
+    case RATE_RESTARTS: return p >= 1 ? 0 : 0.5 + 0.5 * cos(M_PI * fmod((o->cycles > 0 ? o->cycles : 1) * p, 1));
+    case RATE_POLYNOMIAL: return pow(1 - p, o->power > 0 ? o->power : 1);
     default: return 1;
     }
 }

@@ -17,8 +17,8 @@ struct rate_options {
     enum rate_schedule schedule;
     int64_t steps, warmup; /* of the whole run; in which the rate rises linearly */
     double final;          /* where it ends, as a share of the rate */
-    double cycles;         /* restarts: how often the cosine begins */
-    double power;          /* polynomial */
+    double cycles;         /* restarts: how often the cosine begins; 0: once */
+    double power;          /* polynomial; 0: 1 */
 };
 
 /* What the rate is multiplied with at step (0 is the first). */

@@ -1,11 +1,13 @@
 #include "train/train_base.h"
 
+#include <math.h>
+
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "train/loss.h"
 
-enum { STREAM_SAMPLE = 2 };
+enum { STREAM_SAMPLE = 2, STREAM_HELD_OUT = 3 };
 
 struct task {
     const struct train_base_options *o;
@@ -20,32 +22,39 @@ static int64_t tokens(const struct train_base_options *o)
     return longest < o->text.positions ? longest : o->text.positions;
 }
 
-/* Sample `index` of the run into row i: which scene, which words, which timestep, which noise. */
-static bool fill_one(struct task *t, int64_t i, uint64_t index, struct err *e)
+/* What of a sample is not left to chance in a validation. */
+struct sample {
+    const struct latents *latents;
+    struct scene_options scenes;
+    uint64_t scene;
+    double when, caption_dropout; /* when: 0..1, the place among the timesteps */
+};
+
+/* A sample into row i: its scene's words, noise, and what to say of it. */
+static bool fill_one(struct task *t, int64_t i, const struct sample *s, struct random r, struct err *e)
 {
     const struct train_base_options *o = t->o;
-    struct random r = random_of(o->seed + STREAM_SAMPLE, index);
-    int64_t each = o->latents->height * o->latents->width * o->latents->channels;
-    uint64_t scene = random_below(&r, (uint64_t)o->latents->count);
+    int64_t each = s->latents->height * s->latents->width * s->latents->channels;
     struct scene_facts facts;
-    if (!scene_choose(o->dataset, &o->scenes, o->pool_seed, scene, &facts, e))
+    if (!scene_choose(o->dataset, &s->scenes, o->pool_seed, s->scene, &facts, e))
         return false;
     facts.language = random_uniform(&r) < o->scenes.chinese ? DATASET_CHINESE : DATASET_ENGLISH;
     facts.wording = random_u32(&r) >> 1;
     facts.style_named = random_uniform(&r) < o->scenes.style_named;
     char caption[SCENE_CAPTION_BYTES];
     scene_caption(o->dataset, &facts, caption);
-    if (random_uniform(&r) < (float)o->caption_dropout)
+    if (random_uniform(&r) < (float)s->caption_dropout)
         caption[0] = 0;
     size_t count, most = (size_t)tokens(o);
     if (!clip_tokenizer_encode(o->tokenizer, caption, true, t->ids + i * (int64_t)most, most, &count, e))
         return err_add(e, "in the caption \"%.80s\"", caption);
-    int64_t step = noise_schedule_draw(&t->noise, o->timestep_shift, (double)random_uniform(&r));
+    double chance = (double)random_uniform(&r);
+    int64_t step = noise_schedule_draw(&t->noise, o->timestep_shift, s->when >= 0 ? s->when : chance);
     float *x = t->latent + i * each, *y = t->target + i * each;
     float *noise = mem_aligned((size_t)each * sizeof *noise);
     if (!noise)
         return err_nomem(e, "noise");
-    latents_read(o->latents, (int64_t)scene, x);
+    latents_read(s->latents, (int64_t)s->scene, x);
     random_normals(&r, noise, (size_t)each);
     noise_schedule_target(&t->noise, step, x, noise, y, (size_t)each);
     noise_schedule_add(&t->noise, step, x, noise, x, (size_t)each);
@@ -56,15 +65,35 @@ static bool fill_one(struct task *t, int64_t i, uint64_t index, struct err *e)
     return true;
 }
 
-static bool fill(void *self, int64_t index, struct program *program, struct err *e)
+/* Sample `index` of the run: everything is left to chance. */
+static bool fill_trained(struct task *t, int64_t i, int64_t index, struct err *e)
 {
-    struct task *t = self;
+    const struct train_base_options *o = t->o;
+    struct random r = random_of(o->seed + STREAM_SAMPLE, (uint64_t)index);
+    struct sample s = { o->latents, o->scenes, random_below(&r, (uint64_t)o->latents->count), -1, o->caption_dropout };
+    return fill_one(t, i, &s, r, e);
+}
+
+/* The samples of a validation are the same every time, and in every run of these pictures: each scene once, timesteps spread evenly. */
+static bool fill_held_out_one(struct task *t, int64_t i, int64_t index, struct err *e)
+{
+    const struct train_base_options *o = t->o;
+    const double golden = 0.618033988749895; /* its multiples fill 0..1 evenly, however many there are */
+    struct random r = random_of(STREAM_HELD_OUT, (uint64_t)index);
+    struct sample s = { o->held_out, o->scenes, (uint64_t)(index % o->held_out->count), fmod((double)(index + 1) * golden, 1), 0 };
+    s.scenes.held_out = true;
+    return fill_one(t, i, &s, r, e);
+}
+
+static bool fill_batch(struct task *t, int64_t index, bool (*one)(struct task *t, int64_t i, int64_t index, struct err *e),
+                       struct program *program, struct err *e)
+{
     int64_t batch = t->o->run.batch;
     bool failed = false;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < batch; i++) {
         struct err mine = { 0 };
-        if (!fill_one(t, i, (uint64_t)(index * batch + i), &mine)) {
+        if (!one(t, i, index * batch + i, &mine)) {
 #pragma omp critical
             {
                 failed = true;
@@ -75,6 +104,16 @@ static bool fill(void *self, int64_t index, struct program *program, struct err 
     return !failed && program_set_input(program, "latent", t->latent, e) &&
            program_set_input(program, "target", t->target, e) && program_set_input(program, "timestep", t->timestep, e) &&
            program_set_input(program, "weight", t->weight, e) && program_set_input(program, "ids", t->ids, e);
+}
+
+static bool fill(void *self, int64_t index, struct program *program, struct err *e)
+{
+    return fill_batch(self, index, fill_trained, program, e);
+}
+
+static bool fill_held_out(void *self, int64_t index, struct program *program, struct err *e)
+{
+    return fill_batch(self, index, fill_held_out_one, program, e);
 }
 
 static bool copy_folder(const char *from, const char *to, struct err *e)
@@ -209,7 +248,12 @@ bool train_base(const struct train_base_options *o, const struct backend *backen
     t.ids = mem_aligned(n * (size_t)tokens(o) * sizeof(int32_t));
     if (good && !(t.latent && t.target && t.timestep && t.weight && t.ids))
         good = err_nomem(e, "a batch");
-    struct train_task task = { &t, "training text encoder and denoiser", fill, o->preview ? sample : NULL, export };
+    struct train_task task = { .self = &t, .what = "training text encoder and denoiser", .fill = fill,
+                               .sample = o->preview ? sample : NULL, .export = export };
+    if (o->held_out) {
+        task.fill_held_out = fill_held_out;
+        task.held_out = (o->held_out->count + o->run.batch - 1) / o->run.batch;
+    }
     good = good && trainer_run(trainer, &task, &o->run, progress, e);
     trainer_free(trainer);
     noise_schedule_release(&t.noise);

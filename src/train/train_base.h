@@ -14,6 +14,7 @@ struct train_base_options {
     const struct latents *latents;        /* the pool; its scenes are those of latents_options with this seed */
     struct scene_options scenes;
     uint64_t pool_seed;                   /* the pool's */
+    const struct latents *held_out;       /* scenes of held-out pictures, chosen with the same chances and seed; NULL: none */
     const struct clip_tokenizer *tokenizer;
     struct clip_config text;
     struct unet_config unet;

@@ -10,7 +10,7 @@
 #include "image/image.h"
 #include "train/discriminator.h"
 
-enum { LOOK_BATCH = 8, LOOK_PICTURES = 64, SCALE_SCENES = 256, STREAM_NOISE = 1 };
+enum { LOOK_BATCH = 8, LOOK_PICTURES = 64, SCALE_SCENES = 256, STREAM_NOISE = 1, STREAM_HELD_OUT = 2 };
 
 struct task {
     const struct train_vae_options *o;
@@ -59,20 +59,45 @@ static bool paint(struct task *t, const struct scene_options *scenes, uint64_t s
     return !failed;
 }
 
-static bool fill(void *self, int64_t index, struct program *program, struct err *e)
+/* Batch `index` of scenes, with noise of a stream. */
+static bool give(struct task *t, const struct scene_options *scenes, uint64_t seed, uint64_t stream, int64_t index, float opinion,
+                 struct program *program, struct err *e)
 {
-    struct task *t = self;
     int64_t batch = t->o->run.batch, latent = latent_elements(t->o);
-    if (!paint(t, &t->o->scenes, t->o->seed, (uint64_t)(index * batch), batch, t->pictures, e))
+    if (!paint(t, scenes, seed, (uint64_t)(index * batch), batch, t->pictures, e))
         return false;
 #pragma omp parallel for schedule(static)
     for (int64_t i = 0; i < batch; i++) {
-        struct random r = random_of(t->o->seed + STREAM_NOISE, (uint64_t)(index * batch + i));
+        struct random r = random_of(seed + stream, (uint64_t)(index * batch + i));
         random_normals(&r, t->noise + i * latent, (size_t)latent);
     }
-    t->opinion[0] = index / t->o->run.accumulate >= t->o->gan_start ? (float)t->o->gan : 0;
+    t->opinion[0] = opinion;
     return program_set_input(program, "picture", t->pictures, e) && program_set_input(program, "noise", t->noise, e) &&
            (t->o->gan <= 0 || program_set_input(program, "opinion", t->opinion, e));
+}
+
+static bool fill(void *self, int64_t index, struct program *program, struct err *e)
+{
+    struct task *t = self;
+    bool counts = index / t->o->run.accumulate >= t->o->gan_start;
+    return give(t, &t->o->scenes, t->o->seed, STREAM_NOISE, index, counts ? (float)t->o->gan : 0, program, e);
+}
+
+/* Held-out pictures, whole and on white, whatever the run's seed; a discriminator has no say. */
+static bool fill_held_out(void *self, int64_t index, struct program *program, struct err *e)
+{
+    struct scene_options plain = scene_plain;
+    plain.held_out = true;
+    return give(self, &plain, 0, STREAM_HELD_OUT, index, 0, program, e);
+}
+
+/* Batches of about LOOK_PICTURES pictures; 0 where nothing is held out. */
+static int64_t held_out_batches(const struct train_vae_options *o)
+{
+    size_t count;
+    dataset_split(o->dataset, true, -1, &count);
+    int64_t wanted = count < LOOK_PICTURES ? (int64_t)count : LOOK_PICTURES;
+    return (wanted + o->run.batch - 1) / o->run.batch;
 }
 
 static struct value picture_input(struct graph *g, const struct train_vae_options *o, int64_t batch)
@@ -234,7 +259,9 @@ bool train_vae(const struct train_vae_options *o, const struct backend *backend,
     bool good = trainer != NULL;
     if (good && !(t.pictures && t.noise && t.rgb))
         good = err_nomem(e, "a batch");
-    struct train_task task = { &t, "training the VAE", fill, sample, export };
+    struct train_task task = { .self = &t, .what = "training the VAE", .fill = fill, .sample = sample, .export = export };
+    if (good && (task.held_out = held_out_batches(o)) > 0)
+        task.fill_held_out = fill_held_out;
     good = good && trainer_run(trainer, &task, &o->run, progress, e);
     program_free(t.look);
     trainer_free(trainer);

@@ -1,5 +1,6 @@
 #include "train/trainer.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,29 +193,60 @@ bool trainer_step(struct trainer *t, const struct train_task *task, const struct
     return optimizer_step(t->optimizer, &with, e);
 }
 
+bool trainer_validate(struct trainer *t, const struct train_task *task, double *loss, struct err *e)
+{
+    double sum = 0;
+    if (!state_bind(&t->state, STATE_EMA, t->gradients, e))
+        return false;
+    bool good = true;
+    for (int64_t i = 0; good && i < task->held_out; i++) {
+        good = task->fill_held_out(task->self, i, t->gradients, e) && program_run_until(t->gradients, t->loss, e);
+        sum += good ? (double)*(const float *)program_output(t->gradients, t->loss) : 0;
+    }
+    *loss = sum / (double)task->held_out;
+    if (!good)
+        err_add(e, "measuring the loss on what is held out");
+    return state_bind(&t->state, STATE_VALUE, t->gradients, e) && good;
+}
+
 /* Where a run stands. */
 struct run {
     struct trainer *t;
     const struct train_task *task;
     const struct train_options *o;
     const struct progress *progress;
-    char checkpoint[PATH_MAX_BYTES], model[PATH_MAX_BYTES], samples[PATH_MAX_BYTES];
+    char checkpoint[PATH_MAX_BYTES], samples[PATH_MAX_BYTES];
     struct metrics metrics;
     int64_t step;           /* done so far */
     double loss_sum, norm_sum;
     int64_t logged;         /* steps in the sums */
     double began, log_began, earlier; /* seconds: this process's start, the last log, before this process */
+    double best;            /* the lowest loss on what is held out; infinite: none measured */
+    int64_t best_step, waited; /* when; validations since */
 };
+
+static bool export(struct run *r, const char *name, struct err *e)
+{
+    char folder[PATH_MAX_BYTES];
+    return !r->task->export || (path_join(folder, r->o->folder, name, e) && r->task->export(r->task->self, &r->t->state, folder, e));
+}
 
 static bool save(struct run *r, struct err *e)
 {
-    char step[32], seconds[32];
-    const char *optimizer = optimizer_name((int)r->o->optimizer);
-    snprintf(step, sizeof step, "%lld", (long long)r->step);
-    snprintf(seconds, sizeof seconds, "%.3f", r->earlier + clock_seconds() - r->began);
-    struct weights_pair facts[] = { { "step", step }, { "seconds", seconds }, { "optimizer", optimizer } };
-    return state_save(&r->t->state, r->checkpoint, facts, 3, e) && metrics_plot(&r->metrics, e) &&
-           (!r->task->export || r->task->export(r->task->self, &r->t->state, r->model, e));
+    const struct { const char *key; double value; } numbers[] = {
+        { "step", (double)r->step }, { "seconds", r->earlier + clock_seconds() - r->began }, { "best", r->best },
+        { "best_step", (double)r->best_step }, { "waited", (double)r->waited },
+    };
+    enum { NUMBERS = sizeof numbers / sizeof *numbers };
+    char text[NUMBERS][32];
+    struct weights_pair facts[NUMBERS + 1] = { { "optimizer", optimizer_name((int)r->o->optimizer) } };
+    size_t count = 1;
+    for (size_t i = 0; i < NUMBERS; i++)
+        if (isfinite(numbers[i].value)) {
+            snprintf(text[i], sizeof text[i], "%.17g", numbers[i].value);
+            facts[count++] = (struct weights_pair){ numbers[i].key, text[i] };
+        }
+    return state_save(&r->t->state, r->checkpoint, facts, count, e) && metrics_plot(&r->metrics, e) && export(r, "model", e);
 }
 
 /* A number in a checkpoint's facts, in [0, max]. */
@@ -229,20 +261,34 @@ static bool fact(const struct weights *file, const char *key, double max, double
     return true;
 }
 
+static bool check_optimizer(const struct run *r, const struct weights *file, struct err *e)
+{
+    const char *came = weights_metadata(file, "optimizer"), *mine = optimizer_name((int)r->o->optimizer);
+    if (!came || !strcmp(came, mine)) /* before there was another it was not said */
+        return true;
+    return err_set(e, ERR_ARG, "%s was trained with %.40s, not with %s: its state does not fit; give --optimizer %.40s", r->checkpoint,
+                   came, mine, came);
+}
+
+/* What was best so far, if anything was measured. */
+static bool load_best(struct run *r, const struct weights *file, struct err *e)
+{
+    double step = 0, waited = 0;
+    if (!weights_metadata(file, "best"))
+        return true;
+    if (!fact(file, "best", DBL_MAX, &r->best, e) || !fact(file, "best_step", 1e15, &step, e) || !fact(file, "waited", 1e15, &waited, e))
+        return false;
+    r->best_step = (int64_t)step;
+    r->waited = (int64_t)waited;
+    return true;
+}
+
 static bool load(struct run *r, struct err *e)
 {
     struct weights *file = weights_open(r->checkpoint, e);
     double step = 0;
-    const char *optimizer = file ? weights_metadata(file, "optimizer") : NULL;
-    const char *mine = optimizer_name((int)r->o->optimizer);
-    if (optimizer && strcmp(optimizer, mine)) {
-        err_set(e, ERR_ARG, "%s was trained with %.40s, not with %s: its state does not fit; give --optimizer %.40s", r->checkpoint,
-                optimizer, mine, optimizer);
-        weights_free(file);
-        return false;
-    }
-    bool good = file && fact(file, "step", 1e15, &step, e) && fact(file, "seconds", 1e12, &r->earlier, e) &&
-                state_load(&r->t->state, file, e);
+    bool good = file && check_optimizer(r, file, e) && fact(file, "step", 1e15, &step, e) &&
+                fact(file, "seconds", 1e12, &r->earlier, e) && load_best(r, file, e) && state_load(&r->t->state, file, e);
     r->step = (int64_t)step;
     weights_free(file);
     return good;
@@ -251,8 +297,10 @@ static bool load(struct run *r, struct err *e)
 static bool begin(struct run *r, struct err *e)
 {
     const struct train_options *o = r->o;
-    if (!path_join(r->checkpoint, o->folder, "checkpoint.safetensors", e) ||
-        !path_join(r->model, o->folder, "model", e) || !path_join(r->samples, o->folder, "samples", e) ||
+    r->best = INFINITY;
+    if (o->patience && !r->task->fill_held_out)
+        return err_set(e, ERR_ARG, "nothing is held out, so nobody can tell when to stop: --patience needs held-out pictures");
+    if (!path_join(r->checkpoint, o->folder, "checkpoint.safetensors", e) || !path_join(r->samples, o->folder, "samples", e) ||
         !folder_make(r->samples, e))
         return false;
     bool there = path_exists(r->checkpoint);
@@ -262,15 +310,15 @@ static bool begin(struct run *r, struct err *e)
     if (there && !load(r, e))
         return false;
     r->began = r->log_began = clock_seconds();
-    return metrics_open(&r->metrics, o->folder, r->step, e);
+    return metrics_open(&r->metrics, o->folder, r->step, r->earlier, e);
 }
 
-static bool log_step(struct run *r, double rate, json_t *more, struct err *e)
+static bool log_step(struct run *r, double rate, double held_out, json_t *more, struct err *e)
 {
     double now = clock_seconds(), pictures = (double)(r->logged * r->o->accumulate * r->o->batch);
     struct metric m = { .step = r->step, .loss = r->loss_sum / (double)r->logged, .rate = rate,
                         .grad_norm = r->norm_sum / (double)r->logged, .seconds = r->earlier + now - r->began,
-                        .pictures_per_second = pictures / (now - r->log_began) };
+                        .pictures_per_second = pictures / (now - r->log_began), .held_out = held_out };
     r->loss_sum = r->norm_sum = 0;
     r->logged = 0;
     r->log_began = now;
@@ -284,14 +332,34 @@ static bool look(struct run *r, json_t *metrics, struct err *e)
            r->task->sample(r->task->self, &r->t->state, r->step, png, metrics, e);
 }
 
+/* Measures on what is held out; a new best is kept. */
+static bool validate(struct run *r, double *held_out, struct err *e)
+{
+    if (!trainer_validate(r->t, r->task, held_out, e))
+        return false;
+    r->waited++;
+    if (!(*held_out < r->best)) /* NaN is none */
+        return true;
+    r->best = *held_out;
+    r->best_step = r->step;
+    r->waited = 0;
+    return export(r, "best", e);
+}
+
 static bool due(int64_t every, int64_t step)
 {
     return every > 0 && step % every == 0;
 }
 
+/* No new best for so long that the run is over. */
+static bool is_over(const struct run *r)
+{
+    return r->o->patience > 0 && r->waited >= r->o->patience;
+}
+
 static bool one_step(struct run *r, bool last, struct err *e)
 {
-    double loss, norm;
+    double loss, norm, held_out = NAN;
     if (!trainer_step(r->t, r->task, r->o, r->step, &loss, &norm, e))
         return false;
     double rate = train_rate(r->o, r->step);
@@ -299,10 +367,16 @@ static bool one_step(struct run *r, bool last, struct err *e)
     r->loss_sum += loss;
     r->norm_sum += norm;
     r->logged++;
+    bool validates = r->task->fill_held_out && r->task->held_out > 0 && (last || due(r->o->validate_every, r->step));
+    if (validates && !validate(r, &held_out, e))
+        return false;
+    last |= is_over(r);
     bool logs = last || due(r->o->log_every, r->step), looks = r->task->sample && (last || due(r->o->sample_every, r->step));
     json_t *more = looks ? json_object() : NULL;
-    bool good = (!looks || look(r, more, e)) && (!(logs || looks) || log_step(r, rate, more, e));
+    bool good = (!looks || look(r, more, e)) && (!(logs || looks || validates) || log_step(r, rate, held_out, more, e));
     json_decref(more);
+    if (good && due(r->o->keep_every, r->step))
+        good = export(r, path_of("kept/step-%08lld", (long long)r->step).s, e);
     if (!good || !(last || due(r->o->save_every, r->step)))
         return good;
     return save(r, e);
@@ -318,25 +392,34 @@ static void tell_profile(const struct trainer *t, const struct progress *progres
     text_release(&table);
 }
 
+static void tell(const struct run *r)
+{
+    const struct metric *m = metrics_last(&r->metrics);
+    char note[120], held_out[60] = "";
+    if (isfinite(r->best))
+        snprintf(held_out, sizeof held_out, "  held-out %.4f best, step %lld", r->best, (long long)r->best_step);
+    snprintf(note, sizeof note, "loss %.4f%s  %.*f pictures/s", m ? m->loss : 0, held_out, m && m->pictures_per_second < 10 ? 2 : 0,
+             m ? m->pictures_per_second : 0);
+    progress_step(r->progress, r->task->what, (long)r->step, (long)r->o->steps, note);
+}
+
 bool trainer_run(struct trainer *t, const struct train_task *task, const struct train_options *o,
                  const struct progress *progress, struct err *e)
 {
     struct run r = { .t = t, .task = task, .o = o, .progress = progress };
     bool good = begin(&r, e), stopped = false;
-    double mean = 0;
-    while (good && r.step < o->steps && !stopped) {
+    while (good && r.step < o->steps && !stopped && !is_over(&r)) {
         good = one_step(&r, r.step + 1 == o->steps, e);
         if (!good)
             break;
-        const struct metric *m = metrics_last(&r.metrics);
-        mean = m ? m->loss : mean;
-        char note[80];
-        snprintf(note, sizeof note, "loss %.4f  %.0f pictures/s", mean, m ? m->pictures_per_second : 0.0);
-        progress_step(progress, task->what, (long)r.step, (long)o->steps, note);
+        tell(&r);
         stopped = stop_requested() || (o->stop_at && r.step >= o->stop_at) ||
                   (o->minutes > 0 && clock_seconds() - r.began > 60 * o->minutes);
     }
-    if (good && stopped && r.step < o->steps) {
+    if (good && is_over(&r)) {
+        progress_line(progress, "over at step %lld of %lld: %lld validations in a row found nothing better than step %lld",
+                      (long long)r.step, (long long)o->steps, (long long)r.waited, (long long)r.best_step);
+    } else if (good && stopped && r.step < o->steps) {
         good = save(&r, e);
         if (good)
             progress_line(progress, "saved at step %lld of %lld; go on with --resume", (long long)r.step,

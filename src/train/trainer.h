@@ -2,10 +2,13 @@
  *
  * A run is a folder:  config.json       what was asked for (the caller's)
  *                     metrics.jsonl     a line per logged step
+ *                     events.out.tfevents.limn   the same numbers, for TensorBoard
  *                     curve.png         the loss over the steps
  *                     checkpoint.safetensors   weights, optimizer state, EMA and the step; written whole or not at all
  *                     samples/step-*.png       the caller's previews
- *                     model/            the caller's export
+ *                     model/            the caller's export: the last
+ *                     best/             that with the lowest loss on what is held out
+ *                     kept/step-...     those of some steps
  * Everything random in step i is a function of (seed, i), so a run that is stopped at any moment and resumed from its last
  * checkpoint ends in the same bits as one never stopped (same machine kind and thread count). */
 #ifndef LIMN_TRAIN_TRAINER_H
@@ -33,6 +36,9 @@ struct train_options {
     enum rate_schedule schedule;
     double final_rate, cycles, power; /* of the schedule (rate.h) */
     int64_t log_every, save_every, sample_every; /* steps; 0: only at the end */
+    int64_t validate_every; /* the same, of the loss on what is held out (metrics: "held_out") */
+    int64_t keep_every;     /* steps whose export stays; 0: none */
+    int64_t patience;       /* end the run after so many validations without a new best; 0: not */
     int64_t stop_at;        /* stop (saved, resumable) after this step; 0: not. For tests and time limits */
     double minutes;         /* stop (saved, resumable) after so long; 0: not */
     bool profile;           /* tell at the end where the time went, by kind of op */
@@ -50,8 +56,12 @@ struct train_task {
     /* A preview of the EMA weights, as a PNG. May add numbers to metrics (a JSON object) such as "psnr". */
     bool (*sample)(void *self, const struct train_state *state, int64_t step, const char *png, json_t *metrics,
                    struct err *e);
-    /* The EMA weights as a model folder. */
+    /* The EMA weights as a model folder: RUN/model, RUN/best, RUN/kept/step-00000500. */
     bool (*export)(void *self, const struct train_state *state, const char *folder, struct err *e);
+    /* Gives the inputs of batch `index` < held_out of what is held out: the same pictures, noise and timesteps every time. The program
+     * then runs its loss alone, with the EMA weights. NULL: nothing is held out. */
+    bool (*fill_held_out)(void *self, int64_t index, struct program *program, struct err *e);
+    int64_t held_out;
 };
 
 struct trainer;
@@ -82,6 +92,9 @@ struct train_memory trainer_memory(const struct trainer *t);
  * clipping. ERR_FORMAT if the loss is not finite: the state is then as before the step. */
 MUST_USE bool trainer_step(struct trainer *t, const struct train_task *task, const struct train_options *o, int64_t step,
                            double *loss, double *norm, struct err *e);
+
+/* The mean loss over what is held out. */
+MUST_USE bool trainer_validate(struct trainer *t, const struct train_task *task, double *loss, struct err *e);
 
 /* The loop. Ends with ERR_STOPPED, after saving, if the user asks for it (Ctrl-C). */
 MUST_USE bool trainer_run(struct trainer *t, const struct train_task *task, const struct train_options *o,

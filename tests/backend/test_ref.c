@@ -60,7 +60,7 @@ static const struct {
         .attr = { .count = 16, .cosine_first = true, .beta = 10000 } }, 100, { -3.72520203612458 } },
     { { OP_TIMESTEP_EMBEDDING, "shifted", "S[3]", "S[3,16]",
         .attr = { .count = 16, .alpha = 1, .beta = 10000 } }, 100, { -1.30768046860829 } },
-    { { OP_ADAMW, "third step", "U[10] U[10] U[10] S[10] P[9]", "S[10] S[10] S[10]", .attr = { .alpha = 1 },
+    { { OP_ADAMW, "third step", "U[10] U[10] U[10] S[10] P[12]", "S[10] S[10] S[10]", .attr = { .alpha = 1 },
         .fill = FILL_POSITIVE }, 1, { 5.53001019208781, 4.19426752837052, 1.22958514579449 } },
 };
 

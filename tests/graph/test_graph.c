@@ -56,6 +56,8 @@ static void half_moments(struct graph *g)
     struct value h = graph_weight(g, "h", DTYPE_BF16, SHAPE(3), true);
     op_accumulate(g, h, X(3));
 }
+static void float_codes(struct graph *g) { op_adamw8(g, X(3), Y(3), Z(3), X(3), X(3), X(3), X(3), 0); }
+static void vector_rows(struct graph *g) { op_adafactor(g, X(3), Y(3), Z(3), X(3), X(3), 0); }
 static void empty_input(struct graph *g) { X(2, 0); }
 static void huge_input(struct graph *g) { X((int64_t)1 << 40, 1 << 20); }
 static void two_shapes(struct graph *g) { X(2); X(3); }
@@ -107,8 +109,10 @@ TEST(a_wrong_use_of_an_op_is_an_error_that_names_it)
         { expand_other, ERR_SHAPE, "cannot be repeated to [4, 3]" },
         { ids_type, ERR_TYPE, "input 1 must be i32" },
         { odd_times, ERR_SHAPE, "the width 5" },
-        { step_shape, ERR_SHAPE, "input 2 must be [9]" },
+        { step_shape, ERR_SHAPE, "input 2 must be [12]" },
         { half_moments, ERR_TYPE, "input 0 is bf16" },
+        { float_codes, ERR_TYPE, "input 1 must be u8" },
+        { vector_rows, ERR_SHAPE, "no two dimensions" },
         { empty_input, ERR_SHAPE, "x: the shape [2, 0]" },
         { huge_input, ERR_SHAPE, "too large" },
         { two_shapes, ERR_SHAPE, "x is used as f32 [2] and as f32 [3]" },

@@ -57,27 +57,46 @@ static void check_same_file(const char *a, const char *b)
     weights_free(y);
 }
 
+/* A path in the scratch folder that stays. */
+struct kept_path {
+    char s[PATH_MAX_BYTES];
+};
+static struct kept_path scratch(const char *folder, const char *name)
+{
+    struct kept_path p;
+    snprintf(p.s, sizeof p.s, "%s", test_scratch(path_of("%s%s", folder, name).s));
+    return p;
+}
+
 TEST(a_resumed_run_ends_in_the_same_bits_as_an_unbroken_one)
 {
     struct err e = { 0 };
     struct fixture f;
     REQUIRE(setup(&f, &e));
-    char whole[PATH_MAX_BYTES], broken[PATH_MAX_BYTES];
-    snprintf(whole, sizeof whole, "%s", test_scratch("whole"));
-    snprintf(broken, sizeof broken, "%s", test_scratch("broken"));
-    struct train_vae_options o = vae_options(&f, whole);
-    REQUIRE(train_vae(&o, f.backend, NULL, &e));
-    o.run.folder = broken;
-    o.run.resume = true;
-    for (int64_t stop = 4; stop <= 8; stop += 4) { /* 4 is between two saves: stopping saves */
-        o.run.stop_at = stop;
+    for (int kind = 0; kind <= OPTIMIZERS; kind++) { /* the last time without a running mean */
+        const char *name = kind < OPTIMIZERS ? optimizer_name(kind) : "no-ema";
+        struct kept_path whole = scratch("whole-", name), broken = scratch("broken-", name);
+        struct train_vae_options o = vae_options(&f, whole.s);
+        if (kind < OPTIMIZERS)
+            o.run.optimizer = (enum optimizer_kind)kind;
+        else
+            o.run.ema = 0;
         REQUIRE(train_vae(&o, f.backend, NULL, &e));
+        o.run.folder = broken.s;
+        o.run.resume = true;
+        for (int64_t stop = 4; stop <= 8; stop += 4) { /* 4 is between two saves: stopping saves */
+            o.run.stop_at = stop;
+            REQUIRE(train_vae(&o, f.backend, NULL, &e));
+        }
+        o.run.stop_at = 0;
+        REQUIRE(train_vae(&o, f.backend, NULL, &e));
+        check_same_file(path_of("%s/checkpoint.safetensors", whole.s).s, path_of("%s/checkpoint.safetensors", broken.s).s);
+        check_same_file(path_of("%s/model/vae/diffusion_pytorch_model.safetensors", whole.s).s,
+                        path_of("%s/model/vae/diffusion_pytorch_model.safetensors", broken.s).s);
+        o.run.steps = 12;
+        o.run.optimizer = (o.run.optimizer + 1) % OPTIMIZERS;
+        CHECK_FAILS(train_vae(&o, f.backend, NULL, &e), ERR_ARG, "was trained with");
     }
-    o.run.stop_at = 0;
-    REQUIRE(train_vae(&o, f.backend, NULL, &e));
-    check_same_file(test_scratch("whole/checkpoint.safetensors"), test_scratch("broken/checkpoint.safetensors"));
-    check_same_file(test_scratch("whole/model/vae/diffusion_pytorch_model.safetensors"),
-                    test_scratch("broken/model/vae/diffusion_pytorch_model.safetensors"));
     release(&f);
 }
 
