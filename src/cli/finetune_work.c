@@ -24,6 +24,7 @@ struct work {
     struct replay replay;
     struct train_look look;
     struct lora_facts_list facts;
+    struct run_groups groups;
     struct finetune *finetune;
 };
 
@@ -56,6 +57,11 @@ static bool open_model(struct work *w, const struct finetune_args *a, struct err
     return model_folder_open_files(&w->model, &w->files, e);
 }
 
+static bool text_learns(const struct work *w)
+{
+    return w->targets.learns[PART_TEXT] || w->targets.learns[PART_TEXT_2];
+}
+
 /* Batches from a file. */
 static bool begin_replay(struct work *w, const struct finetune_args *a, struct finetune_options *o, struct err *e)
 {
@@ -64,9 +70,9 @@ static bool begin_replay(struct work *w, const struct finetune_args *a, struct f
         return false;
     o->sizes = w->replay.sizes;
     o->source = (struct batch_source){ &w->replay, replay_fill };
-    o->run = finetune_train_options(a, a->steps ? a->steps : w->replay.steps / a->accumulate);
+    good = finetune_train_options(a, a->steps ? a->steps : w->replay.steps / a->accumulate, text_learns(w), &w->groups, &o->run, e);
     o->run.batch = o->sizes.n;
-    return true;
+    return good;
 }
 
 /* Batches from a data set. */
@@ -87,8 +93,7 @@ static bool begin_samples(struct work *w, const struct finetune_args *a, struct 
         steps = (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
     o->sizes = w->samples.sizes;
     o->source = (struct batch_source){ &w->samples, samples_fill };
-    o->run = finetune_train_options(a, steps);
-    return true;
+    return finetune_train_options(a, steps, text_learns(w), &w->groups, &o->run, e);
 }
 
 static void tell(const struct work *w, const struct finetune_options *o, const struct progress *progress)

@@ -119,7 +119,8 @@ static bool make(struct finetune *f, struct err *e)
         graph_release(&g);
         return false;
     }
-    f->trainer = trainer_new(f->backend, &g, &(struct trainer_goal){ .loss = loss }, &f->learnt, &f->o.run, f->o.recompute, f->o.seed, e);
+    f->trainer = trainer_new(f->backend, &g, &(struct trainer_goal){ .loss = loss }, &f->learnt, &f->o.run,
+                             f->o.recompute, f->o.seed, e);
     return f->trainer != NULL;
 }
 
