@@ -44,7 +44,7 @@ bool finetune_train_options(const struct finetune_args *a, int64_t steps, bool t
         return false;
     if (text && a->text_rate > 0 && groups->count < OPTION_TEXTS_MAX)
         groups->at[groups->count++] = (struct train_group){ "text_encoder*", a->text_rate };
-    double rate = a->rate >= 0 ? a->rate : a->optimizer == OPTIMIZER_PRODIGY ? 1 : 1e-4;
+    double rate = a->rate >= 0 ? a->rate : a->optimizer == OPTIMIZER_PRODIGY ? 1 : a->full ? 1e-5 : 1e-4;
     *o = (struct train_options){
         .folder = a->output, .resume = a->resume, .steps = steps, .warmup = a->warmup, .accumulate = a->accumulate,
         .batch = a->batch, .rate = rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,

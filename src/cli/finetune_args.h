@@ -24,6 +24,9 @@ struct finetune_args {
         *hub_token, *diary_mode;
     int64_t epoch_batches, height, width, course_batch, workers, course_accumulate, course_epochs;
     bool course_checkpointing, diary;
+    bool full; /* whole weights learn */
+    const char *blocks;
+    int export;
     /* what the course means by it: no options */
     bool draws, size_ids, one_timestep;
     int64_t epoch_steps;
@@ -40,7 +43,7 @@ enum precision finetune_precision(int choice);
 #define OPTION_ROWS_FINETUNE_MODEL                                                                                    \
     OPTION_ROW_MODEL(struct finetune_args),                                                                           \
     { "dataset", 'd', OPTION_TEXT, FINETUNE_AT(dataset), .value = "FOLDER", .help = "pictures with metadata.jsonl or metadata.csv" }, \
-    { "output", 'o', OPTION_TEXT, FINETUNE_AT(output), .value = "FOLDER", .help = "the run's folder; the LoRA is lora.safetensors in it" }, \
+    { "output", 'o', OPTION_TEXT, FINETUNE_AT(output), .value = "FOLDER", .help = "the run's folder" }, \
     { "vae", 0, OPTION_TEXT, FINETUNE_AT(vae), .value = "FILE", .help = "a file or folder whose VAE is taken in place of the model's" }, \
     { "prediction", 0, OPTION_CHOICE, FINETUNE_AT(prediction), "auto", .choices = prediction_choice,                  \
       .help = "what the denoiser predicts, where a file does not tell it truly" },                                    \
@@ -75,7 +78,7 @@ enum precision finetune_precision(int choice);
     { "optimizer", 0, OPTION_CHOICE, FINETUNE_AT(optimizer), "adamw", .choices = optimizer_name,                      \
       .help = "adamw8bit keeps a quarter of its state; lion wants a third of the rate; prodigy finds it: give it 1" }, \
     { "learning-rate", 0, OPTION_FLOAT, FINETUNE_AT(rate), "-1", .min = 0, .max = 10, .help = "how far a step goes",  \
-      .initial_help = "1e-4, of prodigy 1" },                                                                         \
+      .initial_help = "1e-4, where whole weights learn 1e-5, of prodigy 1" },                                                                         \
     { "rate-of", 0, OPTION_TEXTS, FINETUNE_AT(rates), .value = "NAME=RATE",                                           \
       .help = "another rate for a part (text_encoder_2=1e-5) or for weights by a pattern (unet*attn2*=0: they stay)" }, \
     { "text-learning-rate", 0, OPTION_FLOAT, FINETUNE_AT(text_rate), "0", .min = 0, .max = 10,                        \
@@ -106,6 +109,9 @@ enum precision finetune_precision(int choice);
     { "resume", 0, OPTION_FLAG, FINETUNE_AT(resume), .help = "go on from the run's checkpoint, in the same bits" },   \
     { "stop-at", 0, OPTION_INT, FINETUNE_AT(stop_at), "0", .min = 0, .max = 1e9, .help = "save and stop after this step; 0: not" }, \
     { "minutes", 0, OPTION_FLOAT, FINETUNE_AT(minutes), "0", .min = 0, .max = 1e6, .help = "save and stop after so long; 0: not" }
+#define OPTION_ROWS_FINETUNE_REPLAY                                                                                   \
+    { "replay", 0, OPTION_TEXT, FINETUNE_AT(replay), .value = "FILE",                                                 \
+      .help = "learn from the batches in this file in place of a dataset: latents, noise, timesteps, text states" }
 /* What is taught. */
 #define OPTION_ROWS_FINETUNE_OBJECTIVE                                                                                \
     { "loss", 0, OPTION_CHOICE, FINETUNE_AT(loss), "mse", .choices = finetune_loss_choice, .help = "how a mistake counts", .group = "Objective" }, \
