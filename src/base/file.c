@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -61,6 +62,20 @@ bool folder_make(const char *path, struct err *e)
 static int by_bytes(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int remove_one(const char *path, const struct stat *ignored, int type, struct FTW *where)
+{
+    (void)ignored;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+void folder_remove(const char *path)
+{
+    enum { OPEN_FOLDERS = 8 };
+    nftw(path, remove_one, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS);
 }
 
 bool folder_names(const char *path, const char *suffix, char ***names, size_t *count, struct err *e)

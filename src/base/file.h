@@ -19,6 +19,9 @@ const char *path_name(const char *path);
 /* Makes the folder and those above it; one that is there is fine. */
 MUST_USE bool folder_make(const char *path, struct err *e);
 
+/* Removes a folder with all that is in it (links are not followed), as far as that can be done; one that is not there is fine. */
+void folder_remove(const char *path);
+
 /* The names in a folder that end in `suffix` (NULL: all), sorted by bytes, without "." and "..". Free with
  * folder_names_free. */
 MUST_USE bool folder_names(const char *path, const char *suffix, char ***names, size_t *count, struct err *e);

@@ -28,6 +28,7 @@ extern const struct command command_train_tokenizer;
 extern const struct command command_train_vae;
 extern const struct command command_train_base;
 extern const struct command command_train_lora;
+extern const struct command command_train_full;
 extern const struct command command_eval_images;
 extern const struct command command_eval_vae;
 extern const struct command command_eval_leak;

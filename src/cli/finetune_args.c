@@ -37,15 +37,24 @@ struct objective_options finetune_objective(const struct finetune_args *a)
     };
 }
 
-struct train_options finetune_train_options(const struct finetune_args *a, int64_t steps)
+bool finetune_train_options(const struct finetune_args *a, int64_t steps, bool text, struct run_groups *groups,
+                            struct train_options *o, struct err *e)
 {
-    return (struct train_options){
+    if (!run_groups_read(groups, &a->rates, e))
+        return false;
+    if (text && a->text_rate > 0 && groups->count < OPTION_TEXTS_MAX)
+        groups->at[groups->count++] = (struct train_group){ "text_encoder*", a->text_rate };
+    double rate = a->rate >= 0 ? a->rate : a->optimizer == OPTIMIZER_PRODIGY ? 1 : a->full ? 1e-5 : 1e-4;
+    *o = (struct train_options){
         .folder = a->output, .resume = a->resume, .steps = steps, .warmup = a->warmup, .accumulate = a->accumulate,
-        .batch = a->batch, .rate = a->rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,
+        .batch = a->batch, .rate = rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,
         .clip = a->clip < 0 ? (a->replay ? 0 : 1) : a->clip, .ema = a->ema, .schedule = (enum rate_schedule)a->schedule,
-        .final_rate = a->final_rate, .sample_every = a->sample_every, .log_every = a->replay ? 1 : a->log_every, .save_every = a->save_every, .stop_at = a->stop_at,
-        .minutes = a->minutes, .profile = a->profile,
+        .final_rate = a->final_rate, .sample_every = a->sample_every, .log_every = a->replay ? 1 : a->log_every,
+        .save_every = a->save_every, .stop_at = a->stop_at, .minutes = a->minutes, .profile = a->profile,
+        .optimizer = (enum optimizer_kind)a->optimizer, .groups = groups->at, .group_count = groups->count,
+        .cycles = (double)a->cycles, .power = a->power,
     };
+    return true;
 }
 
 bool finetune_resolution(const char *text, int64_t side, int64_t *width, int64_t *height, struct err *e)

@@ -10,11 +10,11 @@
 struct finetune_args {
     const char *model, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets, *resolution,
         *cache, *masks, *regular;
-    struct option_texts prompts;
-    int prediction, format, init, type, schedule, precision, loss, timesteps;
+    struct option_texts prompts, rates;
+    int optimizer, prediction, format, init, type, schedule, precision, loss, timesteps;
     int64_t rank, steps, epochs, keep_tokens, sample_every, sample_steps, batch, accumulate, warmup, seed, log_every, save_every,
-        threads, stop_at;
-    double alpha, rate, text_rate, decay, beta1, beta2, eps, clip, ema, minutes, final_rate;
+        threads, stop_at, cycles;
+    double power, alpha, rate, text_rate, decay, beta1, beta2, eps, clip, ema, minutes, final_rate;
     double caption_dropout, regular_weight;
     double huber, min_snr, noise_offset, least, most, logit_mean, logit_deviation;
     bool center_crop, random_crop, flip, shuffle, sampled;
@@ -24,6 +24,9 @@ struct finetune_args {
         *hub_token, *diary_mode;
     int64_t epoch_batches, height, width, course_batch, workers, course_accumulate, course_epochs;
     bool course_checkpointing, diary;
+    bool full; /* whole weights learn */
+    const char *blocks;
+    int export;
     /* what the course means by it: no options */
     bool draws, size_ids, one_timestep;
     int64_t epoch_steps;
@@ -40,7 +43,7 @@ enum precision finetune_precision(int choice);
 #define OPTION_ROWS_FINETUNE_MODEL                                                                                    \
     OPTION_ROW_MODEL(struct finetune_args),                                                                           \
     { "dataset", 'd', OPTION_TEXT, FINETUNE_AT(dataset), .value = "FOLDER", .help = "pictures with metadata.jsonl or metadata.csv" }, \
-    { "output", 'o', OPTION_TEXT, FINETUNE_AT(output), .value = "FOLDER", .help = "the run's folder; the LoRA is lora.safetensors in it" }, \
+    { "output", 'o', OPTION_TEXT, FINETUNE_AT(output), .value = "FOLDER", .help = "the run's folder" }, \
     { "vae", 0, OPTION_TEXT, FINETUNE_AT(vae), .value = "FILE", .help = "a file or folder whose VAE is taken in place of the model's" }, \
     { "prediction", 0, OPTION_CHOICE, FINETUNE_AT(prediction), "auto", .choices = prediction_choice,                  \
       .help = "what the denoiser predicts, where a file does not tell it truly" },                                    \
@@ -72,18 +75,25 @@ enum precision finetune_precision(int choice);
       .initial_help = "--steps" },                                                                                    \
     { "batch", 'b', OPTION_INT, FINETUNE_AT(batch), "1", .min = 1, .max = 4096, .help = "pictures at once" },         \
     { "accumulate", 0, OPTION_INT, FINETUNE_AT(accumulate), "1", .min = 1, .max = 65536, .help = "batches per step" }, \
-    { "learning-rate", 0, OPTION_FLOAT, FINETUNE_AT(rate), "1e-4", .min = 0, .max = 10, .help = "AdamW's rate" },     \
+    { "optimizer", 0, OPTION_CHOICE, FINETUNE_AT(optimizer), "adamw", .choices = optimizer_name,                      \
+      .help = "adamw8bit keeps a quarter of its state; lion wants a third of the rate; prodigy finds it: give it 1" }, \
+    { "learning-rate", 0, OPTION_FLOAT, FINETUNE_AT(rate), "-1", .min = 0, .max = 10, .help = "how far a step goes",  \
+      .initial_help = "1e-4, where whole weights learn 1e-5, of prodigy 1" },                                                                         \
+    { "rate-of", 0, OPTION_TEXTS, FINETUNE_AT(rates), .value = "NAME=RATE",                                           \
+      .help = "another rate for a part (text_encoder_2=1e-5) or for weights by a pattern (unet*attn2*=0: they stay)" }, \
     { "text-learning-rate", 0, OPTION_FLOAT, FINETUNE_AT(text_rate), "0", .min = 0, .max = 10,                        \
       .help = "that of the text encoders; 0: they stay as they are" },                                                \
-    { "weight-decay", 0, OPTION_FLOAT, FINETUNE_AT(decay), "0.01", .min = 0, .max = 10, .help = "AdamW's" },          \
-    { "beta1", 0, OPTION_FLOAT, FINETUNE_AT(beta1), "0.9", .min = 0, .max = 0.9999, .help = "AdamW's" },              \
-    { "beta2", 0, OPTION_FLOAT, FINETUNE_AT(beta2), "0.999", .min = 0, .max = 0.999999, .help = "AdamW's" },          \
-    { "epsilon", 0, OPTION_FLOAT, FINETUNE_AT(eps), "1e-8", .min = 0, .max = 1, .help = "AdamW's" },                  \
+    { "weight-decay", 0, OPTION_FLOAT, FINETUNE_AT(decay), "0.01", .min = 0, .max = 10, .help = "share of the rate by which matrices shrink in a step" },          \
+    { "beta1", 0, OPTION_FLOAT, FINETUNE_AT(beta1), "0.9", .min = 0, .max = 0.9999, .help = "of the first moment" },              \
+    { "beta2", 0, OPTION_FLOAT, FINETUNE_AT(beta2), "0.999", .min = 0, .max = 0.999999, .help = "of the second moment" },          \
+    { "epsilon", 0, OPTION_FLOAT, FINETUNE_AT(eps), "1e-8", .min = 0, .max = 1, .help = "added to the root of the second moment" },                  \
     { "max-grad-norm", 0, OPTION_FLOAT, FINETUNE_AT(clip), "-1", .min = 0, .max = 1e9,                                \
       .help = "longer gradients are shortened to it; 0: off", .initial_help = "1, with --replay 0" },                 \
     { "lr-schedule", 0, OPTION_CHOICE, FINETUNE_AT(schedule), "constant", .choices = rate_schedule_choice,            \
       .help = "how the rate falls after the warm-up" },                                                               \
     { "final-rate", 0, OPTION_FLOAT, FINETUNE_AT(final_rate), "0", .min = 0, .max = 1, .help = "where it ends, as a share of the rate" }, \
+    { "lr-cycles", 0, OPTION_INT, FINETUNE_AT(cycles), "1", .min = 1, .max = 1e6, .help = "how often cosine-with-restarts begins" }, \
+    { "lr-power", 0, OPTION_FLOAT, FINETUNE_AT(power), "1", .min = 0.01, .max = 100, .help = "of the polynomial" },   \
     { "warmup", 0, OPTION_INT, FINETUNE_AT(warmup), "0", .min = 0, .max = 1e9, .help = "steps" },                     \
     { "ema", 0, OPTION_FLOAT, FINETUNE_AT(ema), "0", .min = 0, .max = 0.999999,                                       \
       .help = "decay of a running mean of what is learnt, which is then what is kept; 0: none" },                     \
@@ -99,6 +109,9 @@ enum precision finetune_precision(int choice);
     { "resume", 0, OPTION_FLAG, FINETUNE_AT(resume), .help = "go on from the run's checkpoint, in the same bits" },   \
     { "stop-at", 0, OPTION_INT, FINETUNE_AT(stop_at), "0", .min = 0, .max = 1e9, .help = "save and stop after this step; 0: not" }, \
     { "minutes", 0, OPTION_FLOAT, FINETUNE_AT(minutes), "0", .min = 0, .max = 1e6, .help = "save and stop after so long; 0: not" }
+#define OPTION_ROWS_FINETUNE_REPLAY                                                                                   \
+    { "replay", 0, OPTION_TEXT, FINETUNE_AT(replay), .value = "FILE",                                                 \
+      .help = "learn from the batches in this file in place of a dataset: latents, noise, timesteps, text states" }
 /* What is taught. */
 #define OPTION_ROWS_FINETUNE_OBJECTIVE                                                                                \
     { "loss", 0, OPTION_CHOICE, FINETUNE_AT(loss), "mse", .choices = finetune_loss_choice, .help = "how a mistake counts", .group = "Objective" }, \
@@ -124,7 +137,9 @@ enum precision finetune_precision(int choice);
     OPTION_ROW_QUIET(struct finetune_args)
 
 struct objective_options finetune_objective(const struct finetune_args *a);
-struct train_options finetune_train_options(const struct finetune_args *a, int64_t steps);
+/* *groups, which must outlive the run, gets the rates of --rate-of and, where text encoders learn, theirs. */
+MUST_USE bool finetune_train_options(const struct finetune_args *a, int64_t steps, bool text, struct run_groups *groups,
+                                     struct train_options *o, struct err *e);
 struct sample_options finetune_samples(const struct finetune_args *a);
 /* "512" or "768x512" -> width and height; without it a square of `side`. */
 MUST_USE bool finetune_resolution(const char *text, int64_t side, int64_t *width, int64_t *height, struct err *e);

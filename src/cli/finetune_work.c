@@ -24,6 +24,7 @@ struct work {
     struct replay replay;
     struct train_look look;
     struct lora_facts_list facts;
+    struct run_groups groups;
     struct finetune *finetune;
 };
 
@@ -56,6 +57,11 @@ static bool open_model(struct work *w, const struct finetune_args *a, struct err
     return model_folder_open_files(&w->model, &w->files, e);
 }
 
+static bool text_learns(const struct work *w)
+{
+    return w->targets.learns[PART_TEXT] || w->targets.learns[PART_TEXT_2];
+}
+
 /* Batches from a file. */
 static bool begin_replay(struct work *w, const struct finetune_args *a, struct finetune_options *o, struct err *e)
 {
@@ -64,9 +70,9 @@ static bool begin_replay(struct work *w, const struct finetune_args *a, struct f
         return false;
     o->sizes = w->replay.sizes;
     o->source = (struct batch_source){ &w->replay, replay_fill };
-    o->run = finetune_train_options(a, a->steps ? a->steps : w->replay.steps / a->accumulate);
+    good = finetune_train_options(a, a->steps ? a->steps : w->replay.steps / a->accumulate, text_learns(w), &w->groups, &o->run, e);
     o->run.batch = o->sizes.n;
-    return true;
+    return good;
 }
 
 /* Where what frozen parts make of a data set is kept: beside it if limn dataset cache has begun that, else in the run's folder. */
@@ -100,20 +106,13 @@ static bool begin_samples(struct work *w, const struct finetune_args *a, struct 
         steps = (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
     o->sizes = w->samples.sizes;
     o->source = (struct batch_source){ &w->samples, samples_fill };
-    o->run = finetune_train_options(a, steps);
-    return true;
+    return finetune_train_options(a, steps, text_learns(w), &w->groups, &o->run, e);
 }
 
 static void tell(const struct work *w, const struct finetune_options *o, const struct progress *progress)
 {
-    int64_t numbers = 0;
-    for (size_t i = 0; i < w->targets.adapters.count; i++) {
-        const struct lora_module *m = targets_module(&w->targets, i);
-        int64_t out = m->shape.dim[0], in = shape_count(m->shape) / out;
-        numbers += w->targets.list[i].rank * (in + out) + (w->targets.list[i].gain ? out : 0);
-    }
-    progress_line(progress, "%zu modules learn, %.2f million numbers; %lld steps", w->targets.adapters.count, (double)numbers * 1e-6,
-                  (long long)o->run.steps);
+    progress_line(progress, "%.2f million numbers learn%s; %lld steps", (double)finetune_learns(w->finetune) * 1e-6,
+                  o->targets ? path_of(", in %zu modules", w->targets.adapters.count).s : "", (long long)o->run.steps);
 }
 
 static bool check(const struct finetune_args *a, struct err *e)
@@ -136,13 +135,18 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     struct target_options targets = { .names = a->targets, .text = a->text_rate > 0, .rank = a->rank, .alpha = a->alpha,
                                       .dora = a->dora, .gaussian = a->init == 1, .init = a->init_lora };
     if (!open_model(w, a, e) || !objective_init(&w->objective, &objective, &w->model.scheduler, e) ||
-        !targets_init(&w->targets, &w->model, &targets, e))
+        (!a->full && !targets_init(&w->targets, &w->model, &targets, e)))
         return false;
     static const enum dtype types[] = { DTYPE_F32, DTYPE_BF16, DTYPE_F16 };
+    w->targets.learns[PART_UNET] |= a->full;
+    for (int i = 0; a->full && i < TEXT_PARTS; i++)
+        w->targets.learns[i] = a->text_rate > 0 && w->model.parts.text[i].kind;
     encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
-    *o = (struct finetune_options){ .model = &w->model, .targets = &w->targets, .objective = &w->objective, .type = w->engine.type,
+    *o = (struct finetune_options){ .model = &w->model, .targets = a->full ? NULL : &w->targets, .objective = &w->objective, .type = w->engine.type,
                                     .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
-                                    .epoch_steps = a->epoch_steps,
+                                    .epoch_steps = a->epoch_steps, .blocks = a->blocks, .files = &w->files,
+                                    .learns = { w->targets.learns[PART_TEXT], w->targets.learns[PART_TEXT_2] },
+                                    .export_type = weights_type_of_choice(a->export),
                                     .output = { (enum lora_layout)a->format, types[a->type], w->model.parts.family, NULL, 0 } };
     if (!(a->replay ? begin_replay(w, a, o, e) : begin_samples(w, a, o, progress, e)))
         return false;
@@ -151,6 +155,8 @@ static bool prepare(struct work *w, const struct command *command, const struct 
         return false;
     o->look = a->prompts.count ? train_look_draw : NULL;
     o->look_self = &w->look;
+    if (a->full)
+        return (w->finetune = finetune_new(o, w->engine.backend, e)) != NULL;
     const struct adapter *first = &w->targets.list[0];
     w->look.alpha = a->format == LORA_DIFFSYNTH ? first->scale * (double)first->rank : NAN; /* its files do not tell it */
     /* what changes nothing of what is learnt stays out: a run that was stopped writes what an unbroken one writes */

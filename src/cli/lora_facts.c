@@ -52,6 +52,10 @@ bool lora_facts_make(struct lora_facts_list *l, const struct finetune_options *o
     add(l, "ss_network_alpha", "%g", first->scale * (double)first->rank);
     add(l, "ss_learning_rate", "%g", run->rate);
     add(l, "ss_unet_lr", "%g", run->rate);
+    for (size_t i = 0; i < run->group_count; i++)
+        if (!strcmp(run->groups[i].pattern, "text_encoder*"))
+            add(l, "ss_text_encoder_lr", "%g", run->groups[i].rate);
+    add(l, "ss_optimizer", "%s", optimizer_name((int)run->optimizer));
     add(l, "ss_lr_scheduler", "%s", rate_schedule_names[run->schedule]);
     add(l, "ss_lr_warmup_steps", "%lld", (long long)run->warmup);
     add(l, "ss_max_train_steps", "%lld", (long long)run->steps);

@@ -62,12 +62,19 @@ static bool read_group(struct run_groups *groups, const char *text, struct err *
     return true;
 }
 
-bool run_options(const struct run_args *a, struct run_groups *groups, struct train_options *o, struct err *e)
+bool run_groups_read(struct run_groups *groups, const struct option_texts *rates, struct err *e)
 {
     groups->count = 0;
-    for (int i = 0; i < a->rates.count; i++)
-        if (!read_group(groups, a->rates.items[i], e))
+    for (int i = 0; i < rates->count; i++)
+        if (!read_group(groups, rates->items[i], e))
             return false;
+    return true;
+}
+
+bool run_options(const struct run_args *a, struct run_groups *groups, struct train_options *o, struct err *e)
+{
+    if (!run_groups_read(groups, &a->rates, e))
+        return false;
     *o = (struct train_options){
         .folder = a->output, .resume = a->resume, .steps = a->steps, .warmup = a->warmup, .accumulate = a->accumulate,
         .batch = a->batch, .rate = a->rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,

@@ -106,6 +106,7 @@ struct run_groups {
     char pattern[OPTION_TEXTS_MAX][200];
     size_t count;
 };
+MUST_USE bool run_groups_read(struct run_groups *groups, const struct option_texts *rates, struct err *e);
 MUST_USE bool run_options(const struct run_args *a, struct run_groups *groups, struct train_options *o, struct err *e);
 struct scene_options run_scenes(const struct run_args *a);
 /* f32 or bf16 for "auto" by what the backend can do fast. */

@@ -58,13 +58,17 @@ void train_look_release(struct train_look *l)
 }
 
 /* One picture after another: a look must not need more memory than the training. */
-bool train_look_draw(void *self, const char *lora, int64_t step, const char *png, json_t *metrics, struct err *e)
+bool train_look_draw(void *self, const char *made, int64_t step, const char *png, json_t *metrics, struct err *e)
 {
     const struct train_look *l = self;
     struct image *pictures = mem_zeroed(l->count, sizeof *pictures), sheet = { 0 };
-    struct pipeline *p = pictures ? pipeline_open_files(l->files, l->engine->backend, l->engine->type, e) : NULL;
-    struct draw_lora use = { p ? pipeline_lora(p, lora, l->alpha, e) : NULL, 1, 1, false };
-    bool good = use.lora || (pictures ? false : err_nomem(e, "sample pictures"));
+    bool whole = path_is_folder(made);
+    struct model_files model = { .path = made }, *files = whole ? &model : NULL;
+    struct pipeline *p = pictures ? pipeline_open_files(files ? files : l->files, l->engine->backend, l->engine->type, e) : NULL;
+    struct draw_lora use = { p && !whole ? pipeline_lora(p, made, l->alpha, e) : NULL, 1, 1, false };
+    bool good = p && (whole || use.lora);
+    if (!pictures)
+        err_nomem(e, "sample pictures");
     (void)step;
     (void)metrics;
     for (size_t i = 0; good && i < l->count; i++) {
@@ -76,7 +80,7 @@ bool train_look_draw(void *self, const char *lora, int64_t step, const char *png
         r.height = l->height;
         r.steps = l->steps ? l->steps : r.steps;
         r.loras = &use;
-        r.lora_count = 1;
+        r.lora_count = whole ? 0 : 1;
         good = pipeline_draw(p, &r, NULL, &drawing, e) && image_copy(&pictures[i], &drawing.images[0], e);
         drawing_release(&drawing);
     }

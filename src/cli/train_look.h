@@ -20,7 +20,7 @@ MUST_USE bool train_look_init(struct train_look *l, const struct model_files *fi
                               const struct option_texts *words, int64_t steps, const struct batch_sizes *sizes, int64_t factor,
                               struct err *e);
 void train_look_release(struct train_look *l);
-/* For finetune_options.look. */
-MUST_USE bool train_look_draw(void *self, const char *lora, int64_t step, const char *png, json_t *metrics, struct err *e);
+/* For finetune_options.look. made: a LoRA file, or the folder of a whole model. */
+MUST_USE bool train_look_draw(void *self, const char *made, int64_t step, const char *png, json_t *metrics, struct err *e);
 
 #endif

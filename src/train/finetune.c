@@ -23,8 +23,17 @@ static const char *const place_names[TEXT_PARTS] = { "place", "place_2" };
 static struct net net_of(struct finetune *f, struct graph *g, enum model_part part, struct err *e)
 {
     const struct weights *stored = model_folder_weights(f->o.model, part, e);
-    return (struct net){ .g = g, .type = f->o.type, .part = model_part_names[part], .stored = stored, .in_place = f->o.in_place,
-                         .params = &f->frozen[part], .adapters = &f->adapters };
+    struct net n = { .g = g, .type = f->o.type, .part = model_part_names[part], .stored = stored, .in_place = f->o.in_place,
+                     .params = &f->frozen[part] };
+    if (f->o.targets)
+        n.adapters = &f->adapters;
+    else if (part == PART_UNET || f->o.learns[part]) {
+        n.trained = true;
+        n.only = part == PART_UNET ? f->o.blocks : NULL;
+        n.params = &f->learnt;
+        n.rest = &f->frozen[part];
+    }
+    return n;
 }
 
 /* A text encoder as part of the step: states [n, tokens, width], and the pooled vectors where it pools. */
@@ -112,14 +121,20 @@ static bool make(struct finetune *f, struct err *e)
                        m->unet.guidance_dim ? "that is told its guidance" : "made for inpainting");
     struct graph g;
     graph_init(&g);
-    f->adapters = f->o.targets->adapters;
+    if (f->o.targets)
+        f->adapters = f->o.targets->adapters;
     f->adapters.params = &f->learnt;
     struct value loss = loss_graph(f, &g, e);
-    if (e->code || !targets_begin(f->o.targets, &f->learnt, e)) {
+    if (!e->code && graph_ok(&g, e) && !f->learnt.count)
+        err_set(e, ERR_ARG, "no weight learns: no name fits \"%s\"", f->o.blocks);
+    if (e->code || (f->o.targets && !targets_begin(f->o.targets, &f->learnt, e))) {
         graph_release(&g);
         return false;
     }
-    f->trainer = trainer_new(f->backend, &g, &(struct trainer_goal){ .loss = loss }, &f->learnt, &f->o.run, f->o.recompute, f->o.seed, e);
+    for (size_t i = 0; i < f->learnt.count; i++)
+        f->learnt.at[i].decay = true; /* biases and norms too: what other fine-tuners do, so that runs can be compared */
+    f->trainer = trainer_new(f->backend, &g, &(struct trainer_goal){ .loss = loss }, &f->learnt, &f->o.run,
+                             f->o.recompute, f->o.seed, e);
     return f->trainer != NULL;
 }
 
@@ -166,6 +181,15 @@ struct train_memory finetune_memory(const struct finetune *f)
         for (size_t i = 0; f->o.in_place && i < f->frozen[part].count; i++)
             m.weights += weight_bytes(f->frozen[part].at[i].stored);
     return m;
+}
+
+int64_t finetune_learns(const struct finetune *f)
+{
+    const struct params *p = &trainer_state(f->trainer)->params;
+    int64_t numbers = 0;
+    for (size_t i = 0; i < p->count; i++)
+        numbers += shape_count(p->at[i].shape);
+    return numbers;
 }
 
 /* ids of an encoder that is run, and what its kind derives from them. */
@@ -228,8 +252,14 @@ static const char *ending(const struct finetune *f)
     return f->o.output.layout == LORA_DIFFSYNTH ? "ckpt" : "safetensors";
 }
 
+static bool export_model(void *self, const struct train_state *state, const char *folder, struct err *e)
+{
+    const struct finetune *f = self;
+    return model_write(state, learnt_kind(f), f->o.files, f->o.export_type, folder, e);
+}
+
 /* The folder "model" of other trainings stays away: what is learnt is a file. */
-static bool export(void *self, const struct train_state *state, const char *folder, struct err *e)
+static bool export_lora(void *self, const struct train_state *state, const char *folder, struct err *e)
 {
     const struct finetune *f = self;
     int64_t step = f->step, epoch = f->o.epoch_steps;
@@ -250,6 +280,9 @@ static bool sample(void *self, const struct train_state *state, int64_t step, co
 {
     const struct finetune *f = self;
     char path[PATH_MAX_BYTES];
+    if (!f->o.targets)
+        return path_join(path, f->o.run.folder, "model", e) && export_model(self, state, path, e) &&
+               f->o.look(f->o.look_self, path, step, png, metrics, e);
     return write_lora(f, state, path_of("lora.%s", ending(f)).s, path, e) && f->o.look(f->o.look_self, path, step, png, metrics, e);
 }
 
@@ -285,9 +318,10 @@ static bool bind_frozen(struct finetune *f, struct err *e)
 bool finetune_run(struct finetune *f, const struct progress *progress, struct err *e)
 {
     struct train_state *state = trainer_state(f->trainer);
-    if (!make_inputs(f, e) || !bind_frozen(f, e) || !dora_init(&f->dora, f->o.targets, f->o.model, f->backend, state, e) ||
-        !dora_begin(&f->dora, state, e))
+    if (!make_inputs(f, e) || !bind_frozen(f, e) ||
+        (f->o.targets && (!dora_init(&f->dora, f->o.targets, f->o.model, f->backend, state, e) || !dora_begin(&f->dora, state, e))))
         return false;
-    struct train_task task = { .self = f, .what = "fine-tuning", .fill = fill, .sample = f->o.look ? sample : NULL, .export = export };
+    struct train_task task = { .self = f, .what = "fine-tuning", .fill = fill, .sample = f->o.look ? sample : NULL,
+                               .export = f->o.targets ? export_lora : export_model };
     return trainer_run(f->trainer, &task, &f->o.run, progress, e);
 }

@@ -74,15 +74,17 @@ static struct manifest *open_list(const char *folder, struct err *e)
 
 static bool read_size(struct sample_picture *p, struct err *e)
 {
-    struct image image;
+    struct image_facts facts;
+    struct file_map map;
     if (p->width && p->height)
         return true;
-    if (!image_load(&image, p->path, IMAGE_KEEP_ALPHA, 0, e))
+    if (!file_map(&map, p->path, e))
         return false;
-    p->width = image.width;
-    p->height = image.height;
-    image_release(&image);
-    return true;
+    bool good = image_probe(&facts, map.data, map.bytes, p->path, e);
+    file_unmap(&map);
+    p->width = good ? facts.width : 0;
+    p->height = good ? facts.height : 0;
+    return good;
 }
 
 static bool find_mask(struct sample_picture *p, const char *masks, struct err *e)

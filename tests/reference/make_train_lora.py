@@ -5,6 +5,7 @@ lora-<case>.safetensors       the batches, as src/train/replay.h names them
 lora-<case>.init.safetensors  the pairs before the first step, PEFT's names
 lora-<case>.after.safetensors "after" [tensors, 8]: of each tensor after the third, in the order of their names, 6 values at
                               i * floor(n / 6), then the L2 norm, then the sum
+                              (full: of every weight of the UNet, some of which learn)
 lora.json                     per case: model, rank, alpha, what else the command is told, the three losses
 
 Everything in f32 on one thread; the models' weights are what their files hold."""
@@ -25,6 +26,7 @@ CASES = {
     "sdxl": {"model": "tiny-sdxl", "rank": 2, "alpha": 4},
     "kolors": {"model": "tiny-kolors", "rank": 2, "alpha": 2},
     "dora": {"model": "tiny-sd1", "rank": 1, "alpha": 0.5, "targets": "all", "dora": True},
+    "full": {"model": "tiny-sd2", "blocks": ["attn2", "mid_block"]},
     "text": {"model": "tiny-sd1", "rank": 2, "alpha": 2, "words": True, "text": True},
 }
 
@@ -86,13 +88,19 @@ def run(name, case):
     case["timesteps"] = scheduler.config.num_train_timesteps
     text, tokenizer = text_of(folder) if case.get("words") else (None, None)
     everything = [k for k, m in unet.named_modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))]
-    unet = pairs(unet, case, everything if case.get("targets") == "all" else ATTENTION, 11)
+    if case.get("blocks"):
+        for k, p in unet.named_parameters():
+            p.requires_grad_(any(b in k for b in case["blocks"]))
+    else:
+        unet = pairs(unet, case, everything if case.get("targets") == "all" else ATTENTION, 11)
     if case.get("text"):
         text = pairs(text, case, ["q_proj", "k_proj", "v_proj", "out_proj"], 21)
     elif text:
         text.requires_grad_(False)
 
     def state():
+        if case.get("blocks"):
+            return {k: v.detach().clone() for k, v in unet.named_parameters()}
         out = {"unet." + k.removeprefix("base_model.model."): v for k, v in get_peft_model_state_dict(unet).items()}
         if case.get("text"):
             out |= {"text_encoder.text_model." + k.removeprefix("base_model.model.").removeprefix("text_model."): v
@@ -103,7 +111,7 @@ def run(name, case):
     adam = torch.optim.AdamW(learnt, **ADAM)
     before, file, losses = state(), {}, []
     for step in range(3):
-        b = batch(case, unet.base_model.model, step, tokenizer)
+        b = batch(case, unet if case.get("blocks") else unet.base_model.model, step, tokenizer)
         file |= {f"step{step}.{k}": v for k, v in b.items()}
         noisy = scheduler.add_noise(b["latents"], b["noise"], b["timesteps"])
         target = b["noise"]
@@ -117,9 +125,10 @@ def run(name, case):
         loss.backward()
         adam.step()
         losses.append(loss.item())
-    metadata = {"format": "pt", "alpha": str(case["alpha"])}
+    metadata = {"format": "pt"}
     write_tensors(OUT / f"lora-{name}.safetensors", file, metadata=metadata)
-    write_tensors(OUT / f"lora-{name}.init.safetensors", before, metadata=metadata)
+    if not case.get("blocks"):
+        write_tensors(OUT / f"lora-{name}.init.safetensors", before, metadata=metadata)
     write_tensors(OUT / f"lora-{name}.after.safetensors", {"after": torch.stack([few(v) for _, v in sorted(state().items())])}, metadata=metadata)
     return {**case, "losses": losses}
 

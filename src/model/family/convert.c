@@ -1,6 +1,6 @@
 #include "model/family/convert.h"
 
-#include <ftw.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -306,14 +306,6 @@ static bool fill_folder(const struct convert *c, const struct model_source *s, c
     return good;
 }
 
-static int remove_one(const char *path, const struct stat *ignored, int type, struct FTW *where)
-{
-    (void)ignored;
-    (void)type;
-    (void)where;
-    return remove(path);
-}
-
 /* A folder is made under another name beside its place, and renamed when all of it is there. */
 static bool to_folder(const struct convert *c, const struct model_source *s, const struct progress *progress, struct err *e)
 {
@@ -324,10 +316,11 @@ static bool to_folder(const struct convert *c, const struct model_source *s, con
     if (snprintf(work, sizeof work, "%.*s.%ld.part", (int)length, c->output, (long)getpid()) >= (int)sizeof work)
         return err_set(e, ERR_LIMIT, "the output's path is too long");
     bool good = folder_make(work, e) && fill_folder(c, s, work, progress, e);
-    if (good && rename(work, c->output))
+    bool swaps = c->replace && path_exists(c->output); /* then the old one is what is left at the working name */
+    if (good && (swaps ? renameat2(AT_FDCWD, work, AT_FDCWD, c->output, RENAME_EXCHANGE) : rename(work, c->output)))
         good = err_errno(e, "cannot rename %s to %s", work, c->output);
-    if (!good && path_exists(work))
-        nftw(work, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+    if (!good || swaps)
+        folder_remove(work);
     return good;
 }
 
@@ -335,7 +328,7 @@ static bool check_output(const struct convert *c, struct err *e)
 {
     char **names;
     size_t count;
-    if (!path_exists(c->output))
+    if (!path_exists(c->output) || c->replace)
         return true;
     bool folder = path_is_folder(c->output);
     if (folder && c->layout == CONVERT_FOLDER) {
@@ -352,8 +345,8 @@ bool model_convert(const struct convert *c, const struct progress *progress, str
     struct model_source s;
     if (!check_output(c, e))
         return false;
-    if (!path_exists(c->files.path))
-        return err_set(e, ERR_MISSING, "%s: no such file or folder", c->files.path);
+    if (!c->files.path || !path_exists(c->files.path))
+        return err_set(e, ERR_MISSING, "%s: no such file or folder", c->files.path ? c->files.path : "a model in parts");
     if (c->layout == CONVERT_SINGLE && !path_is_folder(c->files.path) && !c->files.vae)
         return same_names(c, progress, e);
     if (!model_source_open(&s, &c->files, e))

@@ -13,6 +13,7 @@ struct convert {
     enum dtype type;          /* of all floating-point tensors: f32, f16, bf16, for GGUF also what quant.h can pack, then of the large
                                * ones only (convert_internal.h); DTYPE_COUNT: each as it is (quantised ones are f16 in safetensors) */
     enum convert_layout layout;
+    bool replace;             /* a folder that is at output gives way, when the new one is whole */
     /* Changes a part's tensor t ("unet"), which is numbers[its count] in f32, before it is written; only with CONVERT_FOLDER, and not
      * where a part is quantised (ERR_TYPE). NULL: nothing is changed. */
     bool (*change)(void *self, const char *part, const struct weight *t, float *numbers, struct err *e);

@@ -1,5 +1,6 @@
 #include "model/layer/net.h"
 
+#include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -87,6 +88,20 @@ bool params_add(struct params *p, const char *name, const struct param *what, st
     return true;
 }
 
+/* Whether the weight of this name changes. */
+static bool learns(const struct net *n, const char *name)
+{
+    if (!n->trained || !n->only)
+        return n->trained;
+    for (const char *at = n->only; *at;) {
+        size_t length = strcspn(at, ",");
+        if (!fnmatch(path_of("%.*s", (int)length, at).s, name, 0))
+            return true;
+        at += length + (at[length] == ',');
+    }
+    return false;
+}
+
 struct value net_weight(struct net *n, const char *prefix, const char *name, struct shape shape, enum init init,
                         double scale, bool decay)
 {
@@ -94,6 +109,7 @@ struct value net_weight(struct net *n, const char *prefix, const char *name, str
     struct path whole = path_of("%s/%s", n->part, file_name.s);
     const struct weight *stored = NULL;
     enum dtype type = n->type == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    bool changes = learns(n, file_name.s);
     if (n->g->err.code)
         return VALUE_NONE;
     if (n->stored) {
@@ -104,15 +120,15 @@ struct value net_weight(struct net *n, const char *prefix, const char *name, str
         if (!same_but_ones(stored->shape, shape))
             return graph_fail(n->g, ERR_SHAPE, "%s: %s is %s, its config asks for %s", weights_path(n->stored),
                               file_name.s, shape_text(stored->shape).s, shape_text(shape).s);
-        type = n->trained ? type : stored->type;
+        type = changes ? type : stored->type;
     }
     struct param p = { .shape = shape, .init = init, .scale = scale, .decay = decay, .stored = stored, .adapters = n->adapters };
     p.role = (int)net_changed(n, whole.s, &p.adapter);
     if (p.role)
         type = DTYPE_F32;
-    if (!params_add(n->params, whole.s, &p, &n->g->err))
+    if (!params_add(n->trained && !changes ? n->rest : n->params, whole.s, &p, &n->g->err))
         return VALUE_NONE;
-    return graph_weight(n->g, whole.s, type, shape, n->trained || n->in_place);
+    return graph_weight(n->g, whole.s, type, shape, changes || n->in_place);
 }
 
 bool params_bind(const struct params *p, struct program *program, const struct weights *stored, struct err *e)

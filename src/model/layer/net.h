@@ -52,6 +52,9 @@ struct net {
     const char *part;             /* "unet", "vae", "text_encoder": begins the names of weights in the graph */
     const struct weights *stored; /* borrowed; NULL: from nothing, every weight has its config's shape */
     bool trained;                 /* weights are f32 and change; otherwise they have the type of the file */
+    const char *only;             /* with trained: patterns with commas between them, as of a shell ('*' stands for '.' too); weights whose
+                                     names match none stay as they are, and are listed in rest. NULL: all change */
+    struct params *rest;
     bool in_place;                /* those that stay are read where they lie at every run, never packed: slower, and no second copy */
     struct params *params;        /* what was asked for is added here, once per name */
     const struct adapters *adapters; /* borrowed, outlives the params; NULL: none (adapter.h) */
