@@ -4,6 +4,7 @@
 const struct command *const commands[] = {
     &command_generate,
     &command_run,
+    &command_nodes,
     &command_tokenize,
     &command_pull,
     &command_bench,

@@ -11,6 +11,7 @@
 
 extern const struct command command_generate;
 extern const struct command command_run;
+extern const struct command command_nodes;
 extern const struct command command_tokenize;
 extern const struct command command_pull;
 extern const struct command command_bench;

@@ -1,6 +1,8 @@
 /* What flow_check finds, in ComfyUI's words. */
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "flow/node_page.h"
 #include "flow/object_info.h"
 #include "flow/run_flow.h"
 #include "test.h"
@@ -164,4 +166,18 @@ TEST(all_nodes_are_described_in_full)
     CHECK(one && json_object_size(one) == 0, "an unknown class");
     json_decref(one);
     json_decref(all);
+}
+
+TEST(the_page_of_nodes_is_fresh)
+{
+    struct err e = { 0 };
+    struct text page;
+    char *kept;
+    size_t bytes;
+    text_init(&page, 1 << 22);
+    node_page(&page);
+    REQUIRE(file_read(test_data("../../docs/nodes.md"), 1 << 22, &kept, &bytes, &e));
+    CHECK(!strcmp(kept, text_string(&page)), "docs/nodes.md is not what the table says: make docs");
+    mem_free(kept);
+    text_release(&page);
 }
