@@ -4,6 +4,7 @@
 #   make demo       draws two pictures with the model that limn brings
 #   make test       runs the tests (make test ONLY=graph: those whose names hold the word)
 #   make check      the same under address and undefined-behaviour sanitizers, and every allocation failing in turn
+#   make test-web   other people's programs against limn serve: npm clients, ComfyUI's front end, schemathesis (it fetches them)
 #   make bench      measures; a JSON line per subject and type, at Stable Diffusion 1.5's shapes
 #   make docs       the man page, completions and a page of all commands into build/docs
 #   make model-report   measures the model that limn brings and writes docs/model-report.md
@@ -19,7 +20,7 @@ ONLY =
 JOBS = $(shell nproc)
 NINJA = ninja -C $(BUILD) -j $(JOBS)
 
-.PHONY: all demo test check bench docs model-report vocabulary install clean
+.PHONY: all demo test test-web check bench docs model-report vocabulary install clean
 
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
@@ -34,6 +35,9 @@ demo: all
 test: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@JOBS=$(JOBS) tests/run.sh $(BUILD) $(ONLY)
+
+test-web: all
+	@tests/http/run.sh $(BUILD) $(ONLY)
 
 $(CHECK)/build.ninja:
 	meson setup $(CHECK) -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1

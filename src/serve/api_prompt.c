@@ -206,6 +206,28 @@ bool post_history(struct exchange *x, struct err *e)
 
 /* --- nodes --- */
 
+/* Loaders that ComfyUI's front end (1.27) takes for granted: it breaks where one of them is not listed. Those that limn does not have are
+ * listed for it without files, and a flow that holds one is refused. */
+static const struct { const char *class, *input; } expected[] = {
+    { "ImageOnlyCheckpointLoader", "ckpt_name" }, { "ControlNetLoader", "control_net_name" }, { "UNETLoader", "unet_name" },
+    { "UpscaleModelLoader", "model_name" }, { "StyleModelLoader", "style_model" }, { "GLIGENLoader", "gligen_name" },
+};
+
+static bool add_expected(json_t *info, struct err *e)
+{
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        const char *class = expected[i].class;
+        if (json_object_get(info, class))
+            continue;
+        json_t *node = json_pack("{s:{s:{s:[[]]}},s:{s:[s]},s:[],s:[],s:[],s:s,s:s,s:s,s:s,s:s,s:b,s:b}", "input", "required", expected[i].input, "input_order",
+                                 "required", expected[i].input, "output", "output_is_list", "output_name", "name", class, "display_name", class,
+                                 "description", "limn has no such node.", "python_module", "nodes", "category", "_not_in_limn", "output_node", 0, "deprecated", 1);
+        if (!node || json_object_set_new(info, class, node))
+            return err_nomem(e, "a list of nodes");
+    }
+    return true;
+}
+
 static bool tell_nodes(struct exchange *x, const char *class, struct err *e)
 {
     char storage[3][PATH_MAX_BYTES];
@@ -213,6 +235,10 @@ static bool tell_nodes(struct exchange *x, const char *class, struct err *e)
     if (!runner_host(&x->server->runner_options, owner_of(x), storage, &host, e))
         return false;
     json_t *info = object_info(class, &host, e);
+    if (info && !class && x->server->o->page && !add_expected(info, e)) {
+        json_decref(info);
+        return false;
+    }
     return info && answer_json(x, 200, info, e);
 }
 
