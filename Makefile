@@ -5,6 +5,7 @@
 #   make test       runs the tests (make test ONLY=graph: those whose names hold the word)
 #   make check      the same under address and undefined-behaviour sanitizers, and every allocation failing in turn
 #   make test-web   other people's programs against limn serve: npm clients, ComfyUI's front end, schemathesis (it fetches them)
+#   make web        builds the page of `limn serve` (it needs npm), make serve starts it, too
 #   make bench      measures; a JSON line per subject and type, at Stable Diffusion 1.5's shapes
 #   make docs       the man page, completions and a page of all commands into build/docs
 #   make model-report   measures the model that limn brings and writes docs/model-report.md
@@ -20,7 +21,9 @@ ONLY =
 JOBS = $(shell nproc)
 NINJA = ninja -C $(BUILD) -j $(JOBS)
 
-.PHONY: all demo test test-web check bench docs model-report vocabulary install clean
+PAGE = $(BUILD)/web/index.html
+
+.PHONY: all demo test test-web web serve check bench docs model-report vocabulary install clean
 
 all: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
@@ -36,7 +39,19 @@ test: $(BUILD)/build.ninja
 	@tools/reconfigure $(BUILD)
 	@JOBS=$(JOBS) tests/run.sh $(BUILD) $(ONLY)
 
-test-web: all
+web: $(PAGE)
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund
+
+$(PAGE): web/node_modules/.package-lock.json $(shell find web/src web/public web/*.ts web/*.json web/index.html -type f)
+	cd web && npx tsc --noEmit && npx vite build --outDir ../$(BUILD)/web --emptyOutDir
+	@touch $@
+
+serve: all web
+	@$(BUILD)/limn serve
+
+test-web: all web
 	@tests/http/run.sh $(BUILD) $(ONLY)
 
 $(CHECK)/build.ninja:
@@ -61,6 +76,7 @@ vocabulary:
 install: all
 	$(NINJA)
 	meson install -C $(BUILD) --no-rebuild
+	@if [ -f $(PAGE) ]; then mkdir -p $(DESTDIR)$(PREFIX)/share/limn && cp -R $(BUILD)/web $(DESTDIR)$(PREFIX)/share/limn/; fi
 
 clean:
 	rm -rf $(BUILD) $(CHECK)

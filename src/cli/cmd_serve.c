@@ -41,7 +41,8 @@ static const struct option serve_options[] = {
     { "output-directory", 0, OPTION_TEXT, AT(output), .value = "FOLDER", .help = "drawn pictures", .initial_help = "BASE/output" },
     { "temp-directory", 0, OPTION_TEXT, AT(temp), .value = "FOLDER", .help = "previews; emptied at start and end", .initial_help = "BASE/temp" },
     { "user-directory", 0, OPTION_TEXT, AT(user), .value = "FOLDER", .help = "settings and saved flows", .initial_help = "BASE/user" },
-    { "front-end", 0, OPTION_TEXT, AT(front_end), .value = "FOLDER", .help = "a page that is served at /, as that of the PyPI package comfyui_frontend_package" },
+    { "front-end", 0, OPTION_TEXT, AT(front_end), .value = "FOLDER", .help = "another page to serve at /, as that of the PyPI package comfyui_frontend_package",
+      .initial_help = "limn's own, where it was built" },
     { "database", 0, OPTION_TEXT, AT(database), .value = "FILE", .help = "queue, history and gallery; or postgresql://..., which several servers share",
       .initial_help = "BASE/limn.db" },
     { "gallery", 0, OPTION_TEXT, AT(gallery), .value = "FOLDER", .help = "the gallery's pictures, by content", .initial_help = "BASE/gallery" },
@@ -133,6 +134,9 @@ static bool serve_run(const void *args, struct err *e)
         if (good)
             fprintf(stderr, "limn: callers must know this token: %s\n", made);
     }
+    char page[PATH_MAX_BYTES];
+    if (good && !a->front_end && engine_page(page))
+        o.page = page;
     if (good && a->front_end && !path_is_folder(a->front_end))
         good = err_set(e, ERR_ARG, "--front-end %s is no folder", a->front_end);
     good = good && engine_places(&places, a->comfyui, a->extra_model_paths, e) && serve_with_engine(a, &o, e);

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,6 +71,32 @@ bool engine_pull_place(char *out, struct err *e)
     return err_set(e, ERR_MISSING, "neither LIMN_MODELS nor HOME is set: say where with --output");
 }
 
+/* The folder of the running program; false where the system does not tell. */
+static bool program_folder(char out[PATH_MAX_BYTES])
+{
+    ssize_t length = readlink("/proc/self/exe", out, PATH_MAX_BYTES - 1);
+    if (length <= 0)
+        return false;
+    out[length] = 0;
+    char *slash = strrchr(out, '/');
+    if (slash)
+        *slash = 0;
+    return slash != NULL;
+}
+
+bool engine_page(char *out)
+{
+    static const char *const places[] = { "web/index.html", "../share/limn/web/index.html" };
+    char program[PATH_MAX_BYTES];
+    struct err ignored = { 0 };
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (program_folder(program) && path_join(out, program, places[i], &ignored) && path_exists(out)) {
+            *strrchr(out, '/') = 0;
+            return true;
+        }
+    return false;
+}
+
 static const char *or_environment(const char *given, const char *variable)
 {
     const char *value = given ? given : getenv(variable);
@@ -78,7 +105,7 @@ static const char *or_environment(const char *given, const char *variable)
 
 bool engine_places(struct model_places *places, const char *comfyui, const char *extra, struct err *e)
 {
-    char path[PATH_MAX_BYTES], program[PATH_MAX_BYTES] = "";
+    char path[PATH_MAX_BYTES], program[PATH_MAX_BYTES];
     const char *loras = or_environment(NULL, "LIMN_LORAS");
     struct err ignored = { 0 };
     *places = (struct model_places){ 0 };
@@ -87,10 +114,7 @@ bool engine_places(struct model_places *places, const char *comfyui, const char 
     if ((loras && !model_places_add(places, MODELS_LORAS, loras, false, e)) ||
         (engine_pull_place(path, &ignored) && !model_places_add_own(places, path, e)))
         return false;
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    char *slash = length > 0 ? strrchr(program, '/') : NULL;
-    if (slash) {
-        *slash = 0;
+    if (program_folder(program)) {
         if (!path_join(path, program, "../models", e) || !model_places_add_own(places, path, e) ||
             !path_join(path, program, "../share/limn/models", e) || !model_places_add_own(places, path, e))
             return false;

@@ -46,6 +46,10 @@ struct engine {
 MUST_USE bool engine_init(struct engine *engine, int64_t threads, int precision, struct err *e);
 void engine_release(struct engine *engine);
 
+/* The folder of limn's own page, beside the program where `make web` puts it or where it was installed, into out[PATH_MAX_BYTES];
+ * false: there is none. */
+bool engine_page(char *out);
+
 /* Where models that are fetched go, into out[PATH_MAX_BYTES]: $LIMN_MODELS, else the user's data folder. ERR_MISSING without either. */
 MUST_USE bool engine_pull_place(char *out, struct err *e);
 

@@ -95,6 +95,15 @@ for version in 1.27.10 1.58.1; do
     fi
 done
 
+if wanted page; then
+    if [ "$node" = yes ] && [ -n "$browser" ] && [ -f "$build/web/index.html" ]; then
+        start
+        run page env LIMN_CHROMIUM="$browser" LIMN_PAGE="$build/web" LIMN_SHOTS="$place" node "$place/programs/page.mjs"
+    else
+        skip page "no npm, no Chromium, or the page is not built (make web)"
+    fi
+fi
+
 if wanted schema; then
     if [ ! -x "$place/python/bin/schemathesis" ] && command -v python3 >/dev/null 2>&1; then
         python3 -m venv "$place/python" >/dev/null 2>&1 && "$place/python/bin/pip" install --quiet schemathesis==4.4.4 >"$log/pip" 2>&1

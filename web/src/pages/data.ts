@@ -4,6 +4,7 @@
 import { get, nodeTable, pictureAddress, post, upload } from "../api";
 import { fill, h } from "../dom";
 import { nodeForm, showJob } from "../parts/form";
+import { toolsOf } from "../parts/inputs";
 import { complain } from "../parts/shell";
 import { t } from "../words";
 
@@ -59,7 +60,7 @@ export function dataPage(root: HTMLElement): { show(): void } {
 
     async function tools(): Promise<void> {
         const table = await nodeTable(), result = h("div", null);
-        fill(work, Object.values(table).filter(n => n.category.startsWith("limn/dataset")).map(n => nodeForm(n, job => { showJob(result, job); if (job.state === "done" && now) void open(now).catch(complain); })), result);
+        fill(work, toolsOf(table, "dataset").map(n => nodeForm(n, job => { showJob(result, job); if (job.state === "done" && now) void open(now).catch(complain); })), result);
     }
     return { show: () => { look().catch(complain); tools().catch(complain); } };
 }

@@ -4,6 +4,7 @@ import { choices, get, nodeTable, pictureAddress, upload, type Picture } from ".
 import { fill, h, kept } from "../dom";
 import { nodeForm, showJob } from "../parts/form";
 import { start, type Job } from "../parts/jobs";
+import { toolsOf } from "../parts/inputs";
 import { complain } from "../parts/shell";
 import { flowOf, initial, type Settings } from "../settings";
 import { t, type Word } from "../words";
@@ -70,6 +71,6 @@ export function evaluatePage(root: HTMLElement): { show(): void } {
             h("div", { className: "row" }, h("button", { type: "submit", className: "main" }, t("gridMake"))), grid),
         tools, result));
     return {
-        show: () => void nodeTable().then(table => fill(tools, Object.values(table).filter(n => n.category.startsWith("limn/evaluate")).map(n => nodeForm(n, job => showJob(result, job)))), complain),
+        show: () => void nodeTable().then(table => fill(tools, toolsOf(table, "evaluation").map(n => nodeForm(n, job => showJob(result, job)))), complain),
     };
 }

@@ -6,6 +6,7 @@ import "uplot/dist/uPlot.min.css";
 import { address, get, nodeTable } from "../api";
 import { fill, h, seconds } from "../dom";
 import { nodeForm, showJob } from "../parts/form";
+import { toolsOf } from "../parts/inputs";
 import { complain } from "../parts/shell";
 import { t } from "../words";
 
@@ -18,7 +19,7 @@ export function trainPage(root: HTMLElement): { show(): void; hide(): void } {
     let open = "", timer = 0;
 
     async function table(): Promise<void> {
-        const nodes = Object.values(await nodeTable()).filter(n => n.category.startsWith("limn/train"));
+        const nodes = toolsOf(await nodeTable(), "training");
         fill(forms, nodes.map(n => nodeForm(n, job => showJob(now, job))));
     }
 
