@@ -9,15 +9,15 @@ static const char *given_or(const char *given, const char *variable)
     return value && *value ? value : NULL;
 }
 
-/* limn's folder in the user's data. */
+/* limn serve's folder in the user's data: the gallery is the server's. */
 static bool data_place(char *out, const char *name, struct err *e)
 {
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
     char folder[PATH_MAX_BYTES];
     if (data && *data)
-        return path_join(folder, data, "limn", e) && path_join(out, folder, name, e);
+        return path_join(folder, data, "limn/serve", e) && path_join(out, folder, name, e);
     if (home && *home)
-        return path_join(folder, home, ".local/share/limn", e) && path_join(out, folder, name, e);
+        return path_join(folder, home, ".local/share/limn/serve", e) && path_join(out, folder, name, e);
     return err_set(e, ERR_MISSING, "neither XDG_DATA_HOME nor HOME is set: say where with --database and --gallery-folder");
 }
 

@@ -10,7 +10,7 @@
 #define OPTION_ROWS_GALLERY(type)                                                                            \
     { "database", 0, OPTION_TEXT, offsetof(type, database), .value = "FILE",                                 \
       .help = "the database of jobs and pictures: a file, or postgresql://...",                              \
-      .initial_help = "$LIMN_DATABASE, or limn/limn.db in the user's data folder" },                         \
+      .initial_help = "$LIMN_DATABASE, or limn serve's" },                         \
     { "gallery-folder", 0, OPTION_TEXT, offsetof(type, gallery_folder), .value = "FOLDER",                   \
       .help = "where the gallery's picture files are",                                                       \
       .initial_help = "$LIMN_GALLERY, or the folder gallery beside the database's file" }
