@@ -448,23 +448,6 @@ static bool take_prompt(struct run *run, size_t i, struct err *e)
     return good;
 }
 
-/* The file goes in as it is; what the request knows better than its texts is said. */
-static bool keep_in_gallery(struct run *run, const char *path, struct err *e)
-{
-    char *data;
-    size_t bytes;
-    int64_t id;
-    bool added;
-    struct gallery_facts more = { .name = path_name(path), .source = "generate", .owner = "" };
-    if (!run->args->gallery)
-        return true;
-    if (!file_read(path, IMAGE_FILE_MAX_BYTES, &data, &bytes, e))
-        return false;
-    bool good = keep_picture(run->gallery.store, run->gallery.folder, data, bytes, &more, &id, &added, e);
-    mem_free(data);
-    return good;
-}
-
 static bool save_picture(struct run *run, const struct image *image, struct err *e)
 {
     const struct draw_request *r = &run->request;
@@ -477,7 +460,8 @@ static bool save_picture(struct run *run, const struct image *image, struct err 
     bool good = text_ok(&parameters, e) && record_graph(&graph, run->pipeline, r, image->width, image->height, model, e) &&
                 output_path(run, run->done, r->seed, path, e);
     struct image_text texts[] = { { "parameters", text_string(&parameters) }, { "prompt", text_string(&graph) } };
-    good = good && image_save_png(path, image, texts, 2, e) && keep_in_gallery(run, path, e);
+    good = good && image_save_png(path, image, texts, 2, e) &&
+           (!run->gallery.store || keep_file(run->gallery.store, run->gallery.folder, path, "generate", e));
     text_release(&parameters);
     text_release(&graph);
     if (!good)

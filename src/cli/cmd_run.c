@@ -5,16 +5,19 @@
 
 #include "base/mem.h"
 #include "cli/engine.h"
+#include "cli/gallery_place.h"
 #include "cli/progress_bar.h"
 #include "flow/flow.h"
 #include "flow/run.h"
+#include "jobs/keep.h"
 
 struct run_args {
     struct option_texts files, set;
     const char *output, *input, *comfyui, *extra_model_paths;
     int64_t threads;
     int precision;
-    bool check, json, quiet, metadata;
+    bool check, json, quiet, metadata, gallery;
+    const char *database, *gallery_folder;
 };
 
 #define AT(member) offsetof(struct run_args, member)
@@ -27,6 +30,8 @@ static const struct option run_options[] = {
     { "output", 'o', OPTION_TEXT, AT(output), "output", .value = "FOLDER", .group = "Files", .help = "where pictures are saved" },
     { "input", 'i', OPTION_TEXT, AT(input), ".", .value = "FOLDER", .help = "where Load Image looks for pictures" },
     { "metadata", 0, OPTION_FLAG, AT(metadata), "yes", .help = "do not write into pictures how they were made" },
+    { "gallery", 'g', OPTION_FLAG, AT(gallery), .help = "put saved pictures into the gallery, too" },
+    OPTION_ROWS_GALLERY(struct run_args),
     OPTION_ROW_PRECISION(struct run_args),
     OPTION_ROW_THREADS(struct run_args),
     OPTION_ROW_JSON(struct run_args),
@@ -43,6 +48,7 @@ struct run_command {
     struct progress progress;
     char temp[PATH_MAX_BYTES];
     const json_t *flow;
+    struct gallery_place gallery; /* of --gallery */
 };
 
 /* Temporary pictures live as long as the command. */
@@ -103,6 +109,26 @@ static bool is_saved(const json_t *file)
     return type && !strcmp(type, "output");
 }
 
+/* The saved pictures into the gallery. */
+static bool keep_files(const struct run_command *r, const struct flow_result *result, struct err *e)
+{
+    const char *id;
+    json_t *ui, *file;
+    size_t i;
+    if (!r->gallery.store)
+        return true;
+    json_object_foreach(result->outputs, id, ui)
+        json_array_foreach(json_object_get(ui, "images"), i, file) {
+            char folder[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
+            const char *sub = json_string_value(json_object_get(file, "subfolder"));
+            const char *name = json_string_value(json_object_get(file, "filename"));
+            if (is_saved(file) && (!path_join(folder, r->host.output, sub ? sub : "", e) || !path_join(path, folder, name, e) ||
+                                   !keep_file(r->gallery.store, r->gallery.folder, path, "run", e)))
+                return false;
+        }
+    return true;
+}
+
 /* The files that were written, one a line; or the results as JSON. */
 static bool print_files(const struct run_command *r, const struct flow_result *result, struct err *e)
 {
@@ -152,7 +178,7 @@ static bool run_flow(struct run_command *r, const struct flow_checked *checked, 
         good = err_set(e, ERR_FORMAT, "node %s (%s): %s", json_string_value(json_object_get(d, "node_id")),
                        json_string_value(json_object_get(d, "node_type")), json_string_value(json_object_get(d, "exception_message")));
     }
-    good = good && print_files(r, &result, e);
+    good = good && keep_files(r, &result, e) && print_files(r, &result, e);
     flow_result_release(&result);
     json_decref(extra);
     flow_engine_free(engine);
@@ -187,7 +213,8 @@ static bool run_run(const void *args, struct err *e)
                                   .no_metadata = !a->metadata };
     struct flow_checked checked = { 0 };
     json_t *workflow = NULL, *flow = NULL;
-    bool good = image_init(e) && engine_places(&r->places, a->comfyui, a->extra_model_paths, e) && make_temp(r, e);
+    bool good = image_init(e) && engine_places(&r->places, a->comfyui, a->extra_model_paths, e) && make_temp(r, e) &&
+                (!a->gallery || gallery_place_open(&r->gallery, a->database, a->gallery_folder, e));
     flow = good ? flow_read(a->files.items[0], &r->host, &workflow, e) : NULL;
     good = flow != NULL;
     for (int i = 0; good && i < a->set.count; i++)
@@ -203,6 +230,7 @@ static bool run_run(const void *args, struct err *e)
     json_decref(flow);
     json_decref(workflow);
     remove_temp(r);
+    gallery_place_close(&r->gallery);
     engine_release(&r->engine);
     model_places_release(&r->places);
     mem_free(r);

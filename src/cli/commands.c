@@ -32,6 +32,7 @@ const struct command *const commands[] = {
     &command_eval_run,
     &command_eval_report,
     &command_serve,
+    &command_worker,
     &command_gallery_list,
     &command_gallery_search,
     &command_gallery_show,

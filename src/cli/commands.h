@@ -39,6 +39,7 @@ extern const struct command command_eval_compare;
 extern const struct command command_eval_run;
 extern const struct command command_eval_report;
 extern const struct command command_serve;
+extern const struct command command_worker;
 extern const struct command command_gallery_list;
 extern const struct command command_gallery_search;
 extern const struct command command_gallery_show;

@@ -9,16 +9,20 @@ static const char *given_or(const char *given, const char *variable)
     return value && *value ? value : NULL;
 }
 
-/* limn's folder in the user's data. */
-static bool data_place(char *out, const char *name, struct err *e)
+bool gallery_place_base(char *out, struct err *e)
 {
     const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    char folder[PATH_MAX_BYTES];
     if (data && *data)
-        return path_join(folder, data, "limn", e) && path_join(out, folder, name, e);
+        return path_join(out, data, "limn/serve", e);
     if (home && *home)
-        return path_join(folder, home, ".local/share/limn", e) && path_join(out, folder, name, e);
+        return path_join(out, home, ".local/share/limn/serve", e);
     return err_set(e, ERR_MISSING, "neither XDG_DATA_HOME nor HOME is set: say where with --database and --gallery-folder");
+}
+
+static bool data_place(char *out, const char *name, struct err *e)
+{
+    char folder[PATH_MAX_BYTES];
+    return gallery_place_base(folder, e) && path_join(out, folder, name, e);
 }
 
 bool gallery_place_open(struct gallery_place *p, const char *database, const char *gallery_folder, struct err *e)

@@ -10,7 +10,7 @@
 #define OPTION_ROWS_GALLERY(type)                                                                            \
     { "database", 0, OPTION_TEXT, offsetof(type, database), .value = "FILE",                                 \
       .help = "the database of jobs and pictures: a file, or postgresql://...",                              \
-      .initial_help = "$LIMN_DATABASE, or limn/limn.db in the user's data folder" },                         \
+      .initial_help = "$LIMN_DATABASE, or limn serve's" },                         \
     { "gallery-folder", 0, OPTION_TEXT, offsetof(type, gallery_folder), .value = "FOLDER",                   \
       .help = "where the gallery's picture files are",                                                       \
       .initial_help = "$LIMN_GALLERY, or the folder gallery beside the database's file" }
@@ -22,6 +22,8 @@ struct gallery_place {
 /* Opens what the two options say; NULL: the environment's, else the usual place. errors  those of store_open, ERR_MISSING without a data
  * folder. */
 MUST_USE bool gallery_place_open(struct gallery_place *p, const char *database, const char *gallery_folder, struct err *e);
+/* limn serve's folder in the user's data, below which are its database, gallery and folders; ERR_MISSING without a data folder. */
+MUST_USE bool gallery_place_base(char *out, struct err *e);
 void gallery_place_close(struct gallery_place *p);
 
 #endif

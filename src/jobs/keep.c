@@ -128,3 +128,17 @@ bool keep_picture(struct store *s, const char *folder, const void *data, size_t 
     kept_release(&k);
     return good;
 }
+
+bool keep_file(struct store *s, const char *folder, const char *path, const char *source, struct err *e)
+{
+    char *data;
+    size_t bytes;
+    int64_t id;
+    bool added;
+    struct gallery_facts more = { .owner = "", .name = path_name(path), .source = source };
+    if (!file_read(path, IMAGE_FILE_MAX_BYTES, &data, &bytes, e))
+        return false;
+    bool good = keep_picture(s, folder, data, bytes, &more, &id, &added, e);
+    mem_free(data);
+    return good;
+}

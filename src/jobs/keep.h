@@ -25,6 +25,9 @@ void kept_release(struct kept *k);
 MUST_USE bool keep_picture(struct store *s, const char *folder, const void *data, size_t bytes, const struct gallery_facts *more,
                            int64_t *id, bool *added, struct err *e);
 
+/* keep_picture for a file that was just written. errors  ERR_IO, too. */
+MUST_USE bool keep_file(struct store *s, const char *folder, const char *path, const char *source, struct err *e);
+
 /* Pictures of a file or folder, with those below it, into the gallery. */
 struct import_count {
     int64_t added, known, refused; /* known: was there; refused: no picture, or a broken one (a line of progress says why) */

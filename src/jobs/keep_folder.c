@@ -38,7 +38,7 @@ static bool is_refusal(const struct err *e)
     return e->code == ERR_FORMAT || e->code == ERR_LIMIT || e->code == ERR_TYPE;
 }
 
-static bool keep_file(const struct walk *w, const char *path, const struct stat *s, struct err *e)
+static bool import_file(const struct walk *w, const char *path, const struct stat *s, struct err *e)
 {
     char *data;
     size_t bytes;
@@ -86,7 +86,7 @@ static bool walk(const struct walk *w, const char *path, int depth, struct err *
         if (S_ISDIR(s.st_mode) && !S_ISLNK(link.st_mode))
             good = walk(w, below, depth + 1, e);
         else if (S_ISREG(s.st_mode) && is_picture_name(names[i]))
-            good = keep_file(w, below, &s, e);
+            good = import_file(w, below, &s, e);
     }
     folder_names_free(names, count);
     return good;
@@ -105,7 +105,7 @@ bool keep_folder(struct store *s, const char *folder, const char *path, const ch
         return err_errno(e, "cannot read %s", path);
     bool is_folder = S_ISDIR(at.st_mode);
     struct walk w = { s, folder, owner, is_folder ? strlen(whole) + 1 : (size_t)(path_name(whole) - whole), progress, count };
-    return is_folder ? walk(&w, whole, 0, e) : keep_file(&w, whole, &at, e);
+    return is_folder ? walk(&w, whole, 0, e) : import_file(&w, whole, &at, e);
 }
 
 /* --- out of it --- */

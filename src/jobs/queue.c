@@ -27,10 +27,11 @@ struct queue *queue_open(const struct queue_options *options, struct err *e)
     q->options.lease_ms = options->lease_ms > 0 ? options->lease_ms : LEASE_MS;
     q->options.poll_ms = options->poll_ms > 0 ? options->poll_ms : POLL_MS;
     pthread_mutex_init(&q->lock, NULL);
+    pthread_mutex_init(&q->letters_lock, NULL);
     pthread_cond_init(&q->changed, NULL);
     if (options->workers > QUEUE_MOST_WORKERS)
         err_set(e, ERR_LIMIT, "%d workers: at most %d", options->workers, QUEUE_MOST_WORKERS);
-    else if (recover_jobs(q, &found, e) && workers_start(q, e))
+    else if (recover_jobs(q, &found, e) && others_start(q, e) && workers_start(q, e))
         return q;
     queue_close(q, false);
     return NULL;
@@ -41,18 +42,25 @@ void queue_close(struct queue *q, bool wait)
     if (!q)
         return;
     workers_stop(q, wait);
+    others_stop(q);
     pthread_cond_destroy(&q->changed);
+    pthread_mutex_destroy(&q->letters_lock);
     pthread_mutex_destroy(&q->lock);
     mem_free(q);
 }
 
 /* --- telling --- */
 
+void queue_tell(struct queue *q, const struct queue_event *event)
+{
+    if (q->options.listen)
+        q->options.listen(q->options.listen_self, event);
+    others_tell(q, event);
+}
+
 void queue_tell_status(struct queue *q, int64_t remaining)
 {
-    struct queue_event event = { .type = "status", .remaining = remaining };
-    if (q->options.listen)
-        q->options.listen(q->options.listen_self, &event);
+    queue_tell(q, &(struct queue_event){ .type = "status", .remaining = remaining });
 }
 
 void queue_tell_fault(struct queue *q, const struct err *e)

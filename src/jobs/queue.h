@@ -75,6 +75,8 @@ struct queue_options {
     void *listen_self;
     int lease_ms;             /* how long a silent worker counts as alive; 0: 30 s. Renewed at a third of it */
     int poll_ms;              /* how often to look for jobs that other processes added; 0: 500 */
+    bool others;              /* other processes run its jobs or listen to them, too: what is told goes to their listeners through the
+                                 database, a fifth of a second later. Always so for a store that is shared */
 };
 struct queue;
 /* Takes back what dead processes of this machine left RUNNING, and starts the workers. */

@@ -39,6 +39,11 @@ struct worker {
     struct job_run *run;         /* what it does now; under queue.lock */
 };
 
+/* Something told, on its way to other processes. */
+struct letter {
+    char *job, *client, *type, *data, *bytes; /* owned; bytes in base64 */
+};
+
 struct queue {
     struct queue_options options;
     pthread_mutex_t lock;        /* guards what follows; never held while the database or a callback is called */
@@ -48,6 +53,13 @@ struct queue {
     bool fault;                  /* a fault was told and is not over */
     struct worker workers[QUEUE_MOST_WORKERS];
     int worker_count;
+    char origin[WORKER_NAME_BYTES]; /* this process, for others; "" if there are none */
+    struct letter *letters;      /* not sent yet, under letters_lock, which may be taken while `lock` is not held */
+    size_t letter_count, letter_cap;
+    pthread_mutex_t letters_lock;
+    int64_t last_heard;          /* the last event of others that was told here; the postman's own */
+    bool delivering;
+    pthread_t postman;           /* sends letters and tells what others sent */
     bool beating;
     pthread_t beat;              /* keeps leases */
 };
@@ -58,6 +70,17 @@ MUST_USE bool queue_remaining_in(struct db *db, const char *owner, int64_t *coun
 void queue_tell_status(struct queue *q, int64_t remaining);
 /* e: the fault; NULL: it is over. */
 void queue_tell_fault(struct queue *q, const struct err *e);
+
+/* Tells the listener here, and those of other processes. */
+void queue_tell(struct queue *q, const struct queue_event *event);
+
+/* --- others.c --- */
+/* Starts the postman, if there are others. */
+MUST_USE bool others_start(struct queue *q, struct err *e);
+/* Sends what is left, ends it. */
+void others_stop(struct queue *q);
+/* A letter to the others. One that there is no memory or no room for is lost. */
+void others_tell(struct queue *q, const struct queue_event *event);
 
 /* --- worker.c --- */
 MUST_USE bool workers_start(struct queue *q, struct err *e);

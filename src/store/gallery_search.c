@@ -9,7 +9,7 @@
 #include "base/json_text.h"
 #include "store/gallery_internal.h"
 
-enum { PAGE = 60, PAGE_MOST = 1000, SQL_TEXT_BYTES = 60000, DAY_MS = 86400000 };
+enum { PAGE = 60, PAGE_MOST = 1000, SQL_TEXT_BYTES = 60000, DAY_MS = 86400000, FEW = 2000 };
 
 const struct gallery_column gallery_columns[] = {
     { "id", GALLERY_WHOLE, "its number", "p.id" },
@@ -135,12 +135,12 @@ static struct text *match_text(struct select *q, const struct term *terms, size_
     return match;
 }
 
-/* FROM and the conditions of the words. In SQLite the full text that is asked for first leads, in the order of ids; *lead is the
- * column to sort by then. */
-static void add_from(struct select *q, struct db *db, const struct term *terms, size_t count, const char **lead)
+/* FROM and the conditions of the words. plain: pictures' texts are compared one by one (PostgreSQL has indexes for that). Else
+ * SQLite's full text leads, in the order of ids; *lead is the column to sort by then. */
+static void add_from(struct select *q, bool plain, const struct term *terms, size_t count, const char **lead)
 {
     *lead = "p.id";
-    if (sql_is_postgresql(db)) {
+    if (plain) {
         text_addf(&q->sql, " FROM pictures p%s WHERE 1 = 1", q->texts || count ? " JOIN picture_texts t ON t.id = p.id" : "");
         for (size_t i = 0; i < count; i++) {
             text_addf(&q->sql, " AND t.%s %sLIKE ", terms[i].words ? "words" : "body", terms[i].without ? "NOT " : "");
@@ -435,30 +435,65 @@ static bool read_page(struct db *db, const struct select *q, bool distance, json
     return good && (list || err_nomem(e, "a page of the gallery"));
 }
 
+/* Whose, deleted or not, and the filters. */
+static bool add_conditions(struct select *q, const struct gallery_query *query, struct err *e)
+{
+    text_add(&q->sql, " AND p.owner = ");
+    add_value(q, sql_text(query->owner ? query->owner : ""));
+    text_addf(&q->sql, " AND p.deleted IS %sNULL", query->deleted ? "NOT " : "");
+    for (size_t i = 0; i < query->filter_count; i++)
+        if (!add_filter(q, query->filters[i], e))
+            return false;
+    return true;
+}
+
+static bool asks_texts(const struct gallery_query *query)
+{
+    bool texts = false;
+    for (size_t i = 0; i < query->filter_count; i++) {
+        const struct gallery_column *c = column_named(query->filters[i], strcspn(query->filters[i], "=!<>~"));
+        texts |= c && c->sql[0] == 't';
+    }
+    return texts;
+}
+
+/* Whether the filters leave so few pictures that their texts are quickly compared, where a common word leads to very many. */
+static bool filters_leave_few(struct db *db, const struct gallery_query *query, bool *few, struct err *e)
+{
+    struct select q;
+    struct rows r;
+    select_init(&q);
+    text_addf(&q.sql, "SELECT count(*) FROM (SELECT 1 FROM pictures p%s WHERE 1 = 1", asks_texts(query) ? " JOIN picture_texts t ON t.id = p.id" : "");
+    bool good = add_conditions(&q, query, e);
+    text_addf(&q.sql, " LIMIT %d) n", FEW);
+    good = good && select_ok(&q, e);
+    if (good) {
+        for (rows_open_text(&r, db, text_string(&q.sql), q.values, q.count); rows_next(&r);)
+            *few = rows_int(&r, 0) < FEW;
+        good = rows_close(&r, e);
+    }
+    select_release(&q);
+    return good;
+}
+
 /* FROM, WHERE and nothing behind it. */
 static bool add_query(struct select *q, struct db *db, const struct gallery_query *query, const char **lead, struct err *e)
 {
     struct term terms[GALLERY_MOST_TERMS];
     size_t count = 0;
+    bool plain = sql_is_postgresql(db);
     if (query->words && !utf8_valid(query->words, strlen(query->words)))
         return err_set(e, ERR_ARG, "the words of a search are not valid UTF-8");
-    if (query->words && !terms_read(terms, &count, query->words, e))
-        return false;
-    for (size_t i = 0; i < query->filter_count && i < GALLERY_MOST_FILTERS; i++) {
-        const struct gallery_column *c = column_named(query->filters[i], strcspn(query->filters[i], "=!<>~"));
-        q->texts |= c && c->sql[0] == 't';
-    }
-    add_from(q, db, terms, count, lead);
-    terms_release(terms, count);
-    text_add(&q->sql, " AND p.owner = ");
-    add_value(q, sql_text(query->owner ? query->owner : ""));
-    text_addf(&q->sql, " AND p.deleted IS %sNULL", query->deleted ? "NOT " : "");
     if (query->filter_count > GALLERY_MOST_FILTERS)
         return err_set(e, ERR_ARG, "more than %d filters", GALLERY_MOST_FILTERS);
-    for (size_t i = 0; i < query->filter_count; i++)
-        if (!add_filter(q, query->filters[i], e))
-            return false;
-    return true;
+    if (query->words && !terms_read(terms, &count, query->words, e))
+        return false;
+    bool good = plain || !count || !query->filter_count || filters_leave_few(db, query, &plain, e);
+    q->texts = asks_texts(query);
+    if (good)
+        add_from(q, plain, terms, count, lead);
+    terms_release(terms, count);
+    return good && add_conditions(q, query, e);
 }
 
 bool gallery_search(struct store *s, const struct gallery_query *query, json_t **page, struct err *e)

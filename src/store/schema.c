@@ -88,10 +88,17 @@ static const char version_1_postgresql[] =
     "EXCEPTION WHEN insufficient_privilege OR undefined_file OR undefined_object OR feature_not_supported THEN "
     "RAISE NOTICE 'limn: no pg_trgm, searching will be slower'; END $$;";
 
+/* What workers tell of their jobs to servers in other processes (jobs/others.c); a few minutes' worth. */
+static const char version_2[] =
+    "CREATE TABLE job_events (id $id, origin TEXT NOT NULL, job TEXT, client TEXT, type TEXT NOT NULL, data TEXT, bytes TEXT, "
+    "at_ms BIGINT NOT NULL);"
+    "CREATE INDEX job_events_at ON job_events (at_ms);";
+
 static const struct version {
     const char *both, *sqlite, *postgresql;
 } versions[] = {
     { version_1, version_1_sqlite, version_1_postgresql },
+    { version_2, NULL, NULL },
 };
 enum { VERSIONS = sizeof versions / sizeof *versions };
 

@@ -59,3 +59,25 @@ TEST(pictures_are_kept_found_changed_and_brought_back)
     CHECK(limn("gallery", "list", "--database", png, NULL) == 1 && strstr(complained, "is no database of limn"), "%s", complained);
     CHECK(GALLERY("delete", "1", "2") == 0 && GALLERY("purge", "--days", "0") == 0 && !strcmp(said, "2 forgotten\n"), "%s%s", said, complained);
 }
+
+TEST(a_flow_that_is_run_puts_its_pictures_into_the_gallery)
+{
+    static const char flow[] = "{\"4\":{\"class_type\":\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"tiny-sd1\"}},"
+        "\"5\":{\"class_type\":\"EmptyLatentImage\",\"inputs\":{\"width\":32,\"height\":32,\"batch_size\":1}},"
+        "\"6\":{\"class_type\":\"CLIPTextEncode\",\"inputs\":{\"text\":\"a 圆\",\"clip\":[\"4\",1]}},"
+        "\"3\":{\"class_type\":\"KSampler\",\"inputs\":{\"seed\":18446744073709551615,\"steps\":1,\"cfg\":1.5,\"sampler_name\":\"euler\",\"scheduler\":"
+        "\"karras\",\"denoise\":1.0,\"model\":[\"4\",0],\"positive\":[\"6\",0],\"negative\":[\"6\",0],\"latent_image\":[\"5\",0]}},"
+        "\"8\":{\"class_type\":\"VAEDecode\",\"inputs\":{\"samples\":[\"3\",0],\"vae\":[\"4\",2]}},"
+        "\"9\":{\"class_type\":\"SaveImage\",\"inputs\":{\"filename_prefix\":\"x\",\"images\":[\"8\",0]}}}";
+    char file[PATH_MAX_BYTES], out[PATH_MAX_BYTES];
+    struct err e = { 0 };
+    snprintf(database, sizeof database, "%s", test_scratch("run/limn.db"));
+    snprintf(file, sizeof file, "%s", test_scratch("flow.json"));
+    snprintf(out, sizeof out, "%s", test_scratch("run/out"));
+    REQUIRE(file_write_whole(file, flow, strlen(flow), &e));
+    setenv("LIMN_MODELS", test_data("models"), 1);
+    CHECK(limn("run", file, "-q", "--gallery", "--database", database, "-o", out, NULL) == 0, "%s", complained);
+    CHECK(GALLERY("search", "圆", "--where", "seed=18446744073709551615", "--where", "schedule=karras", "--where", "cfg=1.5", "--where",
+                  "model=tiny-sd1", "--where", "source=run", "--count") == 0 && !strcmp(said, "1\n"), "%s%s", said, complained);
+    CHECK(GALLERY("show", "1", "--json") == 0 && strstr(said, "\"seed\":\"18446744073709551615\"") && strstr(said, "\"graph\":"), "%s", said);
+}

@@ -37,7 +37,8 @@ static pid_t start_worker(const char *where, const char *folder, const char *log
     w.fake.folder = folder;
     w.log = log;
     struct store *store = store_open(where, &e);
-    struct queue_options options = { .store = store, .workers = threads, .run = logged_run, .run_self = &w, .lease_ms = LEASE_MS, .poll_ms = 20 };
+    struct queue_options options = { .store = store, .workers = threads, .run = logged_run, .run_self = &w,
+                                     .lease_ms = LEASE_MS, .poll_ms = 20, .others = true };
     struct queue *queue = store ? queue_open(&options, &e) : NULL;
     if (!queue) {
         fprintf(stderr, "worker: %s\n", e.text);
@@ -309,4 +310,50 @@ TEST(a_server_that_is_gone_is_told_and_work_goes_on_when_it_is_back)
     CHECK(strstr(heard.faults, "gone") || strstr(heard.faults, "no connection"), "%s", heard.faults);
     check_all_done(&p, 2);
     place_close(&p);
+}
+
+/* What a worker elsewhere tells comes to the listener here, in its order. */
+static void hear_all(void *self, const struct queue_event *event)
+{
+    struct heard *h = self;
+    pthread_mutex_lock(&h->lock);
+    size_t used = strlen(h->faults);
+    if (strcmp(event->type, "status") || !event->remaining)
+        snprintf(h->faults + used, sizeof h->faults - used, "%s%s%s%s%s ", event->job ? event->job : "", event->job ? ":" : "", event->type,
+                 event->client ? "@" : "", event->client ? event->client : "");
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void told_elsewhere(bool postgresql)
+{
+    struct place p;
+    struct err e = { 0 };
+    struct heard heard = { .lock = PTHREAD_MUTEX_INITIALIZER };
+    if (!place_open(&p, "told", postgresql)) {
+        skip();
+        return;
+    }
+    pid_t worker = start_worker(p.where, p.folder, p.log, 1);
+    REQUIRE(p.store = store_open(p.where, &e));
+    struct queue_options options = { .store = p.store, .listen = hear_all, .listen_self = &heard, .poll_ms = 20, .others = true };
+    REQUIRE(p.queue = queue_open(&options, &e));
+    REQUIRE(queue_add(p.queue, &(struct job){ .id = "x", .client = "me", .prompt = "{\"n\":1,\"ms\":300}" }, NULL, &e));
+    CHECK(fake_wait(p.queue, 20), "no end");
+    for (double begin = clock_seconds(); !strstr(heard.faults, "executing"); usleep(5000))
+        CHECK(clock_seconds() - begin < 5, "heard: %s", heard.faults);
+    stop_worker(worker);
+    pthread_mutex_lock(&heard.lock);
+    assert_string_equal(heard.faults, "x:execution_start@me x:execution_success@me status x:executing@me ");
+    pthread_mutex_unlock(&heard.lock);
+    place_close(&p);
+}
+
+TEST(what_a_worker_tells_is_heard_in_another_process)
+{
+    told_elsewhere(true);
+}
+
+TEST(what_a_worker_tells_is_heard_in_another_process_through_a_file)
+{
+    told_elsewhere(false);
 }
