@@ -9,6 +9,7 @@ const struct command *const commands[] = {
     &command_pull,
     &command_bench,
     &command_dataset_import,
+    &command_dataset_collect,
     &command_dataset_scan,
     &command_dataset_split,
     &command_dataset_caption,

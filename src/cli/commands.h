@@ -16,6 +16,7 @@ extern const struct command command_tokenize;
 extern const struct command command_pull;
 extern const struct command command_bench;
 extern const struct command command_dataset_import;
+extern const struct command command_dataset_collect;
 extern const struct command command_dataset_scan;
 extern const struct command command_dataset_split;
 extern const struct command command_dataset_caption;

@@ -47,4 +47,12 @@ MUST_USE bool items_find(struct import_items *items, const struct import_source 
                          struct err *e);
 void items_release(struct import_items *items);
 
+/* Of a row of a list: the text in the column `asked`, or, where that is NULL, in the first of `usual` that there is; NULL without.
+ * *key: which. */
+const char *import_column(const json_t *row, const char *asked, const char *const *usual, const char **key);
+extern const char *const import_text_columns[];
+/* What the list of another data set says in fields that have a meaning here stays if it has that meaning; *repeats is taken out.
+ * False without memory. */
+MUST_USE bool import_clean_fields(json_t *row, int64_t *repeats);
+
 #endif

@@ -6,13 +6,14 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "dataset/csv.h"
+#include "base/text.h"
 #include "dataset/dataset_internal.h"
 #include "dataset/import_internal.h"
+#include "dataset/rows.h"
 #include "image/image.h"
 
 static const char *const name_columns[] = { "file_name", "file", "filename", "image", "image_path", "path", NULL };
-static const char *const text_columns[] = { "text", "caption", "prompt", NULL };
+const char *const import_text_columns[] = { "text", "caption", "prompt", NULL };
 static const char *const usual_lists[] = { "metadata.jsonl", "metadata.csv", "train/metadata.jsonl", "train/metadata.csv", NULL };
 
 void items_release(struct import_items *items)
@@ -120,11 +121,9 @@ struct list {
     const struct import_source *source;
     const struct import_options *o;
     const char *path; /* for errors */
-    long line;
 };
 
-/* The text of the first of these columns that the row has, or NULL. */
-static const char *column(const json_t *row, const char *asked, const char *const *usual, const char **key)
+const char *import_column(const json_t *row, const char *asked, const char *const *usual, const char **key)
 {
     const char *const one[] = { asked, NULL };
     for (const char *const *name = asked ? one : usual; *name; name++) {
@@ -150,8 +149,7 @@ static bool translate_split(json_t *row)
     return !json_object_set(row, "split_name", json_object_get(row, "split")) && !json_object_del(row, "split");
 }
 
-/* What the list of another data set says in fields that have a meaning here stays if it has that meaning. */
-static bool clean_fields(json_t *row, int64_t *repeats)
+bool import_clean_fields(json_t *row, int64_t *repeats)
 {
     static const char *const ours[] = { "id", "width", "height", "bytes", "file_name", "text" };
     static const char *const texts[] = { "origin", "excluded", "split", "source" };
@@ -199,16 +197,17 @@ static const char *below(const char *name, const char *folder)
 }
 
 /* row is taken over. */
-static bool add_row(struct list *l, json_t *row, struct err *e)
+static bool add_row(void *self, long line, json_t *row, struct err *e)
 {
+    const struct list *l = self;
     char name[PATH_MAX_BYTES];
     const char *name_key = NULL, *text_key = NULL;
-    const char *file = column(row, l->o->name_column, name_columns, &name_key);
-    const char *text = column(row, l->o->text_column, text_columns, &text_key);
+    const char *file = import_column(row, l->o->name_column, name_columns, &name_key);
+    const char *text = import_column(row, l->o->text_column, import_text_columns, &text_key);
     struct import_item *t = NULL;
     bool good = false;
     if (!file || !*file)
-        err_set(e, ERR_MISSING, "%s, line %ld: no picture: none of the columns %s", l->path, l->line,
+        err_set(e, ERR_MISSING, "%s, line %ld: no picture: none of the columns %s", l->path, line,
                 l->o->name_column ? l->o->name_column : "file_name, file, filename, image, image_path and path");
     else if (place_of(l, file, name, e) && (t = add_item(l->items, name, below(name, l->items->folder), e)))
         good = true;
@@ -218,72 +217,10 @@ static bool add_row(struct list *l, json_t *row, struct err *e)
         json_object_del(row, name_key);
         if (text_key)
             json_object_del(row, text_key);
-        good = clean_fields(row, &t->repeats) || err_nomem(e, "a list of pictures");
+        good = import_clean_fields(row, &t->repeats) || err_nomem(e, "a list of pictures");
         t->fields = json_incref(row);
     }
     json_decref(row);
-    return good;
-}
-
-static bool of_lines(struct list *l, const char *data, size_t bytes, struct err *e)
-{
-    for (const char *at = data, *end = data + bytes; at < end;) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at)), *line = at;
-        size_t length = (size_t)((stop ? stop : end) - at);
-        at += length + 1;
-        l->line++;
-        if (dataset_line_blank(line, length))
-            continue;
-        struct err cause = { 0 };
-        json_t *row = json_parse(line, length, "this line", &cause);
-        if (!row || !json_is_object(row)) {
-            json_decref(row);
-            return err_set(e, row ? ERR_FORMAT : cause.code, "%s, line %ld: %s", l->path, l->line, row ? "not a JSON object" : cause.text);
-        }
-        if (!add_row(l, row, e))
-            return false;
-    }
-    return true;
-}
-
-static bool of_records(struct list *l, struct csv *c, json_t *names, struct err *e)
-{
-    bool there;
-    if (!csv_next(c, &there, e))
-        return false;
-    size_t columns = c->count;
-    for (size_t i = 0; i < columns && i < CSV_COLUMNS; i++)
-        if (json_array_append_new(names, json_string(text_string(&c->fields[i]))))
-            return err_set(e, ERR_FORMAT, "%s: the name of column %zu is not UTF-8 text", l->path, i + 1);
-    while (csv_next(c, &there, e)) {
-        if (!there)
-            return true;
-        l->line = c->line;
-        if (c->count != columns)
-            return err_set(e, ERR_FORMAT, "%s, line %ld: %zu fields, the first line has %zu", l->path, l->line, c->count, columns);
-        json_t *row = json_object();
-        bool good = row || err_nomem(e, "a record");
-        for (size_t i = 0; good && i < json_array_size(names); i++)
-            if (json_object_set_new(row, json_string_value(json_array_get(names, i)), json_string(text_string(&c->fields[i]))))
-                good = err_set(e, ERR_FORMAT, "%s, line %ld: field %zu is not UTF-8 text", l->path, l->line, i + 1);
-        if (!good) {
-            json_decref(row);
-            return false;
-        }
-        if (!add_row(l, row, e))
-            return false;
-    }
-    return false;
-}
-
-static bool of_csv(struct list *l, const char *data, size_t bytes, struct err *e)
-{
-    struct csv c;
-    json_t *names = json_array();
-    csv_init(&c, l->path, data, bytes);
-    bool good = names ? of_records(l, &c, names, e) : err_nomem(e, "a list of pictures");
-    csv_release(&c);
-    json_decref(names);
     return good;
 }
 
@@ -292,12 +229,12 @@ static bool of_list(struct import_items *items, const struct import_source *s, c
 {
     char path[PATH_MAX_BYTES], *data;
     size_t bytes;
-    const char *slash = strrchr(list, '/'), *dot = strrchr(list, '.');
+    const char *slash = strrchr(list, '/');
     snprintf(items->folder, sizeof items->folder, "%.*s", (int)(slash ? slash - list : 0), list);
     if (!source_path(s, list, path, e) || !source_read(s, list, DATASET_MAX_BYTES, &data, &bytes, e))
         return false;
     struct list l = { .items = items, .source = s, .o = o, .path = path };
-    bool good = dot && !strcasecmp(dot, ".csv") ? of_csv(&l, data, bytes, e) : of_lines(&l, data, bytes, e);
+    bool good = rows_read(path, data, bytes, rows_are_csv(list), add_row, &l, e);
     mem_free(data);
     if (good && items->count == 0)
         return err_set(e, ERR_MISSING, "%s: no pictures", path);

@@ -13,8 +13,8 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/mem.h"
-#include "dataset/csv.h"
 #include "dataset/dataset_internal.h"
+#include "dataset/rows.h"
 
 struct entry {
     struct manifest_picture picture;
@@ -237,88 +237,31 @@ static bool append(struct manifest *m, struct entry *n, const char *where, struc
     return true;
 }
 
-static bool read_lines(struct manifest *m, const char *data, size_t bytes, struct err *e)
+/* Fields of a CSV file are texts: numbers where the list has numbers. */
+static bool make_numbers(json_t *row)
 {
-    char where[PATH_MAX_BYTES + 40];
-    long number = 0;
-    for (const char *at = data, *end = data + bytes; at < end;) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-        size_t length = (size_t)((stop ? stop : end) - at);
-        const char *line = at;
-        at += length + 1;
-        snprintf(where, sizeof where, "%s, line %ld", m->list, ++number);
-        if (dataset_line_blank(line, length))
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+        const char *text = json_string_value(json_object_get(row, numbers[k].key));
+        char *end;
+        if (!text)
             continue;
-        if (length > MANIFEST_MAX_LINE_BYTES)
-            return err_set(e, ERR_LIMIT, "%s: %zu bytes, the limit is %zu", where, length, MANIFEST_MAX_LINE_BYTES);
-        json_t *object = json_parse(line, length, where, e);
-        struct entry n;
-        bool good = object && (json_is_object(object) || err_set(e, ERR_FORMAT, "%s: not a JSON object", where)) &&
-                    entry_of(&n, object, where, e) && append(m, &n, where, e);
-        json_decref(object);
-        if (!good)
+        long long n = strtoll(text, &end, 10);
+        if (json_object_set_new(row, numbers[k].key, end == text || *end ? json_null() : json_integer(n)))
             return false;
     }
     return true;
 }
 
-/* A field of a record: a number where the list has numbers, else a text. */
-static json_t *field_of(const char *key, const char *value)
+/* row is taken over. */
+static bool take_row(void *self, long line, json_t *row, struct err *e)
 {
-    char *end;
-    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
-        if (!strcmp(key, numbers[k].key)) {
-            long long n = strtoll(value, &end, 10);
-            return end == value || *end ? json_null() : json_integer(n);
-        }
-    return json_string(value);
-}
-
-/* All columns become fields. */
-static bool read_records(struct manifest *m, struct csv *c, json_t *names, struct err *e)
-{
+    struct manifest *m = self;
+    struct entry n;
     char where[PATH_MAX_BYTES + 40];
-    bool there;
-    int column;
-    if (!csv_next(c, &there, e) || !csv_column(c, "file_name", &column, e))
-        return false;
-    if (column < 0)
-        return err_set(e, ERR_MISSING, "%s: the first line must name the columns file_name and text", m->list);
-    size_t columns = c->count;
-    for (size_t i = 0; i < columns && i < CSV_COLUMNS; i++)
-        if (json_array_append_new(names, json_string(text_string(&c->fields[i]))))
-            return err_set(e, ERR_FORMAT, "%s: the name of column %zu is not UTF-8 text", m->list, i + 1);
-    for (;;) {
-        if (!csv_next(c, &there, e))
-            return false;
-        if (!there)
-            return true;
-        snprintf(where, sizeof where, "%s, line %ld", m->list, c->line);
-        if (c->count != columns)
-            return err_set(e, ERR_FORMAT, "%s: %zu fields, the first line has %zu", where, c->count, columns);
-        json_t *object = json_object();
-        bool good = object || err_nomem(e, "a record");
-        for (size_t i = 0; good && i < json_array_size(names); i++)
-            if (json_object_set_new(object, json_string_value(json_array_get(names, i)),
-                                    field_of(json_string_value(json_array_get(names, i)), text_string(&c->fields[i]))))
-                good = err_set(e, ERR_FORMAT, "%s: field %zu is not UTF-8 text", where, i + 1);
-        struct entry n;
-        good = good && entry_of(&n, object, where, e) && append(m, &n, where, e);
-        json_decref(object);
-        if (!good)
-            return false;
-    }
-}
-
-static bool read_csv(struct manifest *m, const char *data, size_t bytes, struct err *e)
-{
-    struct csv c;
-    json_t *names = json_array();
-    csv_init(&c, m->list, data, bytes);
-    bool good = names ? read_records(m, &c, names, e) : err_nomem(e, "a manifest");
-    csv_release(&c);
-    json_decref(names);
-    m->changed = good; /* the next save writes metadata.jsonl */
+    snprintf(where, sizeof where, "%s, line %ld", m->list, line);
+    bool good = (!rows_are_csv(m->list) || make_numbers(row) || err_nomem(e, "a record")) && entry_of(&n, row, where, e) &&
+                append(m, &n, where, e);
+    json_decref(row);
     return good;
 }
 
@@ -337,8 +280,9 @@ static bool read_list(struct manifest *m, struct err *e)
                        m->folder);
     if (!file_read(m->list, DATASET_MAX_BYTES, &data, &bytes, e))
         return false;
-    bool good = lines ? read_lines(m, data, bytes, e) : read_csv(m, data, bytes, e);
+    bool good = rows_read(m->list, data, bytes, !lines, take_row, m, e);
     mem_free(data);
+    m->changed = good && !lines; /* the next save writes metadata.jsonl */
     return good;
 }
 
@@ -349,8 +293,9 @@ struct manifest *manifest_parse(const char *data, size_t bytes, bool csv, struct
         err_nomem(e, "a manifest");
         return NULL;
     }
-    *m = (struct manifest){ .use = MANIFEST_READ, .lock = -1, .list = "the list" };
-    if (csv ? read_csv(m, data, bytes, e) : read_lines(m, data, bytes, e))
+    *m = (struct manifest){ .use = MANIFEST_READ, .lock = -1 };
+    strcpy(m->list, csv ? "list.csv" : "list.jsonl");
+    if (rows_read(m->list, data, bytes, csv, take_row, m, e))
         return m;
     manifest_free(m);
     return NULL;

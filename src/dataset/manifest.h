@@ -22,7 +22,7 @@
 #include "base/progress.h"
 #include "dataset/dataset.h"
 
-#define MANIFEST_MAX_LINE_BYTES ((size_t)4 << 20)
+#define MANIFEST_MAX_LINE_BYTES ((size_t)4 << 20) /* of one picture */
 
 /* What is asked for often. Strings are UTF-8, "" where the list has none, borrowed until the picture changes. */
 struct manifest_picture {

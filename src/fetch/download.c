@@ -15,6 +15,13 @@
 
 enum { MOST_JOBS = 16, MOST_REDIRECTS = 10, POLL_MS = 100 };
 
+/* Where files come from, when strangers are to be spared: its name's hash, whether one is on its way, when the next may begin. */
+struct host {
+    uint64_t name;
+    bool busy;
+    double not_before;
+};
+
 /* One file on its way.
  *
  *   waiting --begin--> running --all bytes--> done
@@ -22,6 +29,7 @@ enum { MOST_JOBS = 16, MOST_REDIRECTS = 10, POLL_MS = 100 };
  *      '---- broken ------'   (later each time; `tries` counts those in a row that brought nothing) */
 struct transfer {
     const struct download *file;      /* NULL for a text */
+    struct host *host;                /* NULL: hosts are not looked at */
     struct text *text;
     const struct download_options *o;
     enum { WAITING, RUNNING, DONE } state;
@@ -58,6 +66,23 @@ static bool empty_part(struct transfer *t, struct err *e)
     return (!fflush(t->f) && !ftruncate(fileno(t->f), 0)) || err_errno(e, "cannot empty %s", t->part);
 }
 
+/* The first bytes have come: whether they are of a kind and a size that were asked for. */
+static bool is_wanted(struct transfer *t)
+{
+    const char *type = NULL;
+    curl_off_t more = -1;
+    curl_easy_getinfo(t->curl, CURLINFO_CONTENT_TYPE, &type);
+    curl_easy_getinfo(t->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &more);
+    bool fits = !t->o->types || !type;
+    for (const char *const *wanted = t->o->types; !fits && *wanted; wanted++)
+        fits = !strncasecmp(type, *wanted, strlen(*wanted));
+    if (!fits)
+        return err_set(&t->err, ERR_TYPE, "the server sends \"%.80s\"", type);
+    int64_t bytes = t->have + (more > 0 ? more : 0);
+    return !t->o->max_bytes || bytes <= t->o->max_bytes ||
+           err_set(&t->err, ERR_LIMIT, "%lld bytes, at most %lld are taken", (long long)bytes, (long long)t->o->max_bytes);
+}
+
 /* A body's bytes. What comes with an error status is left out. */
 static size_t take_bytes(char *data, size_t one, size_t count, void *self)
 {
@@ -73,6 +98,12 @@ static size_t take_bytes(char *data, size_t one, size_t count, void *self)
         t->at_begin = 0;
         if (!empty_part(t, &t->err))
             return 0;
+    }
+    if (t->have == t->at_begin && !is_wanted(t))
+        return 0;
+    if (t->o->max_bytes && t->have + (int64_t)count > t->o->max_bytes) {
+        err_set(&t->err, ERR_LIMIT, "more than %lld bytes", (long long)t->o->max_bytes);
+        return 0;
     }
     if (t->file->bytes >= 0 && t->have + (int64_t)count > t->file->bytes) {
         err_set(&t->err, ERR_FORMAT, "the server sends more than the %lld bytes that it told", (long long)t->file->bytes);
@@ -221,7 +252,14 @@ static bool try_again(struct transfer *t, const char *why, struct err *e)
         return err_set(e, ERR_IO, "%s: %s, after %d tries; what has come is kept, and the same command goes on from there", name_of(t),
                        why, t->tries);
     double wait = (t->o->wait_seconds > 0 ? t->o->wait_seconds : 1) * (1 << (t->tries - 1));
+    curl_off_t asked = 0;
+    curl_easy_getinfo(t->curl, CURLINFO_RETRY_AFTER, &asked);
+    if (asked > DOWNLOAD_MOST_WAIT)
+        return err_set(e, ERR_IO, "%s: %s, and to come again in %lld s", name_of(t), why, (long long)asked);
+    wait = (double)asked > wait ? (double)asked : wait;
     t->not_before = clock_seconds() + wait;
+    if (t->host && asked && t->host->not_before < t->not_before) /* all its files wait */
+        t->host->not_before = t->not_before;
     t->state = WAITING;
     if (t->text)
         text_clear(t->text);
@@ -296,14 +334,50 @@ static bool begin_some(CURLM *multi, struct transfer *all, size_t count, int job
         *left += all[i].state != DONE;
     }
     for (size_t i = 0; i < count && running < jobs; i++)
-        if (all[i].state == WAITING && all[i].not_before <= now) {
+        if (all[i].state == WAITING && all[i].not_before <= now &&
+            !(all[i].host && (all[i].host->busy || all[i].host->not_before > now))) {
             if (!begin(&all[i], e))
                 return false;
+            if (all[i].host)
+                all[i].host->busy = true;
             if (curl_multi_add_handle(multi, all[i].curl) != CURLM_OK)
                 return err_nomem(e, "a download");
             running++;
         }
     return true;
+}
+
+static bool forget(struct transfer *t)
+{
+    if (t->f)
+        fclose(t->f);
+    t->f = NULL;
+    t->state = DONE;
+    curl_easy_cleanup(t->curl);
+    t->curl = NULL;
+    return true;
+}
+
+/* As ended, for a caller who wants to hear of each file. */
+static bool one_ended(struct transfer *t, size_t index, CURLcode code, const struct progress *progress, struct err *e)
+{
+    struct err why = { 0 };
+    bool good = ended(t, code, progress, &why), fatal = why.code == ERR_NOMEM || why.code == ERR_STOPPED || t->err.code == ERR_IO;
+    if (t->host) {
+        double rest = clock_seconds() + t->o->host_seconds;
+        t->host->busy = false;
+        t->host->not_before = t->host->not_before > rest ? t->host->not_before : rest;
+    }
+    if (!t->o->ended || fatal) {
+        if (!good)
+            *e = why;
+        return good;
+    }
+    if (good && t->state != DONE) /* it will be tried again */
+        return true;
+    if (!good && why.code != ERR_IO) /* after a broken connection the part is gone on with another day */
+        remove(t->part);
+    return forget(t) && t->o->ended(t->o->self, index, &why, e);
 }
 
 static bool run_all(struct transfer *all, size_t count, int jobs, const struct progress *progress, struct err *e)
@@ -321,7 +395,7 @@ static bool run_all(struct transfer *all, size_t count, int jobs, const struct p
             CURLcode code = m->data.result;
             curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&t);
             curl_multi_remove_handle(multi, t->curl);
-            good = ended(t, code, progress, e);
+            good = one_ended(t, (size_t)(t - all), code, progress, e);
         }
         if (good && all->file)
             tell(all, count, progress);
@@ -337,18 +411,47 @@ static bool run_all(struct transfer *all, size_t count, int jobs, const struct p
     return good;
 }
 
+/* The host of an address, hashed: what is between "://" and the next of "/?#", without its letters' case. */
+static uint64_t host_of(const char *url)
+{
+    uint64_t h = 0xCBF29CE484222325;
+    const char *at = strstr(url, "://");
+    for (at = at ? at + 3 : url; *at && !strchr("/?#", *at); at++)
+        h = (h ^ (unsigned char)(*at >= 'A' && *at <= 'Z' ? *at - 'A' + 'a' : *at)) * 0x100000001B3;
+    return h;
+}
+
+/* Gives files of one host one struct host; hosts[count]. */
+static void find_hosts(struct transfer *all, size_t count, struct host *hosts)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t name = host_of(all[i].file->url);
+        size_t k = 0;
+        while (k < n && hosts[k].name != name)
+            k++;
+        if (k == n)
+            hosts[n++] = (struct host){ .name = name };
+        all[i].host = &hosts[k];
+    }
+}
+
 bool download_files(const struct download *files, size_t count, const struct download_options *o,
                     const struct progress *progress, struct err *e)
 {
     struct transfer *all = mem_zeroed(count + 1, sizeof *all);
-    bool good = all || err_nomem(e, "downloads");
+    struct host *hosts = o->host_seconds > 0 ? mem_zeroed(count + 1, sizeof *hosts) : NULL;
+    bool good = (all && (hosts || !(o->host_seconds > 0))) || err_nomem(e, "downloads");
     int jobs = o->jobs < 1 ? 4 : o->jobs > MOST_JOBS ? MOST_JOBS : o->jobs;
     for (size_t i = 0; good && i < count; i++) {
         all[i].file = &files[i];
         all[i].o = o;
         good = look(&all[i], progress, e);
     }
+    if (good && hosts)
+        find_hosts(all, count, hosts);
     good = good && run_all(all, count, jobs, progress, e);
+    mem_free(hosts);
     mem_free(all);
     return good;
 }

@@ -190,8 +190,8 @@ TEST(a_broken_manifest_is_refused_with_its_line)
         { "metadata.jsonl", "{\"file_name\":\"a\",\"id\":\"12345678901234567890123456789012345678901234567890123456789012345\"}", ERR_LIMIT,
           "id has 65" },
         { "metadata.jsonl", "{\"file_name\":\"a\",\"width\":-1}", ERR_FORMAT, "width" },
-        { "metadata.csv", "text\nb\n", ERR_MISSING, "file_name" },
-        { "metadata.csv", "file_name,text\na,\xFF\n", ERR_FORMAT, "line 2: field 2" },
+        { "metadata.csv", "text\nb\n", ERR_MISSING, "no file_name" },
+        { "metadata.csv", "file_name,text\na,\xFF\n", ERR_FORMAT, "line 2: field 2 is not UTF-8" },
         { "other", "", ERR_MISSING, "limn dataset import" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

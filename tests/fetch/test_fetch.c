@@ -1,18 +1,15 @@
 /* Downloads from a server on the loopback that breaks connections, knows no ranges, tells lies and refuses. */
 #include "fetch/hub.h"
 
-#include <arpa/inet.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "loopback.h"
 #include "test.h"
 
-enum { BYTES = 300000, MOST_REQUEST = 8192 };
+enum { BYTES = 300000 };
 
 static unsigned char content[BYTES];
 static char sha256[65];
@@ -26,37 +23,12 @@ static const struct { const char *begins; enum manner manner; } manners[] = {
 };
 
 struct server {
-    int socket, port;
-    pthread_t thread;
+    struct loopback net;
     int asked[STALLS + 1]; /* requests by manner: written by its thread, read when a download has ended */
     int ranges;            /* requests for a range */
     int tokens_here, tokens_elsewhere; /* requests with a token, by host: 127.0.0.1 or another name */
     int64_t sent;
 };
-
-static void put(int s, const void *data, size_t bytes)
-{
-    for (const char *at = data; bytes > 0;) {
-        ssize_t n = send(s, at, bytes, MSG_NOSIGNAL);
-        if (n <= 0)
-            return;
-        at += n;
-        bytes -= (size_t)n;
-    }
-}
-
-static void put_head(int s, const char *status, size_t length, const char *more)
-{
-    char head[1024];
-    snprintf(head, sizeof head, "HTTP/1.1 %s\r\nContent-Length: %zu\r\nConnection: close\r\n%s\r\n", status, length, more);
-    put(s, head, strlen(head));
-}
-
-static void put_text(int s, const char *status, const char *text, const char *more)
-{
-    put_head(s, status, strlen(text), more);
-    put(s, text, strlen(text));
-}
 
 static void lists(struct server *v, int s, const char *path)
 {
@@ -72,19 +44,15 @@ static void lists(struct server *v, int s, const char *path)
     } else {
         snprintf(text, sizeof text, "[{\"type\": \"directory\", \"path\": \"unet\"}, {\"type\": \"file\", \"path\": \"model_index.json\", "
                  "\"size\": %d}]", BYTES);
-        snprintf(link, sizeof link, "Link: <http://127.0.0.1:%d/api/models/owner/model/tree/main?page=2>; rel=\"next\"\r\n", v->port);
+        snprintf(link, sizeof link, "Link: <http://127.0.0.1:%d/api/models/owner/model/tree/main?page=2>; rel=\"next\"\r\n", v->net.port);
     }
-    put_text(s, "200 OK", text, link);
+    loopback_put_text(s, "200 OK", text, link);
 }
 
-static void serve(struct server *v, int s)
+static void serve(void *self, int s, const char *path, const char *request)
 {
-    char request[MOST_REQUEST] = "", path[512] = "", range[100] = "", more[200];
-    size_t have = 0;
-    ssize_t n;
-    while (have < sizeof request - 1 && !strstr(request, "\r\n\r\n") && (n = recv(s, request + have, sizeof request - 1 - have, 0)) > 0)
-        request[have += (size_t)n] = 0;
-    sscanf(request, "GET %511s", path);
+    struct server *v = self;
+    char range[100] = "", more[200], byte;
     size_t i = 0;
     while (strncmp(path, manners[i].begins, strlen(manners[i].begins)) != 0)
         i++;
@@ -101,88 +69,69 @@ static void serve(struct server *v, int s)
     unsigned char *lie = NULL;
     switch (m) {
     case WHOLE:
-        put_head(s, status, (size_t)(BYTES - from), range);
-        put(s, content + from, (size_t)(BYTES - from));
+        loopback_put_head(s, status, (size_t)(BYTES - from), range);
+        loopback_put(s, content + from, (size_t)(BYTES - from));
         break;
     case BREAKS: /* a third of the file each time */
-        put_head(s, status, (size_t)(BYTES - from), range);
-        put(s, content + from, (size_t)(BYTES - from < BYTES / 3 ? BYTES - from : BYTES / 3));
+        loopback_put_head(s, status, (size_t)(BYTES - from), range);
+        loopback_put(s, content + from, (size_t)(BYTES - from < BYTES / 3 ? BYTES - from : BYTES / 3));
         break;
     case NO_RANGES:
-        put_head(s, "200 OK", BYTES, "");
-        put(s, content, before ? BYTES : BYTES / 2);
+        loopback_put_head(s, "200 OK", BYTES, "");
+        loopback_put(s, content, before ? BYTES : BYTES / 2);
         break;
     case LIES:
     case LIES_ONCE:
         lie = malloc(BYTES);
         memcpy(lie, content, BYTES);
         lie[BYTES / 2] ^= m == LIES || !before;
-        put_head(s, status, (size_t)(BYTES - from), range);
-        put(s, lie + from, (size_t)(BYTES - from));
+        loopback_put_head(s, status, (size_t)(BYTES - from), range);
+        loopback_put(s, lie + from, (size_t)(BYTES - from));
         free(lie);
         break;
     case TOO_LONG:
-        put_head(s, "200 OK", BYTES + 1, "");
-        put(s, content, BYTES);
-        put(s, "x", 1);
+        loopback_put_head(s, "200 OK", BYTES + 1, "");
+        loopback_put(s, content, BYTES);
+        loopback_put(s, "x", 1);
         break;
     case CLOSED:
-        put_text(s, "401 Unauthorized", "no", "");
+        loopback_put_text(s, "401 Unauthorized", "no", "");
         break;
     case BUSY:
         if (before < 2) {
-            put_text(s, "503 Service Unavailable", "later", "");
+            loopback_put_text(s, "503 Service Unavailable", "later", "");
         } else {
-            put_head(s, "200 OK", BYTES, "");
-            put(s, content, BYTES);
+            loopback_put_head(s, "200 OK", BYTES, "");
+            loopback_put(s, content, BYTES);
         }
         break;
     case REDIRECTS:
-        snprintf(more, sizeof more, "Location: http://localhost:%d/whole\r\n", v->port);
-        put_text(s, "302 Found", "", more);
+        snprintf(more, sizeof more, "Location: http://localhost:%d/whole\r\n", v->net.port);
+        loopback_put_text(s, "302 Found", "", more);
         break;
     case LISTS:
         lists(v, s, path);
         break;
     case STALLS: /* some bytes, then nothing: until the other side has had enough */
-        put_head(s, "200 OK", BYTES, "");
-        put(s, content, 1000);
-        recv(s, request, 1, 0);
+        loopback_put_head(s, "200 OK", BYTES, "");
+        loopback_put(s, content, 1000);
+        recv(s, &byte, 1, 0);
         break;
     default:
-        put_text(s, "404 Not Found", "nothing here", "");
+        loopback_put_text(s, "404 Not Found", "nothing here", "");
     }
     v->sent++;
 }
 
-static void *run(void *self)
-{
-    struct server *v = self;
-    int s;
-    while ((s = accept(v->socket, NULL, NULL)) >= 0) {
-        serve(v, s);
-        shutdown(s, SHUT_RDWR);
-        close(s);
-    }
-    return NULL;
-}
-
 static void server_begin(struct server *v)
 {
-    *v = (struct server){ .socket = socket(AF_INET, SOCK_STREAM, 0) };
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t bytes = sizeof a;
-    CHECK(v->socket >= 0 && !bind(v->socket, (struct sockaddr *)&a, sizeof a) && !listen(v->socket, 16) &&
-              !getsockname(v->socket, (struct sockaddr *)&a, &bytes), "%s", "a server");
-    v->port = ntohs(a.sin_port);
-    CHECK(!pthread_create(&v->thread, NULL, run, v), "%s", "a thread");
+    *v = (struct server){ 0 };
+    loopback_begin(&v->net, serve, v);
 }
 
 static void server_end(struct server *v)
 {
-    shutdown(v->socket, SHUT_RDWR);
-    close(v->socket);
-    pthread_join(v->thread, NULL);
+    loopback_end(&v->net);
 }
 
 static const struct download_options quick = { .token = "secret", .token_help = "HF_TOKEN", .wait_seconds = 0.01, .stall_seconds = 1 };
@@ -200,7 +149,7 @@ static void make_content(void)
 static bool get(const struct server *v, const char *path, const char *file, int64_t bytes, const char *hash, struct err *e)
 {
     char url[300];
-    snprintf(url, sizeof url, "http://127.0.0.1:%d%s", v->port, path);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d%s", v->net.port, path);
     struct download d = { url, test_scratch(file), bytes, hash };
     return download_files(&d, 1, &quick, NULL, e);
 }
@@ -281,7 +230,7 @@ TEST(what_cannot_be_had_is_told_and_leaves_no_file)
     struct download_options once = quick;
     char url[100];
     once.tries = 1;
-    snprintf(url, sizeof url, "http://127.0.0.1:%d/stalls", v.port);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/stalls", v.net.port);
     struct download slow = { url, test_scratch("slow"), BYTES, NULL };
     CHECK_FAILS(download_files(&slow, 1, &once, NULL, &e), ERR_IO, "slow");
     stop_request();
@@ -309,7 +258,7 @@ TEST(repositories_are_listed_page_by_page_and_fetched)
     make_content();
     server_begin(&v);
     char endpoint[100];
-    snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%d/", v.port);
+    snprintf(endpoint, sizeof endpoint, "http://127.0.0.1:%d/", v.net.port);
     for (int kind = 0; hubs[kind].name; kind++) {
         struct hub_place place = { &hubs[kind], endpoint, "owner/model", NULL };
         struct hub_list list;
