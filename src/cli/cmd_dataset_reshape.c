@@ -12,12 +12,14 @@ struct output_args {
     const char *into;
     int64_t quality, threads;
     int format;
-    bool enlarge, undo, json, quiet;
+    bool trim, enlarge, undo, json, quiet;
 };
 OPTION_CHOICES(formats, "png", "jpeg", "webp") /* as enum image_format */
 
 #define OPTION_ROWS_OUTPUT(type, folder)                                                                                         \
-    { "enlarge", 0, OPTION_FLAG, offsetof(type, out.enlarge), .group = "Output",                                                 \
+    { "trim", 0, OPTION_FLAG, offsetof(type, out.trim), .group = "Output",                                                       \
+      .help = "cut away plain frames first: black bars, white margins with a straight edge" },                                   \
+    { "enlarge", 0, OPTION_FLAG, offsetof(type, out.enlarge),                                                 \
       .help = "make smaller pictures larger; without it they are left as they are" },                                           \
     { "into", 0, OPTION_TEXT, offsetof(type, out.into), folder, .value = "NAME",                                                 \
       .help = "the new files' folder, inside the data set's" },                                                                  \
@@ -68,6 +70,7 @@ static bool work(const char *folder, const struct output_args *a, struct reshape
     struct reshape_result r = { 0 };
     size_t undone = 0;
     struct progress_bar bar;
+    o->trim = a->trim;
     o->enlarge = a->enlarge;
     o->format = (enum image_format)a->format;
     o->quality = (int)a->quality;

@@ -47,18 +47,16 @@ static bool is_blank(const char *s)
     return !s[strspn(s, " \t\r\n")];
 }
 
-/* The larger share of plain borders with straight edges, of the two pairs of opposite sides. */
+/* The larger share of a frame, of the two pairs of opposite sides. */
 static double frame_of(const struct survey_picture *p, double edge)
 {
-    double most = 0;
-    for (int side = IMAGE_LEFT; side <= IMAGE_TOP; side++) {
-        int other = side + 2;
-        bool straight = p->measures.border_edge[side] >= edge && p->measures.border_edge[other] >= edge &&
-                        p->measures.border_px[side] && p->measures.border_px[other];
-        double both = straight ? (double)p->border[side] + (double)p->border[other] : 0;
-        most = both > most ? both : most;
-    }
-    return most;
+    int px[IMAGE_SIDES];
+    double across, down;
+    if (!image_frame(&p->measures, edge, px))
+        return 0;
+    across = px[IMAGE_LEFT] ? (double)p->border[IMAGE_LEFT] + (double)p->border[IMAGE_RIGHT] : 0;
+    down = px[IMAGE_TOP] ? (double)p->border[IMAGE_TOP] + (double)p->border[IMAGE_BOTTOM] : 0;
+    return across > down ? across : down;
 }
 
 /* What a picture shows by itself. */

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "dataset/dataset_internal.h"
+#include "image/measure.h"
 
 static const char *op_of(enum reshape_kind kind)
 {
@@ -48,7 +49,7 @@ static void settings_of(const struct reshape_options *o, char out[256])
     else
         snprintf(out, 256, "%s %d multiple %d", kinds[o->kind], o->side, o->multiple);
     size_t n = strlen(out);
-    snprintf(out + n, 256 - n, "%s %s", o->enlarge ? " enlarged" : "", image_format_ending(o->format) + 1);
+    snprintf(out + n, 256 - n, "%s%s %s", o->trim ? " trimmed" : "", o->enlarge ? " enlarged" : "", image_format_ending(o->format) + 1);
     n = strlen(out);
     if (o->format != IMAGE_PNG)
         snprintf(out + n, 256 - n, " %d", o->quality);
@@ -170,7 +171,8 @@ static void plan_release(struct work *w)
 
 struct made {
     struct bucket was, scaled, cut;
-    int x, y;
+    int x, y, trim_x, trim_y; /* trimmed: .width 0 if there was no frame */
+    struct bucket trimmed;
     char from_id[DIGEST_TEXT_BYTES], id[DIGEST_TEXT_BYTES], name[PATH_MAX_BYTES];
     size_t bytes;
     enum { MADE, LEFT_SMALL, LEFT_SAME } outcome;
@@ -202,16 +204,36 @@ static bool write_picture(const struct work *w, const struct image *image, struc
     return good;
 }
 
-static bool shape(const struct work *w, const struct image *whole, struct made *made, struct err *e)
+/* Cuts a frame away: *out, or nothing if there is none or it would leave nothing. */
+static bool trim(const struct image *whole, struct image *out, struct made *made, struct err *e)
+{
+    enum { SOFT_PX = 2 };
+    struct image_measures m;
+    int px[IMAGE_SIDES];
+    if (!image_measure(&m, whole, e))
+        return false;
+    if (!image_frame(&m, 0.9, px))
+        return true;
+    for (int side = 0; side < IMAGE_SIDES; side++)
+        px[side] += px[side] ? SOFT_PX : 0;
+    int width = whole->width - px[IMAGE_LEFT] - px[IMAGE_RIGHT], height = whole->height - px[IMAGE_TOP] - px[IMAGE_BOTTOM];
+    if (width < 1 || height < 1)
+        return true;
+    made->trimmed = (struct bucket){ width, height };
+    made->trim_x = px[IMAGE_LEFT];
+    made->trim_y = px[IMAGE_TOP];
+    return image_crop(out, whole, px[IMAGE_LEFT], px[IMAGE_TOP], width, height, e);
+}
+
+static bool shape_part(const struct work *w, const struct image *whole, struct made *made, struct err *e)
 {
     struct image scaled = { 0 }, cut = { 0 };
-    made->was = (struct bucket){ whole->width, whole->height };
     if (!reshape_size(w->o, whole->width, whole->height, &made->scaled, &made->cut)) {
         made->outcome = LEFT_SMALL;
         return true;
     }
     bool same = made->scaled.width == whole->width && made->scaled.height == whole->height;
-    if (same && made->cut.width == whole->width && made->cut.height == whole->height) {
+    if (same && !made->trimmed.width && made->cut.width == whole->width && made->cut.height == whole->height) {
         made->outcome = LEFT_SAME;
         return true;
     }
@@ -222,6 +244,15 @@ static bool shape(const struct work *w, const struct image *whole, struct made *
                 image_crop(&cut, from, made->x, made->y, made->cut.width, made->cut.height, e) && write_picture(w, &cut, made, e);
     image_release(&scaled);
     image_release(&cut);
+    return good;
+}
+
+static bool shape(const struct work *w, const struct image *whole, struct made *made, struct err *e)
+{
+    struct image part = { 0 };
+    made->was = (struct bucket){ whole->width, whole->height };
+    bool good = (!w->o->trim || trim(whole, &part, made, e)) && shape_part(w, part.pixels ? &part : whole, made, e);
+    image_release(&part);
     return good;
 }
 
@@ -285,8 +316,12 @@ static bool enter(struct work *w, const struct item *item, const struct made *ma
     json_t *details = json_pack("{s:s,s:s,s:s,s:[ii],s:[ii],s:[iiii]}", "settings", w->settings, "from", p->file_name, "from_id",
                                 made->from_id, "from_size", made->was.width, made->was.height, "scaled", made->scaled.width,
                                 made->scaled.height, "cut", made->x, made->y, made->cut.width, made->cut.height);
-    if (!details)
+    if (!details || (made->trimmed.width && json_object_set_new(details, "trimmed",
+                                                                json_pack("[iiii]", made->trim_x, made->trim_y, made->trimmed.width,
+                                                                          made->trimmed.height)))) {
+        json_decref(details);
         return err_nomem(e, "a history");
+    }
     if (!*p->id && !manifest_change(w->m, item->picture, json_pack("{s:s}", "id", made->from_id), NULL, NULL, e)) {
         json_decref(details);
         return false;

@@ -2,7 +2,7 @@
  * new file, and its history says what was made of what, so that it can be taken back.
  *
  * History: {"op": "crop" or "resize", "settings": .., "from": file_name, "from_id": .., "from_size": [w, h], "scaled": [w, h],
- * "cut": [x, y, w, h]}: the original was scaled to `scaled` (Lanczos, as Pillow's), of which `cut` was kept. */
+ * "cut": [x, y, w, h]}, and "trimmed": [x, y, w, h] if there was a frame: the original, or that part of it, was scaled to `scaled` (Lanczos, as Pillow's), of which `cut` was kept. */
 #ifndef LIMN_DATASET_RESHAPE_H
 #define LIMN_DATASET_RESHAPE_H
 
@@ -22,6 +22,7 @@ struct reshape_options {
     int side;                      /* of the others, in pixels; 1 to IMAGE_MAX_SIDE */
     int multiple;                  /* of the others: sides are cut down to multiples of it, at the right and the bottom; 1: not */
     enum image_part part;          /* RESHAPE_CROP: which part is kept */
+    bool trim;                     /* a frame (image_frame, 0.9) is cut away first, and two pixels more, which may be of both */
     bool enlarge;                  /* else a picture that would have to be made larger is left as it is */
     enum image_format format;      /* for JPEG alpha is laid over white */
     int quality;

@@ -255,6 +255,19 @@ static void borders_of(struct image_measures *m, const struct image *image)
     }
 }
 
+bool image_frame(const struct image_measures *m, double edge, int px[IMAGE_SIDES])
+{
+    bool any = false;
+    for (int side = IMAGE_LEFT; side <= IMAGE_TOP; side++) {
+        int other = side + (IMAGE_RIGHT - IMAGE_LEFT);
+        bool straight = m->border_px[side] && m->border_px[other] && m->border_edge[side] >= edge && m->border_edge[other] >= edge;
+        px[side] = straight ? m->border_px[side] : 0;
+        px[other] = straight ? m->border_px[other] : 0;
+        any = any || straight;
+    }
+    return any;
+}
+
 bool image_measure(struct image_measures *out, const struct image *image, struct err *e)
 {
     *out = (struct image_measures){ 0 };

@@ -33,6 +33,10 @@ struct image_measures {
 /* errors  ERR_NOMEM. Takes about two bytes a pixel of memory and 6 ms for a million pixels. */
 MUST_USE bool image_measure(struct image_measures *out, const struct image *image, struct err *e);
 
+/* Plain borders of two opposite sides that both end in a straight edge, in pixels; 0 elsewhere. edge: the least border_edge, 0 to 1
+ * (0.9: see docs/cleaning.md). False if there are none. */
+bool image_frame(const struct image_measures *m, double edge, int px[IMAGE_SIDES]);
+
 /* luma[height, width]: (19595 R + 38470 G + 7471 B + 32768) >> 16, ITU-R 601's as Pillow rounds it. */
 void image_luma(uint8_t *luma, const struct image *image);
 

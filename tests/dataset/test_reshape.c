@@ -268,6 +268,35 @@ TEST(undo_goes_back_one_change_and_keeps_the_rest)
     manifest_free(m);
 }
 
+TEST(a_frame_is_cut_away_first)
+{
+    struct err e = { 0 };
+    struct reshape_result r;
+    struct image rocket, framed, part, made;
+    make_set("frame");
+    REQUIRE(image_load(&rocket, test_data("measure/rocket.png"), IMAGE_FLATTEN, 0, &e));
+    REQUIRE(image_make(&framed, 120, 110, 3, &e));
+    image_paste(&framed, &rocket, 0, 15);
+    REQUIRE(image_save_png(inside("cat.png"), &framed, NULL, 0, &e));
+    const struct reshape_options o = { .kind = RESHAPE_LONGER, .side = 120, .multiple = 1, .into = "new", .trim = true, .threads = 1 };
+    run(&o, &r);
+    reshape_release(&r);
+    struct manifest *m = opened(MANIFEST_READ);
+    long i = manifest_find_file(m, "new/cat.png.png");
+    CHECK(i == 1 && manifest_picture(m, 1)->width == 120 && manifest_picture(m, 1)->height == 76, "%ld", i);
+    json_t *object = manifest_object(m, 1, &e), *box = json_object_get(json_array_get(json_object_get(object, "history"), 0), "trimmed");
+    CHECK(json_integer_value(json_array_get(box, 1)) == 17 && json_integer_value(json_array_get(box, 3)) == 76, "the history");
+    json_decref(object);
+    REQUIRE(image_load(&made, inside("new/cat.png.png"), IMAGE_FLATTEN, 0, &e) && image_crop(&part, &rocket, 0, 2, 120, 76, &e));
+    CHECK(!memcmp(made.pixels, part.pixels, image_bytes(&part)), "the pixels");
+    CHECK(manifest_find_file(m, "rocket.png") == 3, "one without a frame that is of this size is left as it is");
+    manifest_free(m);
+    image_release(&rocket);
+    image_release(&framed);
+    image_release(&part);
+    image_release(&made);
+}
+
 TEST(sizes_are_what_was_asked_for)
 {
     static const struct {
