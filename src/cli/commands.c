@@ -31,6 +31,7 @@ const struct command *const commands[] = {
     &command_eval_sweep,
     &command_eval_compare,
     &command_eval_run,
+    &command_eval_networks,
     &command_eval_report,
     &command_serve,
     &command_worker,

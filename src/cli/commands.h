@@ -38,6 +38,7 @@ extern const struct command command_eval_style;
 extern const struct command command_eval_sweep;
 extern const struct command command_eval_compare;
 extern const struct command command_eval_run;
+extern const struct command command_eval_networks;
 extern const struct command command_eval_report;
 extern const struct command command_serve;
 extern const struct command command_worker;

@@ -121,6 +121,7 @@ enum image_filter {
     IMAGE_AREA,     /* box: the mean of what a pixel covers */
     IMAGE_BILINEAR, /* triangle */
     IMAGE_LANCZOS,  /* windowed sinc, a = 3; of RGB to the bit as Pillow's */
+    IMAGE_BICUBIC,  /* cubic convolution with a = -1/2 (Keys 1981); the same */
 };
 MUST_USE bool image_resize(struct image *out, const struct image *from, int width, int height,
                            enum image_filter filter, struct err *e);

@@ -28,6 +28,18 @@ static double sinc(double x)
     return x == 0 ? 1 : sin(M_PI * x) / (M_PI * x);
 }
 
+/* Keys 1981, "Cubic convolution interpolation for digital image processing", with a = -1/2. */
+static double cubic(double x)
+{
+    const double a = -0.5;
+    return x < 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : x < 2 ? ((x - 5) * x + 8) * x * a - 4 * a : 0;
+}
+
+static double reach_of(enum image_filter filter)
+{
+    return filter == IMAGE_LANCZOS ? 3 : filter == IMAGE_BICUBIC ? 2 : 1;
+}
+
 /* The weight of the input pixel [i, i + 1] for an output pixel that covers [begin, end]. */
 static double weight(enum image_filter filter, int i, double begin, double end)
 {
@@ -38,6 +50,8 @@ static double weight(enum image_filter filter, int i, double begin, double end)
         return x < 1 ? 1 - x : 0;
     case IMAGE_LANCZOS:
         return x < 3 ? sinc(x) * sinc(x / 3) : 0;
+    case IMAGE_BICUBIC:
+        return cubic(x);
     default:
         return fmax(0, fmin(i + 1, end) - fmax(i, begin));
     }
@@ -46,7 +60,7 @@ static double weight(enum image_filter filter, int i, double begin, double end)
 static bool taps_init(struct taps *t, int in, int out, enum image_filter filter, struct err *e)
 {
     double scale = (double)in / out, widen = scale > 1 ? scale : 1;
-    double reach = filter == IMAGE_LANCZOS ? 3 * widen : filter == IMAGE_BILINEAR ? widen : scale / 2;
+    double reach = filter == IMAGE_AREA ? scale / 2 : reach_of(filter) * widen;
     t->most = (int)ceil(2 * reach) + 2;
     t->first = mem_zeroed((size_t)out, sizeof *t->first);
     t->taps = mem_zeroed((size_t)out, sizeof *t->taps);
@@ -91,7 +105,7 @@ static uint8_t to_u8(float v)
     return (uint8_t)nearbyintf(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-/* --- Lanczos of RGB in Pillow's own arithmetic, so that a picture to be drawn anew is diffusers' to the bit: weights
+/* --- Lanczos and cubic of RGB in Pillow's own arithmetic, so that a picture to be drawn anew is diffusers' to the bit: weights
  * are whole numbers of 2^-22, and what leaves a pass is u8 --- */
 
 enum { FIXED_BITS = 22 };
@@ -108,9 +122,9 @@ static void fixed_release(struct fixed *f)
     *f = (struct fixed){ 0 };
 }
 
-static bool fixed_init(struct fixed *f, int in, int out, struct err *e)
+static bool fixed_init(struct fixed *f, int in, int out, enum image_filter filter, struct err *e)
 {
-    double scale = (double)in / out, widen = scale > 1 ? scale : 1, reach = 3 * widen;
+    double scale = (double)in / out, widen = scale > 1 ? scale : 1, reach = reach_of(filter) * widen;
     struct taps *t = &f->taps;
     t->most = (int)ceil(reach) * 2 + 1;
     t->first = mem_zeroed((size_t)out, sizeof *t->first);
@@ -126,7 +140,7 @@ static bool fixed_init(struct fixed *f, int in, int out, struct err *e)
         int32_t *w = f->weights + (size_t)o * (size_t)t->most;
         for (int turn = 0; turn < 2; turn++)
             for (int i = low; i < high; i++) {
-                double x = fabs((i - centre + 0.5) / widen), v = x < 3 ? sinc(x) * sinc(x / 3) : 0;
+                double x = fabs((i - centre + 0.5) / widen), v = filter == IMAGE_BICUBIC ? cubic(x) : x < 3 ? sinc(x) * sinc(x / 3) : 0;
                 if (turn == 0)
                     sum += v;
                 else
@@ -162,10 +176,10 @@ static inline __attribute__((always_inline)) void fixed_pass(uint8_t *out, size_
  * `channels` is a constant where this is called, so that loops over it are unrolled. */
 static inline __attribute__((always_inline)) bool fixed_resize(uint8_t *out, int width, int height, const uint8_t *from,
                                                                int from_width, int from_height, uint8_t *middle,
-                                                               int channels, struct err *e)
+                                                               int channels, enum image_filter filter, struct err *e)
 {
     struct fixed across = { 0 }, down = { 0 };
-    bool good = fixed_init(&across, from_width, width, e) && fixed_init(&down, from_height, height, e);
+    bool good = fixed_init(&across, from_width, width, filter, e) && fixed_init(&down, from_height, height, filter, e);
     size_t pixel = (size_t)channels, line = pixel * (size_t)width, from_line = pixel * (size_t)from_width;
     if (good && width == from_width)
         memcpy(middle, from, line * (size_t)from_height);
@@ -180,13 +194,15 @@ static inline __attribute__((always_inline)) bool fixed_resize(uint8_t *out, int
     return good;
 }
 
-static bool resize_as_pillow(struct image *out, const struct image *from, int width, int height, struct err *e)
+static bool resize_as_pillow(struct image *out, const struct image *from, int width, int height, enum image_filter filter,
+                             struct err *e)
 {
     struct image middle;
     if (!image_make(&middle, width, from->height, 3, e))
         return false;
     bool good = image_make(out, width, height, 3, e) &&
-                fixed_resize(out->pixels, width, height, from->pixels, from->width, from->height, middle.pixels, 3, e);
+                fixed_resize(out->pixels, width, height, from->pixels, from->width, from->height, middle.pixels, 3,
+                             filter, e);
     image_release(&middle);
     if (!good)
         image_release(out);
@@ -198,7 +214,7 @@ bool resize_plane(uint8_t *out, int width, int height, const uint8_t *plane, int
 {
     uint8_t *middle = mem_aligned((size_t)width * (size_t)plane_height);
     bool good = (middle || err_nomem(e, "a picture's channel")) &&
-                fixed_resize(out, width, height, plane, plane_width, plane_height, middle, 1, e);
+                fixed_resize(out, width, height, plane, plane_width, plane_height, middle, 1, IMAGE_LANCZOS, e);
     mem_free(middle);
     return good;
 }
@@ -207,8 +223,8 @@ bool image_resize(struct image *out, const struct image *from, int width, int he
                   enum image_filter filter, struct err *e)
 {
     *out = (struct image){ 0 };
-    if (filter == IMAGE_LANCZOS && from->channels == 3)
-        return resize_as_pillow(out, from, width, height, e);
+    if ((filter == IMAGE_LANCZOS || filter == IMAGE_BICUBIC) && from->channels == 3)
+        return resize_as_pillow(out, from, width, height, filter, e);
     if (!image_make(out, width, height, from->channels, e))
         return false;
     struct taps across = { 0 }, down = { 0 };

@@ -215,3 +215,14 @@ TEST(all_checkpoints_of_a_run_are_measured_and_the_best_is_told)
     status = limn("eval", "run", data("emoji-mini"), NULL);
     CHECK(status == 1 && strstr(complained, "no config.json"), "status %d: %s", status, complained);
 }
+
+TEST(networks_must_be_brought)
+{
+    const char *photos = data("evaluate/photos/other");
+    int status = limn("eval", "networks", photos, NULL);
+    CHECK(status == 2 && strstr(complained, "--inception FILE"), "status %d: %s", status, complained);
+    status = limn("eval", "networks", photos, "--inception", "nowhere.pth", NULL);
+    CHECK(status == 2 && strstr(complained, "belong together"), "status %d: %s", status, complained);
+    status = limn("eval", "networks", photos, "--inception", data("lora/kohya.safetensors"), "--reference", photos, NULL);
+    CHECK(status == 1 && strstr(complained, "not the Inception network"), "status %d: %s", status, complained);
+}

@@ -68,14 +68,14 @@ json_t *clip_config_json(const struct clip_config *c)
                      (int)(c->projects ? c->projection_dim : c->hidden_size), "torch_dtype", "float32");
 }
 
-static struct value encoder_layer(struct net *n, const struct clip_config *c, struct value x, const char *at)
+struct value clip_encoder_layer(struct net *n, const struct clip_config *c, struct value x, const char *at, bool causal)
 {
     struct value h = layer_layer_norm(n, x, path_of("%s.layer_norm1", at).s, c->eps);
     struct value q = layer_linear(n, h, path_of("%s.self_attn.q_proj", at).s, c->hidden_size, true);
     struct value k = layer_linear(n, h, path_of("%s.self_attn.k_proj", at).s, c->hidden_size, true);
     struct value v = layer_linear(n, h, path_of("%s.self_attn.v_proj", at).s, c->hidden_size, true);
     double scale = 1 / sqrt((double)(c->hidden_size / c->heads));
-    h = op_attention(n->g, q, k, v, c->heads, scale, true);
+    h = op_attention(n->g, q, k, v, c->heads, scale, causal);
     x = op_add(n->g, x, layer_linear(n, h, path_of("%s.self_attn.out_proj", at).s, c->hidden_size, true));
     h = layer_layer_norm(n, x, path_of("%s.layer_norm2", at).s, c->eps);
     h = op_unary(n->g, layer_linear(n, h, path_of("%s.mlp.fc1", at).s, c->intermediate_size, true), c->act);
@@ -111,7 +111,7 @@ struct value clip_layers(struct net *n, const struct clip_config *c, struct valu
                           (long long)c->layers);
     for (int64_t i = from; i < to; i++) {
         graph_block_begin(n->g);
-        x = encoder_layer(n, c, x, path_of("text_model.encoder.layers.%d", (int)i).s);
+        x = clip_encoder_layer(n, c, x, path_of("text_model.encoder.layers.%d", (int)i).s, true);
         graph_block_end(n->g);
     }
     return x;

@@ -31,6 +31,8 @@ struct value clip_text(struct net *n, const struct clip_config *c, struct value 
 struct value clip_embed(struct net *n, const struct clip_config *c, struct value ids, struct value keep, struct value vectors);
 /* Layers [from, to) of the encoder. */
 struct value clip_layers(struct net *n, const struct clip_config *c, struct value x, int64_t from, int64_t to);
+/* One layer, below `at`; causal: a token sees those before it only (words do, patches of a picture see all). */
+struct value clip_encoder_layer(struct net *n, const struct clip_config *c, struct value x, const char *at, bool causal);
 struct value clip_norm(struct net *n, const struct clip_config *c, struct value x);
 /* One vector for a text: the state at `place` (i32 [n]; row i of n texts counts from i * t) of the last layer's normed states, and
  * text_projection where the encoder projects: [n, hidden_size or projection_dim]. */
