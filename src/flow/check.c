@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "flow/flow_internal.h"
@@ -231,38 +232,15 @@ static json_t *check_range(const struct node_input *input, json_t *value)
     return e;
 }
 
-static bool same_path(const char *a, const char *b)
+/* Whether a name means a model of the folders all the same: with the other slash, without its ending, or by its last part alone. */
+static bool is_meant(const struct node_input *input, const struct flow_host *host, const json_t *value)
 {
-    for (; *a && *b; a++, b++)
-        if (*a != *b && !((*a == '/' || *a == '\\') && (*b == '/' || *b == '\\')))
-            return false;
-    return *a == *b;
-}
-
-static const char *base_name(const char *s)
-{
-    const char *at = s;
-    for (; *s; s++)
-        at = *s == '/' || *s == '\\' ? s + 1 : at;
-    return at;
-}
-
-/* The choice that a name means: with the other slash, or by its last part, with or without its ending, if only one has it. */
-static const char *meant(json_t *choices, const char *name)
-{
-    const char *found = NULL, *wanted = base_name(name);
-    size_t i, count = 0, length = strlen(wanted);
-    json_t *v;
-    json_array_foreach(choices, i, v) {
-        const char *s = json_string_value(v), *base = base_name(s), *dot = strrchr(base, '.');
-        if (same_path(s, name))
-            return s;
-        if (!strcmp(base, wanted) || (dot && (size_t)(dot - base) == length && !strncmp(base, wanted, length))) {
-            found = s;
-            count++;
-        }
-    }
-    return count == 1 ? found : NULL;
+    enum model_kind kind = input->folder ? model_kind_of(input->folder) : MODELS_KINDS;
+    char path[PATH_MAX_BYTES];
+    struct err ignored = { 0 };
+    unsigned kinds = kind == MODELS_CHECKPOINTS ? 1U << MODELS_CHECKPOINTS | 1U << MODELS_DIFFUSERS : 1U << kind;
+    return kind != MODELS_KINDS && json_is_string(value) &&
+           model_places_find(host->models, kinds, "model", json_string_value(value), path, &ignored);
 }
 
 /* "; looked in A, B" for models; else nothing. */
@@ -276,8 +254,8 @@ static void add_places(struct text *out, const struct node_input *input, const s
         }
 }
 
-/* NULL: it is offered, maybe under another name, which then replaces the value in the flow. */
-static json_t *check_choice(const struct checking *k, const struct node_input *input, json_t *inputs, json_t *value, struct err *e)
+/* NULL: it is offered. */
+static json_t *check_choice(const struct checking *k, const struct node_input *input, json_t *value, struct err *e)
 {
     enum { MOST_SHOWN = 20 };
     json_t *choices = node_choices(input, k->host, e), *v;
@@ -287,11 +265,8 @@ static json_t *check_choice(const struct checking *k, const struct node_input *i
         return NULL;
     json_array_foreach(choices, i, v)
         found |= json_equal(v, value);
-    const char *other = !found && input->folder && json_is_string(value) ? meant(choices, json_string_value(value)) : NULL;
-    if (other)
-        json_object_set_new(inputs, input->name, json_string(other));
     json_t *error = NULL;
-    if (!found && !other && !(input->flags & NODE_ANY_TEXT && json_is_string(value))) {
+    if (!found && !(input->flags & NODE_ANY_TEXT && json_is_string(value)) && !is_meant(input, k->host, value)) {
         struct text details;
         bool few = json_array_size(choices) <= MOST_SHOWN;
         json_t *folders = json_array();
@@ -344,7 +319,7 @@ static void check_constant(const struct checking *k, const struct node *node, co
         return;
     json_t *error = check_range(input, converted);
     if (!error && node_is_choice(input))
-        error = check_choice(k, input, inputs, converted, e);
+        error = check_choice(k, input, converted, e);
     if (error)
         json_array_append_new(errors, error);
 }

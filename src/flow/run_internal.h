@@ -49,6 +49,9 @@ struct flow_engine {
 MUST_USE struct flow_weights *engine_weights(struct flow_engine *engine, const struct model_files *files, const struct model_places *places,
                                              struct err *e);
 
+/* The same for a VAE alone: a file with nothing else, the folder of a VAE, or a whole model's. */
+MUST_USE struct flow_weights *engine_vae(struct flow_engine *engine, const char *path, struct err *e);
+
 /* One node of a run.
  *
  *     idle --want--> wanted --its needs are done--> run --> done

@@ -49,10 +49,12 @@ void flow_latent_free(void *latent);
 static inline const struct flow_latent *latent_of(const struct datum *d) { return d->object; }
 
 /* A model as it was loaded; MODEL, CLIP and VAE are views of one. */
+struct vae_alone;
 struct flow_weights {
     int holders;
     struct pipeline *pipeline;
-    char *path; /* owned */
+    char *path;              /* what it was loaded from, as a key; owned */
+    struct vae_alone *alone; /* what a VAE without a model needs; NULL: a whole model */
 };
 void flow_weights_drop(struct flow_weights *w);
 

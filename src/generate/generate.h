@@ -47,6 +47,9 @@ MUST_USE struct pipeline *pipeline_new(const struct pipeline_source *source, con
 void pipeline_free(struct pipeline *p);
 /* The folder behind it; NULL if there is none. */
 const struct model_folder *pipeline_folder(const struct pipeline *p);
+/* What it draws with; borrowed. The scheduler may be NULL where the source has a VAE alone. */
+const struct model_parts *pipeline_model(const struct pipeline *p);
+const struct scheduler_config *pipeline_scheduler(const struct pipeline *p);
 /* Whether programs and packed weights stay after a drawing: faster for several pictures, but text encoder, denoiser and VAE
  * then lie in memory together. Off at the beginning: each is made, run and freed in turn. */
 void pipeline_keep(struct pipeline *p, bool keep);

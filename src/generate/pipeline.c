@@ -63,6 +63,16 @@ const struct model_folder *pipeline_folder(const struct pipeline *p)
     return p->folder.path[0] ? &p->folder : NULL;
 }
 
+const struct model_parts *pipeline_model(const struct pipeline *p)
+{
+    return p->source.model;
+}
+
+const struct scheduler_config *pipeline_scheduler(const struct pipeline *p)
+{
+    return p->source.scheduler;
+}
+
 bool pipeline_embeddings(struct pipeline *p, const char *folder, struct err *e)
 {
     if (!p->inversions && !(p->inversions = inversions_new(e)))

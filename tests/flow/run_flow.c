@@ -23,6 +23,13 @@ struct flow_host test_host(void)
     return (struct flow_host){ .models = &places, .output = output, .input = input, .temp = temp, .version = "0", .test_nodes = true };
 }
 
+void test_add_place(const char *folder)
+{
+    struct err e = { 0 };
+    test_host();
+    REQUIRE(model_places_add_models(&places, folder, &e));
+}
+
 json_t *parse(const char *text)
 {
     struct err e = { 0 };

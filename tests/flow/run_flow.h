@@ -15,6 +15,8 @@ struct flow_seen {
 
 /* Folders below test_scratch, the models of tests/data; test nodes are there. */
 struct flow_host test_host(void);
+/* A folder as ComfyUI's models beside them, from now on. */
+void test_add_place(const char *folder);
 json_t *parse(const char *text);
 /* Checks and runs; requires that it is good. targets may be NULL. */
 struct flow_seen run_flow(struct flow_engine *engine, const char *text, const char *targets);

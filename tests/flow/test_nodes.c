@@ -1,6 +1,7 @@
 /* Nodes against the numbers of tests/reference/make_flow.py, and what the file nodes leave behind. */
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "backend/cpu/cpu.h"
 #include "base/file.h"
@@ -211,4 +212,48 @@ TEST(words_of_another_model_are_refused_in_words)
           json_dumps(s.result.last_data, 0));
     seen_release(&s);
     flow_engine_free(own);
+}
+
+/* A place of models made of links to the tiny ones. */
+static void link_model(const char *folder, const char *name, const char *model)
+{
+    struct err e = { 0 };
+    char below[PATH_MAX_BYTES], path[PATH_MAX_BYTES], from[PATH_MAX_BYTES];
+    snprintf(from, sizeof from, "models/%s", model);
+    REQUIRE(path_join(below, test_scratch("places"), folder, &e) && folder_make(below, &e) && path_join(path, below, name, &e));
+    unlink(path);
+    CHECK(!symlink(test_data(from), path), "a link %s", path);
+}
+
+TEST(a_vae_of_its_own_and_a_model_in_parts_draw_as_the_whole)
+{
+#define DRAW(loader, decoder)                                                                                                         \
+    "{" loader ", '2': {'class_type': 'EmptyLatentImage', 'inputs': {'width': 64, 'height': 64, 'batch_size': 1}},"                      \
+    "'3': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cat', 'clip': ['1', 1]}},"                                             \
+    "'4': {'class_type': 'KSampler', 'inputs': {'model': ['1', 0], 'seed': 1, 'steps': 2, 'cfg': 2, 'sampler_name': 'euler',"           \
+    "'scheduler': 'normal', 'positive': ['3', 0], 'negative': ['3', 0], 'latent_image': ['2', 0], 'denoise': 1}},"                       \
+    "'5': {'class_type': 'VAEDecode', 'inputs': {'samples': ['4', 0], 'vae': [" decoder "]}},"                                         \
+    "'6': {'class_type': 'PreviewImage', 'inputs': {'images': ['5', 0]}}}"
+#define WHOLE(name) "'1': {'class_type': 'CheckpointLoaderSimple', 'inputs': {'ckpt_name': '" name "'}}"
+    static const struct { const char *whole, *parts; } cases[] = {
+        { DRAW(WHOLE("tiny-sd1"), "'1', 2"), DRAW(WHOLE("tiny-sd1") ", '7': {'class_type': 'VAELoader', 'inputs': {'vae_name': 'own'}}", "'7', 0") },
+        { DRAW(WHOLE("tiny-kolors"), "'1', 2"),
+          DRAW("'1': {'class_type': 'KolorsLoader', 'inputs': {'unet_name': 'k\\\\diffusion_pytorch_model.safetensors', 'text_encoder_name': 'glm', 'vae_name': 'kolors'}}", "'1', 2") },
+    };
+    link_model("vae", "own", "tiny-sd1/vae");
+    link_model("vae", "kolors", "tiny-kolors/vae");
+    link_model("diffusion_models", "k", "tiny-kolors/unet");
+    link_model("text_encoders", "glm", "tiny-kolors/text_encoder");
+    test_add_place(test_scratch("places"));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct flow_engine *own = engine();
+        struct flow_seen a = run_flow(own, cases[i].whole, NULL), b = run_flow(own, cases[i].parts, NULL);
+        struct image x = written(&a, "6", 0), y = written(&b, "6", 0);
+        CHECK(image_bytes(&x) == image_bytes(&y) && !memcmp(x.pixels, y.pixels, image_bytes(&x)), "case %zu: two pictures", i);
+        image_release(&x);
+        image_release(&y);
+        seen_release(&a);
+        seen_release(&b);
+        flow_engine_free(own);
+    }
 }

@@ -7,6 +7,9 @@ struct checkpoint_args {
 struct vae_args {
     const char *name;
 };
+struct kolors_args {
+    const char *unet, *text, *vae;
+};
 struct lora_args {
     const struct datum *model, *clip;
     const char *name;
@@ -25,6 +28,13 @@ static const struct node_output checkpoint_outputs[] = {
 };
 static const struct node_input vae_inputs[] = {
     { "vae_name", "COMBO", offsetof(struct vae_args, name), .folder = "vae" },
+    { 0 },
+};
+static const struct node_input kolors_inputs[] = {
+    { "unet_name", "COMBO", offsetof(struct kolors_args, unet), .folder = "diffusion_models", .help = "the denoiser" },
+    { "text_encoder_name", "COMBO", offsetof(struct kolors_args, text), .folder = "text_encoders", .flags = NODE_ANY_TEXT,
+      .help = "ChatGLM3: its folder, or a file with the tokenizer beside it" },
+    { "vae_name", "COMBO", offsetof(struct kolors_args, vae), .folder = "vae", .help = "SDXL's" },
     { 0 },
 };
 static const struct node_output vae_outputs[] = { NODE_OUT("VAE"), { 0 } };
@@ -83,13 +93,42 @@ static bool file_changed(const struct node_check *check, const void *args, char 
     return file_token(path, token, e);
 }
 
+/* A folder of text encoders' own, which lists of files do not show; else a file. */
+static bool find_text(const struct node_call *call, const char *name, char *out, struct err *e)
+{
+    const struct model_places *places = call_host(call)->models;
+    for (size_t i = 0; i < places->count; i++) {
+        if (places->items[i].kind != MODELS_TEXT_ENCODERS || !*name || *name == '/' || *name == '.' || strstr(name, ".."))
+            continue;
+        if (!path_join(out, places->items[i].path, name, e))
+            return false;
+        if (path_is_folder(out))
+            return true;
+    }
+    return find(call, 1U << MODELS_TEXT_ENCODERS, "text encoder", name, out, e);
+}
+
+static bool kolors_run(struct node_call *call, const void *args, struct err *e)
+{
+    const struct kolors_args *a = args;
+    char unet[PATH_MAX_BYTES], text[PATH_MAX_BYTES], vae[PATH_MAX_BYTES];
+    if (!find(call, 1U << MODELS_DIFFUSION_MODELS, "denoiser", a->unet, unet, e) ||
+        !find_text(call, a->text, text, e) || !find(call, 1U << MODELS_VAE, "VAE", a->vae, vae, e))
+        return false;
+    const struct model_files files = { .unet = unet, .text_encoder = text, .vae = vae };
+    struct flow_weights *w = engine_weights(call_engine(call), &files, call_host(call)->models, e);
+    bool good = w && give_view(call, 0, &type_model, w, e) && give_view(call, 1, &type_clip, w, e) && give_view(call, 2, &type_vae, w, e);
+    flow_weights_drop(w);
+    return good;
+}
+
 static bool vae_run(struct node_call *call, const void *args, struct err *e)
 {
     const struct vae_args *a = args;
     char path[PATH_MAX_BYTES];
     if (!find(call, 1U << MODELS_VAE | 1U << MODELS_VAE_APPROX, "VAE", a->name, path, e))
         return false;
-    struct flow_weights *w = engine_weights(call_engine(call), &(struct model_files){ .path = path }, call_host(call)->models, e);
+    struct flow_weights *w = engine_vae(call_engine(call), path, e);
     bool good = w && give_view(call, 0, &type_vae, w, e);
     flow_weights_drop(w);
     return good;
@@ -151,6 +190,8 @@ const struct node nodes_loaders[] = {
     { "CheckpointLoaderSimple", "Load Checkpoint", "Loads a model: denoiser, text encoders and VAE.", "loaders", checkpoint_inputs,
       checkpoint_outputs, .args_bytes = sizeof(struct checkpoint_args), .run = checkpoint_run, .changed = file_changed,
       .aliases = "load model, checkpoint, kolors, sdxl" },
+    { "KolorsLoader", "Load Kolors", "Loads a Kolors whose parts lie apart: denoiser, ChatGLM3 and VAE.", "loaders", kolors_inputs,
+      checkpoint_outputs, .args_bytes = sizeof(struct kolors_args), .run = kolors_run },
     { "VAELoader", "Load VAE", "Loads a VAE of its own, in place of a model's.", "loaders", vae_inputs, vae_outputs,
       .args_bytes = sizeof(struct vae_args), .run = vae_run, .changed = file_changed },
     { "LoraLoader", "Load LoRA", "Changes denoiser and text encoders by a LoRA. Several are put behind each other.", "loaders", lora_inputs,

@@ -131,7 +131,7 @@ struct flow_latent *sample(struct node_call *call, const struct datum *model, co
                            struct flow_latent **denoised, struct err *e)
 {
     const struct flow_model *m = model_of(model);
-    const struct vae_config *vae = &pipeline_folder(m->weights->pipeline)->parts.vae;
+    const struct vae_config *vae = &pipeline_model(m->weights->pipeline)->vae;
     struct flow_latent *l = latent_for(latent_of(from), vae, e), *out = l ? flow_latent_copy(l, e) : NULL;
     struct flow_latent *expected = out && denoised ? flow_latent_copy(l, e) : NULL;
     struct watch watch = { .call = call, .s = s, .pipeline = m->weights->pipeline, .vae = vae };

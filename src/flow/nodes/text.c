@@ -77,8 +77,8 @@ static bool layer_run(struct node_call *call, const void *args, struct err *e)
     const struct layer_args *a = args;
     struct flow_model *m = flow_model_copy(model_of(a->clip), e);
     if (m) {
-        const struct model_folder *f = pipeline_folder(m->weights->pipeline);
-        m->clip_skip = -1 - a->layer - (f->parts.family->states == TEXT_PENULTIMATE);
+        const struct family *family = pipeline_model(m->weights->pipeline)->family;
+        m->clip_skip = -1 - a->layer - (family->states == TEXT_PENULTIMATE);
         m->clip_skip = m->clip_skip < 0 ? 0 : m->clip_skip;
     }
     return node_give(call, 0, datum_of_object(&type_clip, m, e), e);
@@ -95,7 +95,7 @@ static bool sdxl_run(struct node_call *call, const void *args, struct err *e)
     }
     if (l) { /* the first encoder's states are those of the other words; a text that is shorter is repeated */
         struct stage_condition *g = &c->at[0];
-        const struct model_parts *parts = &pipeline_folder(model_of(a->clip)->weights->pipeline)->parts;
+        const struct model_parts *parts = pipeline_model(model_of(a->clip)->weights->pipeline);
         int64_t first = parts->text[PART_TEXT].width;
         for (int64_t t = 0; parts->text[PART_TEXT_2].kind && t < g->tokens; t++)
             memcpy(g->states + t * g->width, l->at[0].states + t % l->at[0].tokens * g->width, (size_t)first * sizeof *g->states);

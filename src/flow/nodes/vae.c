@@ -64,7 +64,7 @@ static const struct node_output inpaint_outputs[] = { { .type = "CONDITIONING", 
 
 static const struct vae_config *config_of(const struct flow_model *m)
 {
-    return &pipeline_folder(m->weights->pipeline)->parts.vae;
+    return &pipeline_model(m->weights->pipeline)->vae;
 }
 
 static bool decode(struct node_call *call, const struct decode_args *a, int64_t tile, struct err *e)
