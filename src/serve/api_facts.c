@@ -60,7 +60,7 @@ static bool load_picture(struct exchange *x, const char *which, struct image *ou
     if (!exchange_query(x, key, type, sizeof type, &ignored, e) || !exchange_folder(x, type, root, e) ||
         !path_below(folder, root, subfolder, e) || !path_below(path, folder, name, e))
         return false;
-    if (!path_exists(path))
+    if (!path_exists(path) || path_is_folder(path))
         return err_set(e, ERR_MISSING, "there is no picture %.200s", name);
     return image_load(out, path, IMAGE_FLATTEN, 0xffffff, e);
 }

@@ -73,7 +73,7 @@ static bool view_changed(struct exchange *x, const char *path, const char *name,
     char disposition[NAME_BYTES + 20];
     const char *type = "image/png";
     bool good;
-    if (!path_exists(path))
+    if (!path_exists(path) || path_is_folder(path))
         return err_set(e, ERR_MISSING, "there is no file %.200s", name);
     snprintf(disposition, sizeof disposition, "filename=\"%s\"", name);
     exchange_add_header(x, "Content-Disposition", disposition);
@@ -282,7 +282,7 @@ bool post_upload_mask(struct exchange *x, struct err *e)
     size_t bytes = 0;
     bool answered = false;
     bool good = read_upload(x, &u, e) && find_original(x, &u.form, original, &answered, e);
-    if (good && !answered && !path_exists(original))
+    if (good && !answered && (!path_exists(original) || path_is_folder(original)))
         good = err_set(e, ERR_ARG, "the original of the mask is not there");
     if (good && !answered)
         good = masked(original, u.file, &png, &bytes, e) && put_file(x, u.folder, u.name, png, bytes, u.overwrite, e) && tell_upload(x, &u, e);

@@ -106,7 +106,7 @@ fi
 
 if wanted schema; then
     if [ ! -x "$place/python/bin/schemathesis" ] && command -v python3 >/dev/null 2>&1; then
-        python3 -m venv "$place/python" >/dev/null 2>&1 && "$place/python/bin/pip" install --quiet schemathesis==4.4.4 >"$log/pip" 2>&1
+        python3 -m venv "$place/python" >/dev/null 2>&1 && "$place/python/bin/pip" install --quiet schemathesis==4.32.5 >"$log/pip" 2>&1
     fi
     if [ -x "$place/python/bin/schemathesis" ]; then
         start

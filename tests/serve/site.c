@@ -57,6 +57,11 @@ void site_start(void)
     CHECK(site_port > 0, "port %d", site_port);
 }
 
+struct server *site_server(void)
+{
+    return server;
+}
+
 void site_stop(void)
 {
     server_stop(server, 1);

@@ -11,6 +11,7 @@ extern int site_port;
 void site_defaults(void);
 void site_start(void);
 void site_stop(void);
+struct server *site_server(void);
 /* A file below the site's folder: site_path("input/a.png"). */
 const char *site_path(const char *name);
 void site_write(const char *name, const void *data, size_t bytes);

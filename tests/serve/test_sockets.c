@@ -1,12 +1,10 @@
 /* WebSockets: who is told what, and that one who does not read delays nobody. */
-#include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "client.h"
-#include "serve/sockets.h"
+#include "serve/server_internal.h"
 #include "site.h"
 #include "test.h"
 
@@ -69,4 +67,76 @@ TEST(the_end_of_the_server_is_told)
     CHECK(opcode == 8 && bytes == 2 && !memcmp(text, "\x03\xe9", 2), "opcode %d", opcode);
     CHECK(clock_seconds() - start < 8, "it took %.1f s", clock_seconds() - start);
     close(s);
+}
+
+/* Straight to the list of sockets: two megabytes to everybody, again and again, while one client never reads. */
+TEST(a_socket_that_lets_too_much_lie_is_cut_off_and_the_other_gets_everything)
+{
+    enum { TIMES = 45, BYTES = 2 << 20 };
+    int status, heard = 0;
+    size_t cut, dropped;
+    site_defaults();
+    site_start();
+    struct sockets *sockets = site_server()->sockets;
+    int deaf = ws_connect(site_port, "/ws?clientId=deaf", "", &status), good = ws_connect(site_port, "/ws?clientId=good", "", &status);
+    json_decref(ws_wait(good, "status"));
+    char *big = malloc(BYTES + 1);
+    memset(big, 'a', BYTES);
+    big[BYTES] = 0;
+    json_t *data = json_pack("{s:s}", "text", big);
+    free(big);
+    double longest = 0;
+    for (int i = 0; i < TIMES; i++) {
+        double start = clock_seconds();
+        sockets_send(sockets, (struct audience){ 0 }, "weight", data, false);
+        longest = clock_seconds() - start > longest ? clock_seconds() - start : longest;
+        json_t *j = ws_wait(good, "weight");
+        heard += j != NULL;
+        json_decref(j);
+    }
+    json_decref(data);
+    sockets_losses(sockets, &cut, &dropped);
+    CHECK(heard == TIMES && cut == 1, "%d of %d heard, %zu cut", heard, TIMES, cut);
+    CHECK(longest < 1, "a sender waited %.1f s", longest);
+    char text[1000];
+    bool closed = false;
+    for (double until = clock_seconds() + 20; !closed && clock_seconds() < until;)
+        client_read_all(deaf, text, sizeof text, &closed);
+    CHECK(closed, "its connection is still open");
+    close(deaf);
+    close(good);
+    site_stop();
+}
+
+TEST(progress_that_piles_up_is_dropped_and_what_counts_is_not)
+{
+    enum { TIMES = 2000 };
+    int status, kept = 0, spare = 0;
+    size_t cut, dropped, bytes;
+    site_defaults();
+    site_start();
+    struct sockets *sockets = site_server()->sockets;
+    int s = ws_connect(site_port, "/ws?clientId=slow", "", &status);
+    json_decref(ws_wait(s, "status"));
+    char *big = malloc(1 << 16);
+    memset(big, 'a', (1 << 15) - 1);
+    big[(1 << 15) - 1] = 0;
+    json_t *small = json_object(), *data = json_pack("{s:s}", "text", big);
+    for (int i = 0; i < TIMES; i++) {
+        sockets_send(sockets, (struct audience){ .client = "slow" }, "progress", data, true);
+        if (i % 100 == 0)
+            sockets_send(sockets, (struct audience){ .client = "slow" }, "executed", small, false);
+    }
+    sockets_losses(sockets, &cut, &dropped);
+    CHECK(dropped > 0 && cut == 0, "%zu dropped, %zu cut", dropped, cut);
+    while (kept < TIMES / 100 && ws_read(s, big, 1 << 16, &bytes) == 1) {
+        kept += strstr(big, "\"executed\"") != NULL;
+        spare += strstr(big, "\"progress\"") != NULL;
+    }
+    CHECK(kept == TIMES / 100 && spare >= SOCKET_MOST_SPARE, "%d kept, %d spare", kept, spare);
+    json_decref(small);
+    json_decref(data);
+    free(big);
+    close(s);
+    site_stop();
 }
