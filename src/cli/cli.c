@@ -93,6 +93,7 @@ static int run_command(const struct command *command, int argc, const char *cons
     } else if (!command->run(args, &e)) {
         status = complain(&e);
     }
+    options_release(command, args);
     mem_free(args);
     return status;
 }

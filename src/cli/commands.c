@@ -23,6 +23,7 @@ const struct command *const commands[] = {
     &command_train_vae,
     &command_train_base,
     &command_train_lora,
+    &command_train_compare,
     &command_train_full,
     &command_eval_images,
     &command_eval_vae,

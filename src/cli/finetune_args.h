@@ -11,6 +11,7 @@ struct finetune_args {
     const char *model, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets, *resolution,
         *cache, *masks, *regular;
     struct option_texts prompts, rates;
+    struct option_settings settings;
     int optimizer, prediction, format, init, type, schedule, precision, loss, timesteps;
     int64_t rank, steps, epochs, keep_tokens, sample_every, sample_steps, batch, accumulate, warmup, seed, log_every, save_every,
         threads, stop_at, cycles;
@@ -44,6 +45,7 @@ enum precision finetune_precision(int choice);
     OPTION_ROW_MODEL(struct finetune_args),                                                                           \
     { "dataset", 'd', OPTION_TEXT, FINETUNE_AT(dataset), .value = "FOLDER", .help = "pictures with metadata.jsonl or metadata.csv" }, \
     { "output", 'o', OPTION_TEXT, FINETUNE_AT(output), .value = "FOLDER", .help = "the run's folder" }, \
+    OPTION_ROW_SETTINGS(FINETUNE_AT(settings)),                                                                       \
     { "vae", 0, OPTION_TEXT, FINETUNE_AT(vae), .value = "FILE", .help = "a file or folder whose VAE is taken in place of the model's" }, \
     { "prediction", 0, OPTION_CHOICE, FINETUNE_AT(prediction), "auto", .choices = prediction_choice,                  \
       .help = "what the denoiser predicts, where a file does not tell it truly" },                                    \

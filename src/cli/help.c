@@ -11,7 +11,7 @@ const char *option_value(const struct option *o)
 {
     static const char *const usual[] = {
         [OPTION_INT] = "N",      [OPTION_FLOAT] = "X",     [OPTION_TEXT] = "TEXT",
-        [OPTION_TEXTS] = "TEXT", [OPTION_CHOICE] = "NAME", [OPTION_SIZE] = "SIZE",
+        [OPTION_TEXTS] = "TEXT", [OPTION_CHOICE] = "NAME", [OPTION_SIZE] = "SIZE", [OPTION_SETTINGS] = "FILE",
     };
     return o->kind == OPTION_FLAG ? NULL : o->value ? o->value : usual[o->kind];
 }

@@ -7,8 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/text.h"
+#include "base/toml.h"
 #include "cli/options_internal.h"
 
 static void *member(void *args, const struct option *o)
@@ -148,6 +151,9 @@ static bool set_value(const struct option *o, const char *value, bool check, voi
     case OPTION_TEXT:
         *(const char **)place = value;
         return true;
+    case OPTION_SETTINGS:
+        ((struct option_settings *)place)->path = value;
+        return true;
     case OPTION_TEXTS: {
         struct option_texts *texts = place;
         if (texts->count == OPTION_TEXTS_MAX)
@@ -207,6 +213,29 @@ static bool unknown(const struct command *command, const char *typed, size_t byt
                    near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
 }
 
+static const struct option *settings_of(const struct command *command)
+{
+    for (const struct option *o = command->options; o && o->name; o++)
+        if (o->kind == OPTION_SETTINGS)
+            return o;
+    return NULL;
+}
+
+static bool ends(const char *text, const char *with)
+{
+    size_t length = strlen(text), tail = strlen(with);
+    return length > tail && !strcmp(text + length - tail, with);
+}
+
+/* --config is --settings where it can be nothing else. */
+static const struct option *instead(const struct command *command, const struct option *o, const char *name, size_t bytes,
+                                    const char *value)
+{
+    const struct option *settings = settings_of(command);
+    bool is_config = bytes == 6 && !strncmp(name, "config", bytes);
+    return settings && is_config && (!o || (value && (ends(value, ".toml") || ends(value, ".json")))) ? settings : o;
+}
+
 /* One long option at argv[*i]. */
 static bool parse_long(const struct command *command, int argc, const char *const *argv, int *i, void *args,
                        struct err *e)
@@ -215,6 +244,7 @@ static bool parse_long(const struct command *command, int argc, const char *cons
     size_t bytes = equal ? (size_t)(equal - name) : strlen(name);
     bool no = false;
     const struct option *o = find_option(command, name, bytes, &no);
+    o = instead(command, o, name, bytes, equal ? equal + 1 : *i + 1 < argc ? argv[*i + 1] : NULL);
     if (!o)
         return unknown(command, name, bytes, e);
     if (o->kind == OPTION_FLAG) {
@@ -269,17 +299,10 @@ static bool add_word(const struct command *command, const char *word, void *args
     return true;
 }
 
-bool options_parse(const struct command *command, int argc, const char *const *argv, void *args, bool *help,
-                   struct err *e)
+static bool from_json(const struct option *o, const json_t *j, const char *where, const char *key, void *args, struct err *e);
+
+static bool parse_words(const struct command *command, int argc, const char *const *argv, void *args, struct err *e)
 {
-    *help = false;
-    if (!options_defaults(command, args, e))
-        return false;
-    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            *help = true;
-            return true;
-        }
     bool ended = false;
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];
@@ -293,12 +316,106 @@ bool options_parse(const struct command *command, int argc, const char *const *a
         if (!good)
             return false;
     }
+    return true;
+}
+
+/* One value of a settings file, or a table of them. */
+static bool take_setting(const struct command *command, const char *key, const json_t *j, const char *where, int depth, void *args,
+                         struct err *e)
+{
+    bool no;
+    const struct option *o = find_option(command, key, strlen(key), &no);
+    if (json_is_object(j) && !o && depth < 8) {
+        const char *inner;
+        const json_t *value;
+        json_object_foreach((json_t *)(uintptr_t)j, inner, value)
+            if (!take_setting(command, inner, value, where, depth + 1, args, e))
+                return false;
+        return true;
+    }
+    if (!o && !strcmp(key, "command")) {
+        if (json_is_string(j) && !strcmp(json_string_value(j), command->name))
+            return true;
+        return err_set(e, ERR_FORMAT, "%s: these are settings of limn %.40s, not of limn %s", where,
+                       json_is_string(j) ? json_string_value(j) : "another command", command->name);
+    }
+    if (!o || no || o->kind == OPTION_SETTINGS) {
+        const char *near = options_nearest(key, nth_option, command->options);
+        return err_set(e, ERR_FORMAT, "%s: limn %s has no setting %.60s%s%s%s", where, command->name, key, near ? "; did you mean " : "",
+                       near ? near : "", near ? "?" : "");
+    }
+    /* "8G" is a size, and one text a list of one */
+    if (json_is_string(j) && (o->kind == OPTION_SIZE || o->kind == OPTION_TEXTS))
+        return set_value(o, json_string_value(j), true, args, e) || err_add(e, "in %s", where);
+    return from_json(o, j, where, key, args, e);
+}
+
+static json_t *read_settings(const char *path, struct err *e)
+{
+    char *text;
+    size_t bytes;
+    if (!file_read(path, JSON_FILE_MAX_BYTES, &text, &bytes, e))
+        return NULL;
+    size_t first = strspn(text, " \t\r\n");
+    json_t *j = text[first] == '{' ? json_parse(text, bytes, path, e) : toml_parse(text, bytes, path, e);
+    mem_free(text);
+    return j;
+}
+
+/* The arguments once more: defaults, then the file, then the line, whose lists replace those of the file. */
+static bool parse_with_settings(const struct command *command, const struct option *settings, int argc, const char *const *argv,
+                                void *args, struct err *e)
+{
+    const char *path = ((struct option_settings *)member(args, settings))->path;
+    void *line = mem_zeroed(command->args_bytes, 1);
+    json_t *values = line ? read_settings(path, e) : NULL;
+    bool good = values || (!line && err_nomem(e, "the arguments"));
+    if (line)
+        memcpy(line, args, command->args_bytes);
+    good = good && options_defaults(command, args, e);
+    *(struct option_settings *)member(args, settings) = (struct option_settings){ path, values };
+    const char *key;
+    const json_t *j;
+    if (good)
+        json_object_foreach(values, key, j)
+            good = good && take_setting(command, key, j, path, 0, args, e);
+    for (const struct option *o = command->options; good && o->name; o++)
+        if (o->kind == OPTION_TEXTS && ((const struct option_texts *)member_const(line, o))->count)
+            ((struct option_texts *)member(args, o))->count = 0;
+    mem_free(line);
+    return good && parse_words(command, argc, argv, args, e);
+}
+
+bool options_parse(const struct command *command, int argc, const char *const *argv, void *args, bool *help,
+                   struct err *e)
+{
+    *help = false;
+    if (!options_defaults(command, args, e))
+        return false;
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            *help = true;
+            return true;
+        }
+    const struct option *settings = settings_of(command);
+    if (!parse_words(command, argc, argv, args, e))
+        return false;
+    if (settings && ((struct option_settings *)member(args, settings))->path &&
+        !parse_with_settings(command, settings, argc, argv, args, e))
+        return false;
     if (command->words) {
         const struct option_texts *words = (const void *)((char *)args + command->words_place);
         if (words->count < command->words_min)
             return err_set(e, ERR_ARG, "limn %s needs %s", command->name, command->words);
     }
     return true;
+}
+
+void options_release(const struct command *command, void *args)
+{
+    const struct option *settings = settings_of(command);
+    if (settings)
+        json_decref(((struct option_settings *)member(args, settings))->values);
 }
 
 /* The option's name as a JSON key: underscores. */
@@ -324,6 +441,8 @@ static json_t *json_of(const struct option *o, const void *place)
         return *(const char *const *)place ? json_string(*(const char *const *)place) : json_null();
     case OPTION_CHOICE:
         return json_string(o->choices(*(const int *)place));
+    case OPTION_SETTINGS:
+        return NULL;
     case OPTION_TEXTS: {
         const struct option_texts *texts = place;
         json_t *list = json_array();
@@ -343,6 +462,8 @@ json_t *options_json(const struct command *command, const void *args, struct err
     json_t *object = json_object();
     for (const struct option *o = command->options; object && o && o->name; o++) {
         char key[64];
+        if (o->kind == OPTION_SETTINGS)
+            continue; /* what it said is in the others */
         json_name(o, key);
         if (json_object_set_new(object, key, json_of(o, member_const(args, o))) != 0) {
             json_decref(object);
@@ -399,6 +520,8 @@ static bool from_json(const struct option *o, const json_t *j, const char *where
         if (!json_is_string(j))
             return wrong_kind(where, key, "a text", e);
         return set_choice(o, json_string_value(j), place, e) || err_add(e, "in %s", where);
+    case OPTION_SETTINGS:
+        return true;
     case OPTION_TEXTS: {
         struct option_texts *texts = place;
         if (!json_is_array(j) || json_array_size(j) > OPTION_TEXTS_MAX)

@@ -50,12 +50,20 @@ enum option_kind {
     OPTION_TEXTS,  /* struct option_texts; the option may be given many times; no default */
     OPTION_CHOICE, /* int, the index in `choices` */
     OPTION_SIZE,   /* int64_t bytes; K, M, G behind the number are powers of 1024 ("2G", "1.5M") */
+    OPTION_SETTINGS, /* struct option_settings: a TOML or JSON file that says values of options by name, in tables or not. What the
+                        line says counts more. A --config that is a file (FILE.toml, FILE.json), or of a command that has no such
+                        option, is the same */
 };
 
 #define OPTION_TEXTS_MAX 64
 struct option_texts {
     const char *items[OPTION_TEXTS_MAX]; /* borrowed from argv */
     int count;
+};
+
+struct option_settings {
+    const char *path; /* borrowed from argv */
+    json_t *values;   /* texts among the arguments are borrowed from it */
 };
 
 struct option {
@@ -103,9 +111,11 @@ MUST_USE bool options_defaults(const struct command *command, void *args, struct
 /* Defaults, then argv[0..argc): what follows the command's name. "--name value", "--name=value", "-s value",
  * "-svalue"; "--" ends the options. The last of several wins. *help is set if --help or -h stands there; then
  * nothing else is checked.
- * errors  ERR_ARG, naming option, value and range, or the nearest name. */
+ * errors  ERR_ARG, naming option, value and range, or the nearest name; ERR_FORMAT in a settings file. End with options_release. */
 MUST_USE bool options_parse(const struct command *command, int argc, const char *const *argv, void *args,
                             bool *help, struct err *e);
+/* Lets go of what a settings file said; the texts of args are then gone. */
+void options_release(const struct command *command, void *args);
 /* {"steps": 20, "cfg": 7.5, ...}: names with underscores, choices by name, unset texts null. For a run's
  * config.json. */
 MUST_USE json_t *options_json(const struct command *command, const void *args, struct err *e);

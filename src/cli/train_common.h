@@ -13,6 +13,7 @@ struct run_args {
     double rate, decay, beta1, beta2, eps, clip, ema, final_rate, power, minutes, pair, placed, coloured;
     int64_t cycles;
     struct option_texts rates;
+    struct option_settings settings;
     int optimizer, schedule, precision, export;
     bool resume, recompute, plan, profile, quiet;
 };
@@ -30,6 +31,7 @@ const char *train_export_choice(int index);
     { "output", 'o', OPTION_TEXT, RUN_AT(type, output), .value = "FOLDER", .help = "the run's folder" },               \
     { "config", 0, OPTION_TEXT, RUN_AT(type, config), .value = "FOLDER",                                               \
       .help = "configs in diffusers layout: <part>/config.json; with weights beside them training goes on from these" }, \
+    OPTION_ROW_SETTINGS(RUN_AT(type, settings)),                                                                       \
     { "resume", 0, OPTION_FLAG, RUN_AT(type, resume), .help = "go on from the run's checkpoint, in the same bits" },   \
     { "steps", 0, OPTION_INT, RUN_AT(type, steps), steps_initial, .min = 1, .max = 1e9, .help = "optimizer steps" },   \
     { "minutes", 0, OPTION_FLOAT, RUN_AT(type, minutes), "0", .min = 0, .max = 1e6,                                    \
@@ -88,6 +90,11 @@ const char *train_export_choice(int index);
       .help = "type of the weights in model/" },                                                                       \
     { "recompute", 0, OPTION_FLAG, RUN_AT(type, recompute),                                                            \
       .help = "compute inner activations twice instead of keeping them: less memory" }
+
+/* Of every command that trains. */
+#define OPTION_ROW_SETTINGS(place_)                                                                                    \
+    { "settings", 0, OPTION_SETTINGS, place_, .value = "FILE",                                                         \
+      .help = "TOML or JSON with values of these options by their names; a run's config.json repeats it" }
 
 #define OPTION_ROW_THREADS_OF(type)                                                                                    \
     { "threads", 't', OPTION_INT, RUN_AT(type, threads), "0", .min = 1, .max = 1024, .value = "N",                     \

@@ -191,6 +191,81 @@ TEST(a_wrong_line_is_told_what_is_wrong_with_it)
     CHECK_FAILS(options_parse(&bake_bread, 1, argv + 2, NULL, &help, &e), ERR_ARG, "no option --lora");
 }
 
+/* A file in the scratch folder. */
+static const char *written(const char *name, const char *text)
+{
+    struct err e = { 0 };
+    const char *path = test_scratch(name);
+    REQUIRE(file_write_whole(path, text, strlen(text), &e));
+    return path;
+}
+
+struct paint_args {
+    struct draw_args draw;
+    struct option_settings settings;
+};
+static const struct option paint_options[] = {
+    { "settings", 0, OPTION_SETTINGS, offsetof(struct paint_args, settings), .value = "FILE", .help = "values" },
+    { "steps", 's', OPTION_INT, AT(steps), "20", .min = 1, .max = 1000, .help = "denoiser calls" },
+    { "cfg", 0, OPTION_FLOAT, AT(cfg), "7.5", .min = 1, .max = 100, .help = "guidance" },
+    { "sampler", 0, OPTION_CHOICE, AT(sampler), "ddim", .choices = sampler_choice, .help = "how a step is taken" },
+    { "lora", 'l', OPTION_TEXTS, AT(lora), .value = "FILE", .help = "mixed in" },
+    { "output", 'o', OPTION_TEXT, AT(output), .value = "FILE", .help = "where it goes" },
+    { "cache", 0, OPTION_SIZE, AT(cache), "1G", .min = 1024, .max = INFINITY, .help = "memory for it" },
+    { "dry-run", 'n', OPTION_FLAG, AT(dry_run), .help = "only say what would happen" },
+    { 0 },
+};
+static const struct command paint = { .name = "paint", .help = "Paints.", .options = paint_options,
+                                      .args_bytes = sizeof(struct paint_args), .run = draw_run };
+
+TEST(a_settings_file_says_what_the_line_does_not)
+{
+    struct err e = { 0 };
+    struct paint_args a = { 0 };
+    bool help;
+    char toml[PATH_MAX_BYTES];
+    snprintf(toml, sizeof toml, "%s", written("paint.toml", "steps = 30\ncfg = 3\noutput = 'a.png'\nlora = ['x', 'y']\n[memory]\n"
+                                                            "cache = '2K'\ndry_run = true\n"));
+    const char *by_name[] = { "--lora", "z", "--settings", toml, "-s", "40" };
+    REQUIRE(options_parse(&paint, 6, by_name, &a, &help, &e));
+    CHECK(a.draw.steps == 40 && a.draw.cfg == 3 && !strcmp(a.draw.output, "a.png") && a.draw.cache == 2048 && a.draw.dry_run, "%s",
+          "file and line");
+    CHECK(a.draw.lora.count == 1 && !strcmp(a.draw.lora.items[0], "z"), "%d", a.draw.lora.count);
+    CHECK(a.draw.sampler == 2, "the default: %d", a.draw.sampler);
+    /* what it all came to is a file that says the same */
+    json_t *j = options_json(&paint, &a, &e);
+    CHECK(j && !json_object_get(j, "settings"), "%s", e.text);
+    json_object_set_new(j, "command", json_string("paint"));
+    REQUIRE(json_write(j, test_scratch("again.json"), &e));
+    struct paint_args b = { 0 };
+    const char *again[] = { "--config=again.json" };
+    char path[PATH_MAX_BYTES + 20];
+    snprintf(path, sizeof path, "--config=%s", test_scratch("again.json"));
+    again[0] = path;
+    REQUIRE(options_parse(&paint, 1, again, &b, &help, &e));
+    json_t *k = options_json(&paint, &b, &e);
+    json_object_set_new(k, "command", json_string("paint"));
+    CHECK(json_equal(j, k), "%s", "the second file");
+    json_decref(j);
+    json_decref(k);
+    options_release(&paint, &a);
+    options_release(&paint, &b);
+    static const struct { const char *text, *part; } wrong[] = {
+        { "stepz = 3", "did you mean steps" },     { "steps = 'x'", "a whole number" }, { "steps = 2000", "1 to 1000" },
+        { "command = 'draw'", "limn draw" },       { "settings = 'x'", "no setting" },  { "{\"steps\": 1", "paint.toml" },
+        { "sampler = 'eular'", "euler" },          { "lora = [1]", "list of texts" },
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        const char *argv[] = { "--settings", written("paint.toml", wrong[i].text) };
+        err_clear(&e);
+        CHECK(!options_parse(&paint, 2, argv, &a, &help, &e) && strstr(e.text, wrong[i].part), "case %zu: %s", i, e.text);
+        options_release(&paint, &a);
+    }
+    err_clear(&e);
+    CHECK_FAILS(options_parse(&paint, 2, (const char *[]){ "--settings", "/none.toml" }, &a, &help, &e), ERR_IO, "none.toml");
+    options_release(&paint, &a);
+}
+
 TEST(help_is_found_anywhere_and_stops_the_checks)
 {
     static const char *const lines[] = { "--help", "-h", "--zzz --help", "--steps 5000 -h" };

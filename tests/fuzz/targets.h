@@ -12,6 +12,7 @@
 #include "base/json_text.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/toml.h"
 #include "dataset/dataset_internal.h"
 #include "dataset/import_internal.h"
 #include "dataset/manifest.h"
@@ -369,6 +370,20 @@ static void target_lora(const char *data, size_t bytes)
     close(fd);
 }
 
+/* Settings: what can be read can be written as JSON. */
+static void target_toml(const char *data, size_t bytes)
+{
+    struct err e = { 0 };
+    json_t *j = toml_parse(data, bytes, "fuzz", &e);
+    if (!j && !e.text[0])
+        abort();
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    if (j && !text)
+        abort();
+    free(text);
+    json_decref(j);
+}
+
 /* A list of merges. */
 static void target_vocabulary(const char *data, size_t bytes)
 {
@@ -643,6 +658,7 @@ static const struct fuzz_target {
     { "prompt", target_prompt },
     { "inversion", target_inversion },
     { "lora", target_lora },
+    { "toml", target_toml },
     { "vocabulary", target_vocabulary },
     { "single", target_single },
     { "extra_paths", target_extra_paths },
