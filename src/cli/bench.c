@@ -229,8 +229,7 @@ bool bench_graph(const struct bench_options *o, struct graph *g, struct params *
 
 /* --- a model's parts --- */
 
-/* The denoiser of the shape with all the inputs that its config asks for. */
-static struct value denoiser(struct net *n, const struct bench_shape *s, int64_t batch, struct value latent, struct value text)
+struct value bench_denoiser(struct net *n, const struct bench_shape *s, int64_t batch, struct value latent, struct value text)
 {
     const struct unet_config *c = &s->unet;
     struct unet_extra extra = { .pooled = VALUE_NONE };
@@ -253,7 +252,7 @@ static bool unet_step(const struct bench_options *o, struct bench_result *out, s
     params_init(&params);
     struct net n = { .g = &g, .type = o->type, .part = "unet", .params = &params };
     out->batch = 2;
-    struct value y = denoiser(&n, s, 2, graph_input(&g, "latent", o->type, SHAPE(2, s->side, s->side, s->unet.in_channels)),
+    struct value y = bench_denoiser(&n, s, 2, graph_input(&g, "latent", o->type, SHAPE(2, s->side, s->side, s->unet.in_channels)),
                               graph_input(&g, "text", o->type, SHAPE(2, s->text.positions, s->unet.cross_attention_dim)));
     return bench_graph(o, &g, &params, &y, 1, out, e);
 }
@@ -306,30 +305,64 @@ static bool one_step(void *self, struct err *e)
     return trainer_step(s->trainer, &s->task, &s->options, s->at++, &loss, &norm, e);
 }
 
-/* Takes over g and params. AdamW, no running mean, one batch a step: what bench/peers/torch_train.py does. */
-static bool time_training(const struct bench_options *o, struct graph *g, struct params *params, struct value loss,
-                          int64_t batch, struct bench_result *out, struct err *e)
+/* Frozen weights, in the types that the graph has; kept[i] is what the program reads where it lies. */
+static bool give_frozen(struct program *p, const struct params *frozen, void **kept, struct err *e)
 {
-    enum { STATE_ARRAYS = 4 }; /* no running mean */
-    size_t state = 0, available = mem_available();
-    for (size_t i = 0; i < params->count; i++)
-        state += (size_t)shape_count(params->at[i].shape) * sizeof(float) * STATE_ARRAYS;
+    float numbers[1 << 12];
+    fill(numbers, sizeof numbers / sizeof *numbers, 1, 3);
+    for (size_t i = 0; i < frozen->count; i++) {
+        const struct param *w = &frozen->at[i];
+        struct value v = graph_find(program_graph(p), VALUE_WEIGHT, w->name);
+        if (!v.id)
+            continue;
+        size_t count = (size_t)shape_count(w->shape), most = sizeof numbers / sizeof *numbers;
+        enum dtype type = graph_type(program_graph(p), v);
+        double scale = w->init == INIT_ONES || w->init == INIT_ZEROS ? 0.02 : sqrt(3) * w->scale;
+        char *data = mem_aligned(count * dtype_bytes(type));
+        if (!data)
+            return err_nomem(e, w->name);
+        for (size_t at = 0; at < count; at += most) { /* the same few numbers again and again: what they are costs no time */
+            float piece[1 << 12];
+            size_t n = count - at < most ? count - at : most;
+            for (size_t k = 0; k < n; k++)
+                piece[k] = (float)scale * numbers[k] + (w->init == INIT_ONES ? 1 : 0);
+            dtype_convert(data + at * dtype_bytes(type), type, piece, DTYPE_F32, n);
+        }
+        bool keeps = false;
+        bool good = program_bind_weight(p, w->name, &(struct tensor){ type, w->shape, data }, &keeps, e);
+        kept[i] = good && keeps ? data : NULL;
+        if (!kept[i])
+            mem_free(data);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+bool bench_train(const struct bench_options *o, const struct bench_training *t, struct bench_result *out, struct err *e)
+{
+    size_t state = 0, available = mem_available(), frozen = t->frozen ? t->frozen->count : 0;
+    /* weight, gradient and two moments, of 8 bits where they are asked for */
+    double each = t->optimizer == OPTIMIZER_ADAMW8BIT ? 10.1 : 4.0 * sizeof(float);
+    for (size_t i = 0; i < t->params->count; i++)
+        state += (size_t)((double)shape_count(t->params->at[i].shape) * each);
     if (available && state > available / 10 * 8) {
-        graph_release(g);
-        params_release(params);
+        graph_release(t->g);
+        params_release(t->params);
         fprintf(stderr, "limn bench: left out: the training state takes %.1f GiB, %.1f GiB are free\n",
                 ldexp((double)state, -30), ldexp((double)available, -30));
         return false;
     }
-    void *inputs[MOST_INPUTS] = { 0 };
+    void *inputs[MOST_INPUTS] = { 0 }, **kept = mem_zeroed(frozen + 1, sizeof *kept);
     struct step s = { .task = { .what = "bench", .fill = nothing_new },
-                      .options = { .steps = 1 << 20, .accumulate = 1, .batch = batch, .rate = 1e-4, .beta1 = 0.9,
-                                   .beta2 = 0.999, .eps = 1e-8, .decay = 0.01 } };
-    s.trainer = trainer_new(o->backend, g, &(struct trainer_goal){ .loss = loss }, params, &s.options,
-                            o->shape->side >= 64, 1, e);
-    bool good = s.trainer && give_inputs(trainer_program(s.trainer), o->shape->text.vocab_size, inputs, e) &&
+                      .options = { .steps = 1 << 20, .accumulate = 1, .batch = t->batch, .rate = 1e-4, .beta1 = 0.9, .beta2 = 0.999,
+                                   .eps = 1e-8, .decay = 0.01, .optimizer = t->optimizer } };
+    s.trainer = trainer_new(o->backend, t->g, &(struct trainer_goal){ .loss = t->loss }, t->params, &s.options, t->recompute, 1, e);
+    bool good = s.trainer && (kept || err_nomem(e, "a list of weights")) &&
+                (!t->frozen || give_frozen(trainer_program(s.trainer), t->frozen, kept, e)) &&
+                give_inputs(trainer_program(s.trainer), o->shape->text.vocab_size, inputs, e) &&
                 timed(o->runs, one_step, &s, &out->seconds, e);
-    out->batch = batch;
+    out->batch = t->batch;
     out->trains = true;
     if (good) {
         out->flops = graph_flops(program_graph(trainer_program(s.trainer)));
@@ -338,7 +371,18 @@ static bool time_training(const struct bench_options *o, struct graph *g, struct
     }
     trainer_free(s.trainer);
     release_inputs(inputs);
+    for (size_t i = 0; kept && i < frozen; i++)
+        mem_free(kept[i]);
+    mem_free(kept);
     return good;
+}
+
+/* Everything learns, by AdamW; inner activations are recomputed where they are large. What bench/peers/torch_train.py does. */
+static bool time_training(const struct bench_options *o, struct graph *g, struct params *params, struct value loss,
+                          int64_t batch, struct bench_result *out, struct err *e)
+{
+    return bench_train(o, &(struct bench_training){ .g = g, .params = params, .loss = loss, .batch = batch,
+                                                    .recompute = o->shape->side >= 64 }, out, e);
 }
 
 static bool training_vae(const struct bench_options *o, struct bench_result *out, struct err *e)
@@ -373,7 +417,7 @@ static bool training_unet(const struct bench_options *o, struct bench_result *ou
     struct value states = clip_text(&text, &s->text, graph_input(&g, "ids", DTYPE_I32, SHAPE(batch, s->text.positions)), 0);
     if (s->unet.cross_attention_dim != s->text.hidden_size) /* of several text encoders one is trained */
         states = graph_input(&g, "text", o->type, SHAPE(batch, s->text.positions, s->unet.cross_attention_dim));
-    struct value y = denoiser(&n, s, batch, graph_input(&g, "latent", o->type, latents), states);
+    struct value y = bench_denoiser(&n, s, batch, graph_input(&g, "latent", o->type, latents), states);
     struct value weight = graph_input(&g, "weight", DTYPE_F32, SHAPE(batch));
     struct value loss = loss_weighted_mse(&g, y, graph_input(&g, "target", DTYPE_F32, latents), weight);
     return time_training(o, &g, &params, loss, batch, out, e);
@@ -389,5 +433,8 @@ const struct bench_subject bench_subjects[] = {
     { "vae_decode", "one picture", vae_decoding },
     { "train_vae", "a training step of the VAE", training_vae },
     { "train_unet", "a training step of denoiser and text encoder", training_unet },
+    { "lora_step", "a step of LoRA (attention, rank 16) beside frozen weights of the same type", bench_lora },
+    { "lora_recompute", "the same with inner activations computed twice", bench_lora_recompute },
+    { "full_step", "a step of all the denoiser's weights, with moments of 8 bits", bench_full },
     { 0 },
 };

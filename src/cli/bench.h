@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "cli/engine.h"
+#include "train/optimizer.h"
 
 /* The sizes that subjects have. */
 struct bench_shape {
@@ -50,5 +51,24 @@ bool bench_norm(const struct bench_options *o, struct bench_result *out, struct 
  * g and params. */
 bool bench_graph(const struct bench_options *o, struct graph *g, struct params *params, const struct value *outs, size_t count,
                  struct bench_result *out, struct err *e);
+
+/* A training step to be timed: AdamW, no running mean, one batch a step. */
+struct bench_training {
+    struct graph *g;        /* taken over, as params */
+    struct params *params;  /* what learns */
+    struct params *frozen;  /* what does not, with its types in g; NULL: nothing */
+    struct value loss;
+    int64_t batch;
+    bool recompute;
+    enum optimizer_kind optimizer;
+};
+MUST_USE bool bench_train(const struct bench_options *o, const struct bench_training *t, struct bench_result *out, struct err *e);
+/* The shape's denoiser with all the inputs that its config asks for; latent and text are given. */
+struct value bench_denoiser(struct net *n, const struct bench_shape *s, int64_t batch, struct value latent, struct value text);
+
+/* bench_lora.c: a step of LoRA (rank 16, attention), the same recomputing, and of all weights; latents and text states as inputs. */
+bool bench_lora(const struct bench_options *o, struct bench_result *out, struct err *e);
+bool bench_lora_recompute(const struct bench_options *o, struct bench_result *out, struct err *e);
+bool bench_full(const struct bench_options *o, struct bench_result *out, struct err *e);
 
 #endif

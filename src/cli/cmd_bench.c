@@ -156,6 +156,7 @@ const struct command command_bench = {
     .name = "bench",
     .help = "Measures how fast this machine runs a model's parts and training steps.",
     .details = "Weights are random, nothing is read but configs. The subjects are matmul, conv, attention, norm, text_encoder, "
-               "unet_step, vae_decode, train_vae and train_unet.",
+               "unet_step, vae_decode, train_vae, train_unet, lora_step, lora_recompute and full_step. peak_rss in --json is the process's: measure "
+               "one subject and type in a run for its memory.",
     .options = bench_options, .args_bytes = sizeof(struct bench_args), .run = bench_run,
 };

@@ -14,6 +14,10 @@ void graph_fuse(struct graph *g, bool forward_only);
 /* Removes ops whose results nobody reads. */
 void graph_prune(struct graph *g);
 
+/* Moves each sum into a weight that nothing else reads (gradients that are accumulated) right behind the op that makes what is added, so
+ * that it need not be kept until the graph's end. Where weights themselves learn that is as much memory as they take. */
+void graph_hoist(struct graph *g);
+
 /* Appends the ops that compute d loss / d wrt[i] for a loss of one element, by the rules of op.def in reverse order.
  *   grads[i] is VALUE_NONE if the loss does not depend on wrt[i].
  *   recompute: values made inside blocks are computed again in the backward pass instead of kept.

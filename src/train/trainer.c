@@ -83,6 +83,7 @@ static struct program *gradient_program(struct trainer *t, struct graph *g, cons
         return NULL;
     }
     graph_prune(g);
+    graph_hoist(g);
     return program_new(t->backend, g, e);
 }
 

@@ -121,6 +121,8 @@ struct value net_weight(struct net *n, const char *prefix, const char *name, str
             return graph_fail(n->g, ERR_SHAPE, "%s: %s is %s, its config asks for %s", weights_path(n->stored),
                               file_name.s, shape_text(stored->shape).s, shape_text(shape).s);
         type = changes ? type : stored->type;
+    } else if (!n->trained && n->kept != DTYPE_F32) {
+        type = n->kept;
     }
     struct param p = { .shape = shape, .init = init, .scale = scale, .decay = decay, .stored = stored, .adapters = n->adapters };
     p.role = (int)net_changed(n, whole.s, &p.adapter);

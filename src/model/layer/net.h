@@ -55,6 +55,7 @@ struct net {
     const char *only;             /* with trained: patterns with commas between them, as of a shell ('*' stands for '.' too); weights whose
                                      names match none stay as they are, and are listed in rest. NULL: all change */
     struct params *rest;
+    enum dtype kept;              /* type of weights that stay and are in no file: to measure with; DTYPE_F32 is the first */
     bool in_place;                /* those that stay are read where they lie at every run, never packed: slower, and no second copy */
     struct params *params;        /* what was asked for is added here, once per name */
     const struct adapters *adapters; /* borrowed, outlives the params; NULL: none (adapter.h) */
