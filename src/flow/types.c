@@ -243,7 +243,8 @@ const struct datum_type type_guider = { "GUIDER", guider_free, NULL };
 const struct datum_type *type_find(const char *name)
 {
     static const struct datum_type *const types[] = { &type_image, &type_mask, &type_latent, &type_model, &type_clip, &type_vae,
-                                                      &type_conditioning, &type_sigmas, &type_sampler, &type_noise, &type_guider };
+                                                      &type_conditioning, &type_sigmas, &type_sampler, &type_noise, &type_guider,
+                                                      &type_lora_model, &type_loss_map };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (!strcmp(types[i]->name, name))
             return types[i];

@@ -84,6 +84,9 @@ MUST_USE struct flow_conditioning *flow_conditioning_copy(const struct flow_cond
 void flow_conditioning_free(void *conditioning);
 static inline const struct flow_conditioning *conditioning_of(const struct datum *d) { return d->object; }
 
+/* LORA_MODEL, LOSS_MAP: what a training made (nodes/training.c) */
+extern const struct datum_type type_lora_model, type_loss_map;
+
 /* SIGMAS, SAMPLER, NOISE, GUIDER */
 extern const struct datum_type type_sigmas, type_sampler, type_noise, type_guider;
 static inline const struct sigmas *sigmas_of(const struct datum *d) { return d->object; }

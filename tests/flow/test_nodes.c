@@ -257,3 +257,45 @@ TEST(a_vae_of_its_own_and_a_model_in_parts_draw_as_the_whole)
         flow_engine_free(own);
     }
 }
+
+TEST(a_lora_is_taught_kept_and_used)
+{
+#define SAMPLE(id, model)                                                                                                             \
+    "'" id "': {'class_type': 'KSampler', 'inputs': {'model': [" model "], 'seed': 1, 'steps': 2, 'cfg': 1, 'sampler_name': 'euler',"    \
+    "'scheduler': 'normal', 'positive': ['3', 0], 'negative': ['3', 0], 'latent_image': ['2', 0], 'denoise': 1}},"                       \
+    "'" id "s': {'class_type': 'SaveLatent', 'inputs': {'samples': ['" id "', 0], 'filename_prefix': 'taught'}}"
+    struct flow_engine *own = engine();
+    struct flow_seen s = run_flow(
+        own,
+        "{'1': {'class_type': 'CheckpointLoaderSimple', 'inputs': {'ckpt_name': 'tiny-sd1'}},"
+        "'2': {'class_type': 'EmptyLatentImage', 'inputs': {'width': 64, 'height': 64, 'batch_size': 1}},"
+        "'3': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cat', 'clip': ['1', 1]}},"
+        "'4': {'class_type': 'EmptyImage', 'inputs': {'width': 64, 'height': 64, 'batch_size': 2, 'color': 16711680}},"
+        "'5': {'class_type': 'VAEEncode', 'inputs': {'pixels': ['4', 0], 'vae': ['1', 2]}},"
+        "'6': {'class_type': 'TrainLoraNode', 'inputs': {'model': ['1', 0], 'latents': ['5', 0], 'positive': ['3', 0], 'batch_size': 2,"
+        "'grad_accumulation_steps': 1, 'steps': 5, 'learning_rate': 0.01, 'rank': 4, 'optimizer': 'AdamW', 'loss_function': 'MSE', 'seed': 3,"
+        "'training_dtype': 'fp32', 'lora_dtype': 'fp32', 'algorithm': 'LoRA', 'gradient_checkpointing': false, 'existing_lora': '[None]'}},"
+        "'7': {'class_type': 'SaveLoRANode', 'inputs': {'lora': ['6', 1], 'prefix': 'loras/own', 'steps': ['6', 3]}},"
+        "'8': {'class_type': 'LossGraphNode', 'inputs': {'loss': ['6', 2], 'filename_prefix': 'loss'}},"
+        "'9': {'class_type': 'LoraModelLoader', 'inputs': {'model': ['1', 0], 'lora': ['6', 1], 'strength_model': 1.0}},"
+        SAMPLE("a", "'1', 0") "," SAMPLE("b", "'6', 0") "," SAMPLE("c", "'9', 0") "}", NULL);
+    struct weights *files[3];
+    const float *at[3];
+    static const char *const ids[] = { "as", "bs", "cs" };
+    for (int i = 0; i < 3; i++) {
+        files[i] = written_latent(&s, ids[i]);
+        at[i] = weights_find(files[i], "latent_tensor")->data;
+    }
+    CHECK(tensor_difference(at[1], at[0], 256).relative > 1e-3, "what was taught changes nothing");
+    CHECK(!memcmp(at[1], at[2], 256 * sizeof(float)), "the model with the LoRA and the LoRA on the model are two");
+    json_t *lora = json_array_get(json_object_get(json_object_get(s.result.outputs, "7"), "loras"), 0);
+    CHECK(!strcmp(json_string_value(json_object_get(lora, "filename")), "own_5_steps_00001_.safetensors"), "%s",
+          json_string_value(json_object_get(lora, "filename")));
+    struct image plot = written(&s, "8", 0);
+    CHECK(plot.width > 100, "the plot");
+    image_release(&plot);
+    for (int i = 0; i < 3; i++)
+        weights_free(files[i]);
+    seen_release(&s);
+    flow_engine_free(own);
+}
