@@ -299,3 +299,98 @@ TEST(a_lora_is_taught_kept_and_used)
     seen_release(&s);
     flow_engine_free(own);
 }
+
+/* A picture of one colour in the input folder, and words beside it if there are any. */
+static void put_file(const char *name, int width, int height, uint32_t colour, const char *words)
+{
+    struct err e = { 0 };
+    struct flow_host host = test_host();
+    char path[PATH_MAX_BYTES], folder[PATH_MAX_BYTES];
+    struct image image;
+    REQUIRE(image_make(&image, width, height, 3, &e) && path_join(path, host.input, name, &e));
+    snprintf(folder, sizeof folder, "%.*s", (int)(path_name(path) - path - 1), path);
+    image_fill(&image, colour);
+    REQUIRE(folder_make(folder, &e) && image_save_png(path, &image, NULL, 0, &e));
+    image_release(&image);
+    strcpy(strrchr(path, '.'), ".txt");
+    if (words)
+        REQUIRE(file_write_whole(path, words, strlen(words), &e));
+}
+
+TEST(folders_of_pictures_are_read_with_their_words)
+{
+    struct flow_engine *own = engine();
+    put_file("set/a.png", 64, 64, 0xFF0000, "a red wall\n");
+    put_file("set/b.png", 64, 32, 0x00FF00, NULL);
+    put_file("set/2_more/c.png", 32, 32, 0x0000FF, "blue");
+    static const char flow[] = "{'1': {'class_type': '%s', 'inputs': {'folder': 'set'%s}}, '9': {'class_type': 'PreviewImage', 'inputs': {'images': ['1', 0]}}}";
+    static const struct { const char *class, *more; size_t count; int width, height; const char *error; } cases[] = {
+        { "LoadImageSetFromFolderNode", "", 0, 0, 0, "choose how it shall be resized" },
+        { "LoadImageSetFromFolderNode", ", 'resize_method': 'Stretch'", 2, 64, 64, NULL },
+        { "LoadImageSetFromFolderNode", ", 'resize_method': 'Pad'", 2, 64, 64, NULL },
+        { "LoadImageSetFromFolderNode", ", 'resize_method': 'Crop'", 2, 64, 64, NULL },
+        { "LoadImageDataSetFromFolder", "", 2, 64, 32, NULL },
+        { "LoadImageTextDataSetFromFolder", "", 4, 64, 32, NULL },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[500];
+        snprintf(text, sizeof text, flow, cases[i].class, cases[i].more);
+        struct flow_seen s = run_flow_with(own, text, NULL, (struct flow_run_options){ 0 });
+        if (cases[i].error) {
+            CHECK(s.result.end == FLOW_ERROR && strstr(json_string_value(json_object_get(s.result.last_data, "exception_message")), cases[i].error), "case %zu", i);
+            seen_release(&s);
+            continue;
+        }
+        CHECK(s.result.end == FLOW_SUCCESS && written_count(&s, "9") == cases[i].count, "case %zu: %zu pictures", i, written_count(&s, "9"));
+        struct image image = written(&s, "9", cases[i].count - 1);
+        CHECK(image.width == cases[i].width && image.height == cases[i].height, "case %zu: %dx%d", i, image.width, image.height);
+        const uint8_t *corner = image.pixels, *middle = image.pixels + 3 * (image.height / 2 * image.width + image.width / 2);
+        bool pads = strstr(cases[i].more, "Pad") != NULL;
+        CHECK(middle[1] == 255 && (corner[1] == 0) == pads, "case %zu: %d in the middle, %d in the corner", i, middle[1], corner[1]);
+        image_release(&image);
+        seen_release(&s);
+    }
+    struct flow_seen s = run_flow(own, "{'0': {'class_type': 'CheckpointLoaderSimple', 'inputs': {'ckpt_name': 'tiny-sd1'}}, '1': {'class_type': "
+                                       "'LoadImageTextSetFromFolderNode', 'inputs': {'folder': 'set', 'clip': ['0', 1], 'resize_method': 'Crop', 'width': 32, 'height': 32}},"
+                                       "'9': {'class_type': 'PreviewImage', 'inputs': {'images': ['1', 0]}}}", NULL);
+    CHECK(written_count(&s, "9") == 4, "%zu pictures, of which one folder's count twice", written_count(&s, "9"));
+    seen_release(&s);
+    static const char *const escapes[] = { "..", "set/../..", ".hidden" };
+    for (size_t i = 0; i < 3; i++) {
+        char text[500];
+        snprintf(text, sizeof text, "{'1': {'class_type': 'LoadImageDataSetFromFolder', 'inputs': {'folder': '%s'}}, '9': {'class_type': 'PreviewImage', 'inputs': "
+                                    "{'images': ['1', 0]}}}", escapes[i]);
+        char *said_of = check_text(text, NULL);
+        CHECK(strstr(said_of, "value_not_in_list"), "%s: %s", escapes[i], said_of);
+        mem_free(said_of);
+    }
+    flow_engine_free(own);
+}
+
+TEST(a_data_set_is_looked_through_and_pictures_are_compared)
+{
+    struct flow_engine *own = engine();
+    put_file("cleaned/a.png", 300, 300, 0xFF0000, NULL);
+    put_file("cleaned/b.png", 20, 300, 0xFF0000, NULL);
+    static const char list[] = "{\"file_name\": \"a.png\", \"text\": \"red\"}\n{\"file_name\": \"b.png\", \"text\": \"red\"}\n";
+    struct err e = { 0 };
+    char path[PATH_MAX_BYTES];
+    REQUIRE(path_join(path, test_host().input, "cleaned/metadata.jsonl", &e) && file_write_whole(path, list, strlen(list), &e));
+    for (int apply = 0; apply < 3; apply++) {
+        char text[500];
+        snprintf(text, sizeof text, "{'1': {'class_type': 'CleanDataset', 'inputs': {'folder': 'cleaned', 'min_side': 256, 'elongated': 4.0, 'blur': 1.0, "
+                                    "'near_duplicates': 6, 'captions': false, 'apply': %s}}}", apply ? "true" : "false");
+        struct flow_seen s = run_flow(own, text, NULL);
+        const char *words = json_string_value(json_array_get(json_object_get(json_object_get(s.result.outputs, "1"), "text"), 0));
+        const char *wanted = apply == 0 ? "2 of 2 pictures would be left out" : apply == 1 ? "2 of 2 pictures are now left out" : "0 of 0";
+        CHECK(!strncmp(words, wanted, strlen(wanted)) && (apply == 2 || strstr(words, "b.png: too small, ")), "%d: %s", apply, words);
+        seen_release(&s);
+    }
+    struct flow_seen s = run_flow(own, "{'1': {'class_type': 'EmptyImage', 'inputs': {'width': 32, 'height': 32, 'batch_size': 1, 'color': 0}}, '2': {'class_type': "
+                                       "'EmptyImage', 'inputs': {'width': 32, 'height': 32, 'batch_size': 2, 'color': 1644825}}, '3': {'class_type': 'CompareImages', "
+                                       "'inputs': {'image1': ['1', 0], 'image2': ['2', 0], 'metrics': 'psnr'}}}", NULL);
+    const char *words = json_string_value(json_array_get(json_object_get(json_object_get(s.result.outputs, "3"), "text"), 0));
+    CHECK(fabs(strtod(words + 5, NULL) - 20 * log10(255.0 / 25)) < 1e-3, "25 levels apart: %s", words);
+    seen_release(&s);
+    flow_engine_free(own);
+}
