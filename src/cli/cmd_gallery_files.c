@@ -1,4 +1,4 @@
-/* limn gallery import and export. */
+/* limn gallery import, export and learn. */
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -6,6 +6,7 @@
 #include "cli/progress_bar.h"
 #include "image/image.h"
 #include "jobs/keep.h"
+#include "jobs/learn.h"
 
 struct files_args {
     struct option_texts words, ids, search;
@@ -97,4 +98,37 @@ const struct command command_gallery_export = {
                "can train on.",
     .words = "FOLDER", .words_place = AT(words), .words_min = 1, .words_max = 1,
     .options = export_options, .args_bytes = sizeof(struct files_args), .run = export_run,
+};
+
+static bool learn_runs(const void *args, struct err *e)
+{
+    const struct files_args *a = args;
+    struct gallery_place place;
+    struct progress_bar bar;
+    struct learnt_count count = { 0 }, one;
+    if (!gallery_place_open(&place, a->database, a->gallery_folder, e))
+        return false;
+    progress_bar_init(&bar, a->quiet);
+    struct progress progress = progress_bar_steps(&bar);
+    bool good = true;
+    for (int i = 0; good && i < a->words.count; i++) {
+        good = learn_run(place.store, a->words.items[i], &progress, &one, e);
+        count.pictures += good ? one.pictures : 0;
+        count.weights += good ? one.weights : 0;
+    }
+    progress_bar_end(&bar);
+    gallery_place_close(&place);
+    if (good && a->json)
+        return gallery_print_new(json_pack("{s:I,s:I}", "pictures", (json_int_t)count.pictures, "weights", (json_int_t)count.weights), e);
+    if (good)
+        printf("%lld pictures learnt from, %lld files of weights\n", (long long)count.pictures, (long long)count.weights);
+    return good;
+}
+
+const struct command command_gallery_learn = {
+    .name = "gallery learn", .help = "Notes what training runs learnt from and made, for lineage.",
+    .details = "limn gallery show ID --lineage then leads from a picture to its LoRA or model, the run and step that made it and the pictures it "
+               "learnt from, and limn gallery show training:HASH --lineage back.",
+    .words = "FOLDER...", .words_place = AT(words), .words_min = 1, .words_max = OPTION_TEXTS_MAX,
+    .options = import_options, .args_bytes = sizeof(struct files_args), .run = learn_runs,
 };

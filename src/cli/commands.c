@@ -48,6 +48,7 @@ const struct command *const commands[] = {
     &command_gallery_purge,
     &command_gallery_import,
     &command_gallery_export,
+    &command_gallery_learn,
     &command_models,
     &command_model_info,
     &command_model_convert,

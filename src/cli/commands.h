@@ -55,6 +55,7 @@ extern const struct command command_gallery_undo;
 extern const struct command command_gallery_purge;
 extern const struct command command_gallery_import;
 extern const struct command command_gallery_export;
+extern const struct command command_gallery_learn;
 extern const struct command command_models;
 extern const struct command command_model_info;
 extern const struct command command_model_convert;

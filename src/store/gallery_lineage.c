@@ -94,6 +94,13 @@ static bool add_weights_of(const struct walk *w, json_t *list, const char *hash,
         if (!add_weights_rows(&r, list, e))
             return false;
     }
+    if (!hash && name) { /* no hash was told: the name may be enough to find them */
+        rows_open(&r, w->db, SQL_WEIGHTS_OF_NAME, SQL_VALUES(sql_text(name), sql_text(type)));
+        if (!add_weights_rows(&r, list, e))
+            return false;
+        if (json_array_size(list) > before)
+            json_object_set_new(json_array_get(list, before), "by", json_string("name"));
+    }
     if (json_array_size(list) == before && (hash || name)) /* not known here, but that much is */
         append(list, json_pack("{s:s,s:s?,s:s,s:s?}", "kind", "weights", "hash", hash, "type", type, "name", name));
     return true;
@@ -152,19 +159,22 @@ static bool from_picture(const struct walk *w, json_t *thing, json_t *list, stru
 static bool to_pictures(const struct walk *w, json_t *thing, json_t *list, struct err *e)
 {
     static const int lengths[] = { DIGITS_8, DIGITS_10, DIGITS_12, DIGITS_ALL };
-    char parts[8][GALLERY_HASH_BYTES] = { "" };
+    char parts[8][GALLERY_HASH_BYTES] = { "" }, name[GALLERY_HASH_BYTES * 5] = "";
     struct rows r;
-    for (rows_open(&r, w->db, SQL_WEIGHTS_HASHES, SQL_VALUES(sql_text(get(thing, "hash")))); rows_next(&r);)
+    for (rows_open(&r, w->db, SQL_WEIGHTS_HASHES, SQL_VALUES(sql_text(get(thing, "hash")))); rows_next(&r);) {
         for (int k = 0; k < 2; k++)
             for (int i = 0; i < 4 && rows_text(&r, k); i++)
                 snprintf(parts[4 * k + i], GALLERY_HASH_BYTES, "%.*s", lengths[i], rows_text(&r, k));
+        snprintf(name, sizeof name, "%s", rows_text(&r, 2) ? rows_text(&r, 2) : "");
+    }
     if (!rows_close(&r, e))
         return false;
-    struct sql_value values[10] = { sql_text(w->owner) };
+    struct sql_value values[11] = { sql_text(w->owner) };
     for (int i = 0; i < 8; i++)
         values[1 + i] = sql_text(parts[i]);
     values[9] = sql_int(10 * MOST_AT_ONE_PLACE);
-    rows_open(&r, w->db, SQL_PICTURES_OF_WEIGHTS, values, 10);
+    values[10] = sql_text(name);
+    rows_open(&r, w->db, SQL_PICTURES_OF_WEIGHTS, values, 11);
     return add_pictures(&r, list, e);
 }
 

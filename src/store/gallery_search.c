@@ -9,7 +9,7 @@
 #include "base/json_text.h"
 #include "store/gallery_internal.h"
 
-enum { PAGE = 60, PAGE_MOST = 1000, SQL_TEXT_BYTES = 60000, DAY_MS = 86400000, FEW = 2000 };
+enum { PAGE = 60, PAGE_MOST = 1000, SQL_TEXT_BYTES = 60000, DAY_MS = 86400000, FEW = 200 };
 
 const struct gallery_column gallery_columns[] = {
     { "id", GALLERY_WHOLE, "its number", "p.id" },

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "cli/run_limn.h"
 #include "test.h"
 
@@ -80,4 +81,52 @@ TEST(a_flow_that_is_run_puts_its_pictures_into_the_gallery)
     CHECK(GALLERY("search", "圆", "--where", "seed=18446744073709551615", "--where", "schedule=karras", "--where", "cfg=1.5", "--where",
                   "model=tiny-sd1", "--where", "source=run", "--count") == 0 && !strcmp(said, "1\n"), "%s%s", said, complained);
     CHECK(GALLERY("show", "1", "--json") == 0 && strstr(said, "\"seed\":\"18446744073709551615\"") && strstr(said, "\"graph\":"), "%s", said);
+}
+
+TEST(a_training_run_is_noted_and_lineage_leads_through_it)
+{
+    struct err e = { 0 };
+    char run[PATH_MAX_BYTES], config[PATH_MAX_BYTES + 40], file[PATH_MAX_BYTES + 40], png[PATH_MAX_BYTES], log[PATH_MAX_BYTES + 40];
+    char *weights;
+    size_t bytes;
+    snprintf(database, sizeof database, "%s", test_scratch("learn/limn.db"));
+    snprintf(run, sizeof run, "%s", test_scratch("runs/kohya"));
+    snprintf(png, sizeof png, "%s", test_scratch("learnt.png"));
+    REQUIRE(folder_make(run, &e));
+    CHECK(GALLERY("learn", run) == 1 && strstr(complained, "has no config.json"), "%s", complained);
+    json_t *j = json_pack("{s:s,s:s,s:i}", "command", "train lora", "dataset", test_data("emoji-mini"), "rank", 4);
+    snprintf(config, sizeof config, "%s/config.json", run);
+    REQUIRE(json_write(j, config, &e));
+    json_decref(j);
+    snprintf(log, sizeof log, "%s/metrics.jsonl", run);
+    REQUIRE(file_write_whole(log, "{\"step\":1}\n{\"step\":40,\"loss\":1}\n", 33, &e));
+    REQUIRE(file_read(test_data("lora/kohya.safetensors"), 1 << 24, &weights, &bytes, &e));
+    snprintf(file, sizeof file, "%s/kohya.safetensors", run);
+    REQUIRE(file_write_whole(file, weights, bytes, &e));
+    weights[bytes - 1] ^= 1; /* another step's are others */
+    snprintf(file, sizeof file, "%s/kohya-step00000020.safetensors", run);
+    REQUIRE(file_write_whole(file, weights, bytes, &e));
+    mem_free(weights);
+    CHECK(limn("gallery", "learn", "-q", "--json", run, "--database", database, NULL) == 0, "%s", complained);
+    j = json_loads(said, 0, NULL);
+    int64_t pictures = json_integer_value(json_object_get(j, "pictures"));
+    CHECK(pictures > 10 && json_integer_value(json_object_get(j, "weights")) == 2, "%s", said);
+    json_decref(j);
+    CHECK(limn("generate", "-q", "-m", test_data("models/tiny-sd1"), "--steps", "1", "--width", "32", "--height", "32", "-o", png, "--gallery", "--database",
+               database, "--lora", test_data("lora/kohya.safetensors"), "a red circle", NULL) == 0, "%s", complained);
+    CHECK(GALLERY("show", "1", "--lineage", "--json") == 0, "%s", complained);
+    j = json_loads(said, 0, NULL);
+    const json_t *one, *lora = NULL;
+    size_t i;
+    json_array_foreach(json_object_get(j, "from"), i, one)
+        if (json_object_get(one, "run"))
+            lora = one;
+    CHECK(lora && json_integer_value(json_object_get(lora, "step")) == 40, "%s", said);
+    const json_t *training = json_array_get(json_object_get(lora, "from"), 0), *first = json_array_get(json_object_get(training, "from"), 0);
+    CHECK(!strcmp(json_string_value(json_object_get(training, "run")), run), "%s", said);
+    CHECK((int64_t)json_array_size(json_object_get(training, "from")) >= pictures && json_string_value(json_object_get(first, "caption")), "%s", said);
+    char back[100];
+    snprintf(back, sizeof back, "training:%s", json_string_value(json_object_get(first, "hash")));
+    json_decref(j);
+    CHECK(GALLERY("show", back, "--lineage") == 0 && strstr(said, "picture 1"), "%s%s", said, complained);
 }
