@@ -46,15 +46,15 @@ struct manifest {
 static const struct word {
     const char *key;
     size_t place, max_bytes;
-    int way; /* WAYS: is not looked for */
+    bool must; /* a list that says it in another kind is broken; else it means something else there, and is as if not there */
 } words[] = {
-    { "file_name", offsetof(struct manifest_picture, file_name), DATASET_MAX_TEXT_BYTES, BY_FILE },
-    { "text", offsetof(struct manifest_picture, text), DATASET_MAX_TEXT_BYTES, WAYS },
-    { "id", offsetof(struct manifest_picture, id), DIGEST_TEXT_BYTES - 1, BY_ID },
-    { "origin", offsetof(struct manifest_picture, origin), DIGEST_TEXT_BYTES - 1, WAYS },
-    { "source", offsetof(struct manifest_picture, source), DATASET_MAX_TEXT_BYTES, BY_SOURCE },
-    { "split", offsetof(struct manifest_picture, split), DATASET_MAX_WORD_BYTES, WAYS },
-    { "excluded", offsetof(struct manifest_picture, excluded), DATASET_MAX_TEXT_BYTES, WAYS },
+    { "file_name", offsetof(struct manifest_picture, file_name), DATASET_MAX_TEXT_BYTES, true },
+    { "text", offsetof(struct manifest_picture, text), DATASET_MAX_TEXT_BYTES, true },
+    { "id", offsetof(struct manifest_picture, id), DIGEST_TEXT_BYTES - 1, false },
+    { "origin", offsetof(struct manifest_picture, origin), DIGEST_TEXT_BYTES - 1, false },
+    { "source", offsetof(struct manifest_picture, source), DATASET_MAX_TEXT_BYTES, false },
+    { "split", offsetof(struct manifest_picture, split), DATASET_MAX_WORD_BYTES, true },
+    { "excluded", offsetof(struct manifest_picture, excluded), DATASET_MAX_TEXT_BYTES, false },
 };
 enum { WORDS = sizeof words / sizeof *words };
 
@@ -62,11 +62,12 @@ static const struct number {
     const char *key;
     size_t place;
     int64_t min, max;
+    bool must;
 } numbers[] = {
-    { "width", offsetof(struct manifest_picture, width), 0, INT32_MAX },
-    { "height", offsetof(struct manifest_picture, height), 0, INT32_MAX },
-    { "bytes", offsetof(struct manifest_picture, bytes), 0, INT64_MAX },
-    { "repeats", offsetof(struct manifest_picture, repeats), 1, DATASET_MAX_REPEATS },
+    { "width", offsetof(struct manifest_picture, width), 0, INT32_MAX, false },
+    { "height", offsetof(struct manifest_picture, height), 0, INT32_MAX, false },
+    { "bytes", offsetof(struct manifest_picture, bytes), 0, INT64_MAX, false },
+    { "repeats", offsetof(struct manifest_picture, repeats), 1, DATASET_MAX_REPEATS, true },
 };
 
 static const char **word_of(struct manifest_picture *p, int w)
@@ -153,36 +154,47 @@ static void entry_release(struct entry *n)
     mem_free(n->words);
 }
 
-/* Decodes the words and numbers of an object into n. */
-static bool read_words(struct entry *n, const json_t *object, const char *where, struct err *e)
+/* The word that object says under a key, "" if it says none. False where it must say it otherwise. */
+static bool word_of_object(const struct word *w, const json_t *object, const json_t *changed, const char *where, const char **out,
+                           struct err *e)
 {
+    struct err cause = { 0 };
+    *out = "";
+    bool good = json_get_string(object, where, w->key, out, &cause);
+    size_t bytes = strlen(*out);
+    if (good && bytes > w->max_bytes)
+        good = err_set(&cause, ERR_LIMIT, "%s: %s has %zu bytes, the limit is %zu", where, w->key, bytes, w->max_bytes);
+    if (good)
+        return true;
+    *out = "";
+    return (!w->must && !json_object_get(changed, w->key)) || err_set(e, cause.code, "%s", cause.text);
+}
+
+/* Decodes the words and numbers of an object into n. What is in `changed` (NULL: nothing) must be of its kind. */
+static bool read_words(struct entry *n, const json_t *object, const json_t *changed, const char *where, struct err *e)
+{
+    const char *said[WORDS];
     size_t bytes = 1;
     for (int w = 0; w < WORDS; w++) {
-        const char *s = "";
-        if (!json_get_string(object, where, words[w].key, &s, e))
+        if (!word_of_object(&words[w], object, changed, where, &said[w], e))
             return false;
-        size_t length = strlen(s);
-        if (length > words[w].max_bytes)
-            return err_set(e, ERR_LIMIT, "%s: %s has %zu bytes, the limit is %zu", where, words[w].key, length, words[w].max_bytes);
-        bytes += length + 1;
+        bytes += strlen(said[w]) + 1;
     }
     n->picture = (struct manifest_picture){ .repeats = 1 };
-    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
-        if (!json_get_int(object, where, numbers[k].key, numbers[k].min, numbers[k].max,
-                          (int64_t *)((char *)&n->picture + numbers[k].place), e))
-            return false;
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+        struct err cause = { 0 };
+        int64_t *to = (int64_t *)((char *)&n->picture + numbers[k].place);
+        if (!json_get_int(object, where, numbers[k].key, numbers[k].min, numbers[k].max, to, &cause) &&
+            (numbers[k].must || json_object_get(changed, numbers[k].key)))
+            return err_set(e, cause.code, "%s", cause.text);
+    }
     if (!(n->words = mem_zeroed(bytes, 1)))
         return err_nomem(e, "a picture's words");
     char *at = n->words + 1; /* the byte before is "" for all that are not there */
     for (int w = 0; w < WORDS; w++) {
-        const char *s = json_string_value(json_object_get(object, words[w].key));
-        *word_of(&n->picture, w) = n->words;
-        if (s && *s) {
-            size_t length = strlen(s) + 1;
-            memcpy(at, s, length);
-            *word_of(&n->picture, w) = at;
-            at += length;
-        }
+        size_t length = strlen(said[w]) + 1;
+        *word_of(&n->picture, w) = length > 1 ? memcpy(at, said[w], length) : n->words;
+        at += length > 1 ? length : 0;
     }
     if (!*n->picture.file_name)
         return err_set(e, ERR_MISSING, "%s: no file_name", where);
@@ -194,11 +206,11 @@ static bool read_words(struct entry *n, const json_t *object, const char *where,
 }
 
 /* Makes n of an object; on failure it holds nothing. */
-static bool entry_of(struct entry *n, const json_t *object, const char *where, struct err *e)
+static bool entry_of(struct entry *n, const json_t *object, const json_t *changed, const char *where, struct err *e)
 {
     *n = (struct entry){ 0 };
     char *text = NULL;
-    bool good = read_words(n, object, where, e);
+    bool good = read_words(n, object, changed, where, e);
     if (good && !(text = json_dumps(object, JSON_COMPACT)))
         good = err_nomem(e, "a line of a manifest");
     size_t bytes = good ? strlen(text) : 0;
@@ -259,7 +271,7 @@ static bool take_row(void *self, long line, json_t *row, struct err *e)
     struct entry n;
     char where[PATH_MAX_BYTES + 40];
     snprintf(where, sizeof where, "%s, line %ld", m->list, line);
-    bool good = (!rows_are_csv(m->list) || make_numbers(row) || err_nomem(e, "a record")) && entry_of(&n, row, where, e) &&
+    bool good = (!rows_are_csv(m->list) || make_numbers(row) || err_nomem(e, "a record")) && entry_of(&n, row, NULL, where, e) &&
                 append(m, &n, where, e);
     json_decref(row);
     return good;
@@ -443,6 +455,10 @@ static bool lay_over(json_t *object, const json_t *fields, struct err *e)
 static bool change_object(const struct manifest *m, json_t *object, const char *old_id, const json_t *fields, const char *operation,
                           const json_t *details, struct entry *n, struct err *e)
 {
+    const json_t *other = json_object_get(object, "id"); /* what another program calls so is kept beside ours */
+    if (other && !*old_id && json_object_get(fields, "id") && !json_object_get(object, "list_id") &&
+        json_object_set(object, "list_id", (json_t *)(uintptr_t)other))
+        return err_nomem(e, "a picture's fields");
     if (!lay_over(object, fields, e))
         return false;
     const char *id = json_string_value(json_object_get(object, "id"));
@@ -451,7 +467,7 @@ static bool change_object(const struct manifest *m, json_t *object, const char *
         return err_nomem(e, "a picture's fields");
     if (!json_object_get(object, "text") && json_object_set_new(object, "text", json_string("")))
         return err_nomem(e, "a picture's fields");
-    return (!operation || add_history(m, object, operation, details, e)) && entry_of(n, object, m->folder, e);
+    return (!operation || add_history(m, object, operation, details, e)) && entry_of(n, object, fields, m->folder, e);
 }
 
 bool manifest_change(struct manifest *m, size_t i, json_t *fields, const char *operation, json_t *details, struct err *e)

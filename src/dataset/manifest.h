@@ -9,7 +9,8 @@
  *   width, height, bytes   of the file                repeats     how often a round of training shows it; 1 if not told
  *   excluded    why trainers leave it out             history     array of {"op", "time", ...}: what was done, oldest first
  *
- * All others are kept as they are. A folder that has metadata.csv only is read from that; the first save writes metadata.jsonl,
+ * All others are kept as they are. In lists of other programs id, source and the like may be of another kind: then they are as if not
+ * there, and an id is kept as list_id once there is one of ours. A folder that has metadata.csv only is read from that; the first save writes metadata.jsonl,
  * which comes before it from then on. Pictures are never deleted by what is here: to leave one out, set `excluded`.
  *
  * Memory is about twice the list's bytes (100,000 pictures: some 100 MB). One thread uses a manifest at a time. */

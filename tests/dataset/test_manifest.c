@@ -187,9 +187,8 @@ TEST(a_broken_manifest_is_refused_with_its_line)
         { "metadata.jsonl", "{\"text\":\"\"}", ERR_MISSING, "line 1: no file_name" },
         { "metadata.jsonl", "{\"file_name\":\"/etc/passwd\"}", ERR_FORMAT, "not a path inside" },
         { "metadata.jsonl", "{\"file_name\":\"a\"}\n{\"file_name\":\"a\"}", ERR_FORMAT, "line 2: the list has a twice" },
-        { "metadata.jsonl", "{\"file_name\":\"a\",\"id\":\"12345678901234567890123456789012345678901234567890123456789012345\"}", ERR_LIMIT,
-          "id has 65" },
-        { "metadata.jsonl", "{\"file_name\":\"a\",\"width\":-1}", ERR_FORMAT, "width" },
+        { "metadata.jsonl", "{\"file_name\":\"a\",\"text\":5}", ERR_FORMAT, "text" },
+        { "metadata.jsonl", "{\"file_name\":\"a\",\"repeats\":-1}", ERR_FORMAT, "repeats" },
         { "metadata.csv", "text\nb\n", ERR_MISSING, "no file_name" },
         { "metadata.csv", "file_name,text\na,\xFF\n", ERR_FORMAT, "line 2: field 2 is not UTF-8" },
         { "other", "", ERR_MISSING, "limn dataset import" },
@@ -201,6 +200,26 @@ TEST(a_broken_manifest_is_refused_with_its_line)
         CHECK_FAILS(manifest_open(folder_with(name, cases[i].list, cases[i].content), MANIFEST_READ, &e) != NULL, cases[i].code,
                     cases[i].part);
     }
+}
+
+TEST(what_other_programs_call_id_and_source_does_no_harm)
+{
+    struct err e = { 0 };
+    const char *folder = folder_with("others", "metadata.jsonl",
+                                     "{\"file_name\":\"a\",\"id\":7,\"source\":[1],\"width\":\"wide\",\"bytes\":-1,\"excluded\":false}\n");
+    struct manifest *m = manifest_open(folder, MANIFEST_CHANGE, &e);
+    REQUIRE(m != NULL);
+    const struct manifest_picture *p = manifest_picture(m, 0);
+    CHECK(!*p->id && !*p->source && !*p->excluded && p->width == 0 && p->bytes == 0, "%s", p->id);
+    REQUIRE(manifest_change(m, 0, json_pack("{s:s}", "text", "b"), NULL, NULL, &e));
+    REQUIRE(manifest_change(m, 0, json_pack("{s:s}", "id", "11"), NULL, NULL, &e));
+    CHECK_FAILS(manifest_change(m, 0, json_pack("{s:i}", "id", 8), NULL, NULL, &e), ERR_FORMAT, "id");
+    json_t *j = manifest_object(m, 0, &e);
+    assert_int_equal(json_integer_value(json_object_get(j, "list_id")), 7);
+    assert_string_equal(json_string_value(json_object_get(j, "id")), "11");
+    assert_true(json_is_array(json_object_get(j, "source")) && !json_object_get(j, "origin"));
+    json_decref(j);
+    manifest_free(m);
 }
 
 TEST(pictures_get_the_hash_of_their_bytes)

@@ -569,6 +569,9 @@ static void target_path(const char *data, size_t bytes)
     err_clear(&e);
     if (!query_value(text, "type", out, sizeof out, &found, &e) && !e.text[0])
         abort();
+    mem_free(text);
+}
+
 /* JSON that is kept as text: what is taken for JSON is JSON to jansson, too (but for very deep or large numbers), with and without
  * members left out. */
 static void target_json_text(const char *data, size_t bytes)
