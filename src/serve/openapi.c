@@ -58,14 +58,12 @@ static json_t *body_of(const struct route *r)
         if (v.needed)
             json_array_append_new(needed, json_string(v.name));
     }
-    bool whole = r->body != NULL || !(r->flags & ROUTE_FILE);
     schema = r->body ? json_pack("{s:s,s:o,s:o}", "type", "object", "properties", properties, "required", needed) : json_object();
     if (!r->body) {
         json_decref(properties);
         json_decref(needed);
     }
     const char *type = r->flags & ROUTE_FORM ? "multipart/form-data" : r->flags & ROUTE_JSON ? "application/json" : "application/octet-stream";
-    (void)whole;
     return json_pack("{s:b,s:{s:{s:o}}}", "required", r->flags & ROUTE_FORM ? 1 : 0, "content", type, "schema", schema);
 }
 
@@ -134,9 +132,10 @@ bool get_openapi(struct exchange *x, struct err *e)
         if (r->flags & ROUTE_QUIET)
             continue;
         plain_path(r->path, path, sizeof path);
-        for (int k = 0; k < 8; k++)
-            method[k] = (char)(r->method[k] >= 'A' && r->method[k] <= 'Z' ? r->method[k] + 32 : r->method[k]);
-        method[7] = 0;
+        size_t n = 0;
+        for (; r->method[n] && n + 1 < sizeof method; n++)
+            method[n] = (char)(r->method[n] + 32); /* "GET" -> "get" */
+        method[n] = 0;
         json_t *item = json_object_get(paths, path);
         if (!item) {
             item = json_object();

@@ -418,6 +418,12 @@ TEST(users_see_their_own_jobs_only)
     answer_release(&x);
     CHECK(status_of(site_port, "GET", "/view?filename=limn_00001_.png", ann, NULL) == 200, "Ann sees it");
     CHECK(status_of(site_port, "GET", "/view?filename=limn_00001_.png", bob, NULL) == 404, "Bob does not");
+    x = ask_full(site_port, "GET", "/limn/gallery", ann, NULL, 0);
+    CHECK(strstr(x.body, "\"hash\""), "Ann's gallery: %s", x.body);
+    answer_release(&x);
+    x = ask_full(site_port, "GET", "/limn/gallery", bob, NULL, 0);
+    CHECK(x.status == 200 && !strstr(x.body, "\"hash\""), "Bob's gallery: %s", x.body);
+    answer_release(&x);
     site_stop();
 }
 
