@@ -62,6 +62,21 @@ struct parts {
     struct latents latents, held_out;
 };
 
+/* A pool of latents: several processes let one make it. */
+struct pool_work {
+    struct latents *latents;
+    const char *path;
+    const struct latents_options *options;
+    const struct backend *backend;
+    const struct progress *progress;
+};
+
+static bool open_pool(void *self, struct err *e)
+{
+    const struct pool_work *w = self;
+    return latents_open(w->latents, w->path, w->options, w->backend, w->progress, e);
+}
+
 static bool open_parts(struct parts *p, const struct base_args *a, struct train_base_options *o,
                        const struct progress *progress, struct err *e)
 {
@@ -82,7 +97,7 @@ static bool open_parts(struct parts *p, const struct base_args *a, struct train_
                                     .size = a->run.size, .count = a->pool, .seed = (uint64_t)a->pool_seed, .type = o->type };
     char path[PATH_MAX_BYTES];
     if (!folder_make(a->run.output, e) || !path_join(path, a->run.output, "latents.safetensors", e) ||
-        !latents_open(&p->latents, path, &pool, p->backend, progress, e))
+        !ranks_first(o->run.ranks, open_pool, &(struct pool_work){ &p->latents, path, &pool, p->backend, progress }, e))
         return false;
     size_t held_out;
     dataset_split(p->dataset, true, -1, &held_out);
@@ -90,7 +105,7 @@ static bool open_parts(struct parts *p, const struct base_args *a, struct train_
         pool.scenes.held_out = true;
         pool.count = a->held_out;
         if (!path_join(path, a->run.output, "held-out.safetensors", e) ||
-            !latents_open(&p->held_out, path, &pool, p->backend, progress, e))
+            !ranks_first(o->run.ranks, open_pool, &(struct pool_work){ &p->held_out, path, &pool, p->backend, progress }, e))
             return false;
         o->held_out = &p->held_out;
     }
@@ -182,8 +197,12 @@ static bool run(const void *args, struct err *e)
     struct run_groups groups;
     if (!run_options(&a->run, &groups, &o.run, e))
         return false;
+    struct ranks *ranks;
+    if (!ranks_new(&ranks, e))
+        return false;
+    o.run.ranks = ranks;
     struct progress_bar bar;
-    progress_bar_init(&bar, a->run.quiet);
+    progress_bar_init(&bar, a->run.quiet || ranks_mine(ranks));
     struct progress progress = progress_bar_steps(&bar);
     struct parts p = { 0 };
     struct look look = { 0 };
@@ -198,13 +217,15 @@ static bool run(const void *args, struct err *e)
         o.preview = preview;
         o.preview_self = &look;
         good = choose_prompts(&look, &a->prompts, p.dataset, e) &&
-               run_write_config(&command_train_base, a, a->run.output, e) && train_base(&o, p.backend, &progress, e);
+               (ranks_mine(ranks) || run_write_config(&command_train_base, a, a->run.output, e)) &&
+               train_base(&o, p.backend, &progress, e);
     }
     progress_bar_end(&bar);
     for (int i = 0; i < LOOK_PICTURES; i++)
         mem_free(look.prompts[i]);
     scheduler_config_release(&o.scheduler);
     release_parts(&p);
+    ranks_free(ranks, good);
     return good;
 }
 

@@ -50,11 +50,15 @@ static bool run(const void *args, struct err *e)
     struct run_groups groups;
     if (!run_options(&a->run, &groups, &o.run, e))
         return false;
+    struct ranks *ranks;
+    if (!ranks_new(&ranks, e))
+        return false;
+    o.run.ranks = ranks;
     const struct backend *backend = backend_cpu_new((int)a->run.threads, NULL, e);
     struct weights *stored = NULL;
     struct dataset *dataset = NULL;
     struct progress_bar bar;
-    progress_bar_init(&bar, a->run.quiet);
+    progress_bar_init(&bar, a->run.quiet || ranks_mine(ranks));
     struct progress progress = progress_bar_steps(&bar);
     bool good = backend && open_vae(a->run.config, &o.config, &stored, e);
     o.type = good ? run_type(&a->run, backend) : DTYPE_F32;
@@ -68,12 +72,13 @@ static bool run(const void *args, struct err *e)
         dataset = dataset_open(a->run.dataset, e);
         o.dataset = dataset;
         good = dataset && dataset_load(dataset, (int)a->run.size, true, &progress, e) &&
-               run_write_config(&command_train_vae, a, a->run.output, e) && train_vae(&o, backend, &progress, e);
+               (ranks_mine(ranks) || run_write_config(&command_train_vae, a, a->run.output, e)) && train_vae(&o, backend, &progress, e);
     }
     progress_bar_end(&bar);
     dataset_free(dataset);
     weights_free(stored);
     backend_cpu_free(backend);
+    ranks_free(ranks, good);
     return good;
 }
 

@@ -239,7 +239,18 @@ static bool resolve(struct program *p, struct err *e)
     return true;
 }
 
-static bool run(struct program *p, size_t n_ops, bool stoppable, struct err *e)
+/* Who looks on behind each op, and may end the run. */
+struct watcher {
+    bool (*after)(void *self, size_t op, struct err *e);
+    void *self;
+};
+
+static bool stop_checked(void *self, size_t op, struct err *e)
+{
+    return stop_check(e);
+}
+
+static bool run(struct program *p, size_t n_ops, const struct watcher *watcher, struct err *e)
 {
     if (!p->resolved && !resolve(p, e))
         return false;
@@ -247,8 +258,6 @@ static bool run(struct program *p, size_t n_ops, bool stoppable, struct err *e)
         const struct op_node *node = &p->graph.ops[o];
         if (!runs(node))
             continue;
-        if (stoppable && !stop_check(e))
-            return false;
         double start = clock_seconds();
         if (!p->backend->run(p->backend, &p->calls[o], e))
             return err_add(e, "running %s", op_text(&p->graph, node).s);
@@ -256,23 +265,30 @@ static bool run(struct program *p, size_t n_ops, bool stoppable, struct err *e)
         profile->seconds += clock_seconds() - start;
         profile->flops += op_flops(&p->graph, node);
         profile->calls++;
+        if (watcher && !watcher->after(watcher->self, o, e))
+            return false;
     }
     return true;
 }
 
 bool program_run(struct program *p, struct err *e)
 {
-    return run(p, p->graph.n_ops, false, e);
+    return run(p, p->graph.n_ops, NULL, e);
+}
+
+bool program_run_watched(struct program *p, bool (*after)(void *self, size_t op, struct err *e), void *self, struct err *e)
+{
+    return run(p, p->graph.n_ops, &(struct watcher){ after, self }, e);
 }
 
 bool program_run_until(struct program *p, struct value v, struct err *e)
 {
-    return run(p, (size_t)(graph_value(&p->graph, v)->op + 1), false, e);
+    return run(p, (size_t)(graph_value(&p->graph, v)->op + 1), NULL, e);
 }
 
 bool program_run_stoppable(struct program *p, struct err *e)
 {
-    return run(p, p->graph.n_ops, true, e);
+    return run(p, p->graph.n_ops, &(struct watcher){ stop_checked, NULL }, e);
 }
 
 const void *program_output(const struct program *p, struct value v)

@@ -32,6 +32,8 @@ MUST_USE bool program_bind_weight(struct program *p, const char *name, const str
 MUST_USE bool program_set_input(struct program *p, const char *name, const void *data, struct err *e);
 /* Checks that everything is bound, then runs every op once. */
 MUST_USE bool program_run(struct program *p, struct err *e);
+/* The same, and calls `after` behind each op that runs; where that fails the run ends. */
+MUST_USE bool program_run_watched(struct program *p, bool (*after)(void *self, size_t op, struct err *e), void *self, struct err *e);
 /* Runs the ops up to the one that makes v, an output: a loss alone, of a program that goes on with its gradient. */
 MUST_USE bool program_run_until(struct program *p, struct value v, struct err *e);
 /* The same as program_run, but ends with ERR_STOPPED between two ops once the user asks for it (progress.h). For programs that update no

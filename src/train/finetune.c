@@ -219,7 +219,7 @@ static bool fill(void *self, int64_t index, struct program *program, struct err 
     const struct graph *g = program_graph(program);
     if (!f->o.source.fill(f->o.source.self, index, b, e))
         return false;
-    if (index % f->o.run.accumulate == 0 && !dora_step(&f->dora, program, e))
+    if (index / f->o.run.accumulate + 1 != f->step && !dora_step(&f->dora, program, e))
         return false;
     objective_apply(f->o.objective, b, f->noisy, f->target, f->timestep, f->weight);
     const struct { const char *name; const void *data; } inputs[] = {

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "graph/passes.h"
 #include "train/metrics.h"
+#include "train/share.h"
 
 struct trainer {
     const struct backend *backend;
@@ -17,6 +18,9 @@ struct trainer {
     struct program *gradients;
     struct value loss;            /* output of gradients */
     struct optimizer *optimizer;
+    struct share *share;          /* NULL: one process */
+    bool wants_end, all_end;      /* this process wants the run to stop; one of all did at the last step */
+    bool lost;                    /* another process did not answer */
 };
 
 static double factor(const struct train_options *o, int64_t step)
@@ -91,9 +95,13 @@ struct trainer *trainer_new(const struct backend *backend, struct graph *g, cons
                             struct params *params, const struct train_options *o, bool recompute, uint64_t seed, struct err *e)
 {
     struct trainer *t = mem_zeroed(1, sizeof *t);
+    int processes = ranks_count(o->ranks);
     struct state_options kept = { optimizer_state_plan(o->optimizer), o->groups, o->group_count, o->ema > 0, seed };
-    if (!t || !graph_ok(g, e) || !state_init(&t->state, params, &kept, e)) {
-        if (!t)
+    bool even = o->accumulate % processes == 0 ||
+                err_set(e, ERR_ARG, "%lld batches per step cannot be shared by %d processes: --accumulate %d takes the step that one process "
+                        "takes with it", (long long)o->accumulate, processes, processes);
+    if (!even || !t || !graph_ok(g, e) || !state_init(&t->state, params, &kept, e)) {
+        if (even && !t)
             err_nomem(e, "a trainer");
         mem_free(t);
         params_release(params);
@@ -112,6 +120,8 @@ struct trainer *trainer_new(const struct backend *backend, struct graph *g, cons
         if (graph_find(program_graph(t->gradients), VALUE_WEIGHT, name.s).id)
             good = program_bind_weight(t->gradients, name.s, &slot, &kept_there, e);
     }
+    if (good && o->ranks)
+        good = (t->share = share_new(o->ranks, &t->state, t->gradients, e)) != NULL;
     if (good)
         return t;
     trainer_free(t);
@@ -123,6 +133,7 @@ void trainer_free(struct trainer *t)
     if (!t)
         return;
     program_free(t->gradients);
+    share_free(t->share);
     optimizer_free(t->optimizer);
     state_release(&t->state);
     mem_free(t);
@@ -142,7 +153,7 @@ struct train_memory trainer_memory(const struct trainer *t)
 {
     struct program_memory m = program_memory(t->gradients);
     return (struct train_memory){ .activations = m.arena, .packed = m.packed, .weights = state_weight_bytes(&t->state),
-                                  .optimizer = state_other_bytes(&t->state) };
+                                  .optimizer = state_other_bytes(&t->state) + share_bytes(t->share) };
 }
 
 /* The norm of all gradients together, in f64; the order of sums does not depend on threads. */
@@ -170,16 +181,49 @@ static double gradient_norm(const struct train_state *s)
     return sqrt(total);
 }
 
+/* This process's batches of a step, and what all of them came to. */
+static bool gradients(struct trainer *t, const struct train_task *task, const struct train_options *o, int64_t step, double *sum,
+                      struct err *e)
+{
+    int64_t each = o->accumulate / ranks_count(o->ranks), first = step * o->accumulate + each * ranks_mine(o->ranks);
+    memset(t->state.array[STATE_GRADIENT], 0, t->state.count * sizeof(float));
+    *sum = 0;
+    for (int64_t i = 0; i < each; i++) {
+        bool shares = t->share && i + 1 == each;
+        if (!task->fill(task->self, first + i, t->gradients, e))
+            return false;
+        if (!(shares ? share_run(t->share, t->gradients, e) : program_run(t->gradients, e))) {
+            t->lost = shares;
+            return false;
+        }
+        *sum += *(const float *)program_output(t->gradients, t->loss);
+    }
+    return true;
+}
+
+/* The sum of a number over all processes, in their order, and whether any wants to end. */
+static bool agree(struct trainer *t, struct ranks *ranks, double *sum, struct err *e)
+{
+    int n = ranks_count(ranks);
+    double mine[2] = { *sum, t->wants_end }, *all = mem_zeroed((size_t)n, sizeof mine);
+    t->lost = !all || !ranks_gather(ranks, mine, 2, all, e);
+    t->all_end = false;
+    *sum = 0;
+    for (int i = 0; !t->lost && i < n; i++) {
+        *sum += all[2 * i];
+        t->all_end |= all[2 * i + 1] != 0;
+    }
+    bool good = all ? !t->lost : err_nomem(e, "messages");
+    mem_free(all);
+    return good;
+}
+
 bool trainer_step(struct trainer *t, const struct train_task *task, const struct train_options *o, int64_t step,
                   double *loss, double *norm, struct err *e)
 {
-    memset(t->state.array[STATE_GRADIENT], 0, t->state.count * sizeof(float));
-    double sum = 0;
-    for (int64_t i = 0; i < o->accumulate; i++) {
-        if (!task->fill(task->self, step * o->accumulate + i, t->gradients, e) || !program_run(t->gradients, e))
-            return err_add(e, "in step %lld of the training", (long long)step);
-        sum += *(const float *)program_output(t->gradients, t->loss);
-    }
+    double sum;
+    if (!gradients(t, task, o, step, &sum, e) || !agree(t, o->ranks, &sum, e))
+        return err_add(e, "in step %lld of the training", (long long)step);
     *loss = sum / (double)o->accumulate;
     *norm = gradient_norm(&t->state) / (double)o->accumulate;
     if (!isfinite(*loss) || !isfinite(*norm))
@@ -194,20 +238,34 @@ bool trainer_step(struct trainer *t, const struct train_task *task, const struct
     return optimizer_step(t->optimizer, &with, e);
 }
 
-bool trainer_validate(struct trainer *t, const struct train_task *task, double *loss, struct err *e)
+/* The losses of all held-out batches, of which each process measures some. */
+static bool measure(struct trainer *t, const struct train_task *task, struct ranks *ranks, double *losses, struct err *e)
 {
-    double sum = 0;
-    if (!state_bind(&t->state, STATE_EMA, t->gradients, e))
-        return false;
-    bool good = true;
-    for (int64_t i = 0; good && i < task->held_out; i++) {
-        good = task->fill_held_out(task->self, i, t->gradients, e) && program_run_until(t->gradients, t->loss, e);
-        sum += good ? (double)*(const float *)program_output(t->gradients, t->loss) : 0;
+    for (int64_t i = ranks_mine(ranks); i < task->held_out; i += ranks_count(ranks)) {
+        if (!task->fill_held_out(task->self, i, t->gradients, e) || !program_run_until(t->gradients, t->loss, e))
+            return err_add(e, "measuring the loss on what is held out");
+        losses[i] = (double)*(const float *)program_output(t->gradients, t->loss);
     }
-    *loss = sum / (double)task->held_out;
-    if (!good)
-        err_add(e, "measuring the loss on what is held out");
-    return state_bind(&t->state, STATE_VALUE, t->gradients, e) && good;
+    return true;
+}
+
+bool trainer_validate(struct trainer *t, const struct train_task *task, struct ranks *ranks, double *loss, struct err *e)
+{
+    size_t n = (size_t)task->held_out, processes = (size_t)ranks_count(ranks);
+    double *mine = mem_zeroed(n, sizeof *mine), *all = mem_zeroed(n * processes, sizeof *all), sum = 0;
+    bool good = (mine && all) || err_nomem(e, "the losses of held-out batches");
+    good = good && state_bind(&t->state, STATE_EMA, t->gradients, e) && measure(t, task, ranks, mine, e);
+    good = state_bind(&t->state, STATE_VALUE, t->gradients, e) && good;
+    if (good) {
+        t->lost = !ranks_gather(ranks, mine, (int)n, all, e);
+        good = !t->lost;
+    }
+    for (size_t i = 0; good && i < n; i++) /* of batch i by the process that measured it */
+        sum += all[i % processes * n + i];
+    *loss = sum / (double)n;
+    mem_free(mine);
+    mem_free(all);
+    return good;
 }
 
 /* Where a run stands. */
@@ -232,7 +290,13 @@ static bool export(struct run *r, const char *name, struct err *e)
     return !r->task->export || (path_join(folder, r->o->folder, name, e) && r->task->export(r->task->self, &r->t->state, folder, e));
 }
 
-static bool save(struct run *r, struct err *e)
+/* Number 0 of a run's processes writes its files. */
+static bool writes(const struct run *r)
+{
+    return ranks_mine(r->o->ranks) == 0;
+}
+
+static bool save_state(struct run *r, struct err *e)
 {
     const struct { const char *key; double value; } numbers[] = {
         { "step", (double)r->step }, { "seconds", r->earlier + clock_seconds() - r->began }, { "best", r->best },
@@ -247,7 +311,12 @@ static bool save(struct run *r, struct err *e)
             snprintf(text[i], sizeof text[i], "%.17g", numbers[i].value);
             facts[count++] = (struct weights_pair){ numbers[i].key, text[i] };
         }
-    return state_save(&r->t->state, r->checkpoint, facts, count, e) && metrics_plot(&r->metrics, e) && export(r, "model", e);
+    return state_save(&r->t->state, r->checkpoint, facts, count, e);
+}
+
+static bool save(struct run *r, struct err *e)
+{
+    return !writes(r) || (save_state(r, e) && metrics_plot(&r->metrics, e) && export(r, "model", e));
 }
 
 /* A number in a checkpoint's facts, in [0, max]. */
@@ -301,6 +370,8 @@ static bool begin(struct run *r, struct err *e)
     r->best = INFINITY;
     if (o->patience && !r->task->fill_held_out)
         return err_set(e, ERR_ARG, "nothing is held out, so nobody can tell when to stop: --patience needs held-out pictures");
+    if (!writes(r))
+        return true;
     if (!path_join(r->checkpoint, o->folder, "checkpoint.safetensors", e) || !path_join(r->samples, o->folder, "samples", e) ||
         !folder_make(r->samples, e))
         return false;
@@ -312,6 +383,22 @@ static bool begin(struct run *r, struct err *e)
         return false;
     r->began = r->log_began = clock_seconds();
     return metrics_open(&r->metrics, o->folder, r->step, r->earlier, e);
+}
+
+/* All processes begin where number 0 does. */
+static bool begin_together(struct run *r, struct err *e)
+{
+    double at[] = { (double)r->step, r->earlier, r->best, (double)r->best_step, (double)r->waited };
+    if (!ranks_broadcast(r->o->ranks, at, sizeof at, e) || !share_state(r->o->ranks, &r->t->state, e))
+        return false;
+    r->step = (int64_t)at[0];
+    r->earlier = at[1];
+    r->best = at[2];
+    r->best_step = (int64_t)at[3];
+    r->waited = (int64_t)at[4];
+    if (!writes(r))
+        r->began = r->log_began = clock_seconds();
+    return true;
 }
 
 static bool log_step(struct run *r, double rate, double held_out, json_t *more, struct err *e)
@@ -336,7 +423,7 @@ static bool look(struct run *r, json_t *metrics, struct err *e)
 /* Measures on what is held out; a new best is kept. */
 static bool validate(struct run *r, double *held_out, struct err *e)
 {
-    if (!trainer_validate(r->t, r->task, held_out, e))
+    if (!trainer_validate(r->t, r->task, r->o->ranks, held_out, e))
         return false;
     r->waited++;
     if (!(*held_out < r->best)) /* NaN is none */
@@ -344,7 +431,7 @@ static bool validate(struct run *r, double *held_out, struct err *e)
     r->best = *held_out;
     r->best_step = r->step;
     r->waited = 0;
-    return export(r, "best", e);
+    return !writes(r) || export(r, "best", e);
 }
 
 static bool due(int64_t every, int64_t step)
@@ -372,6 +459,8 @@ static bool one_step(struct run *r, bool last, struct err *e)
     if (validates && !validate(r, &held_out, e))
         return false;
     last |= is_over(r);
+    if (!writes(r))
+        return true;
     bool logs = last || due(r->o->log_every, r->step), looks = r->task->sample && (last || due(r->o->sample_every, r->step));
     json_t *more = looks ? json_object() : NULL;
     bool good = (!looks || look(r, more, e)) && (!(logs || looks || validates) || log_step(r, rate, held_out, more, e));
@@ -408,14 +497,22 @@ bool trainer_run(struct trainer *t, const struct train_task *task, const struct 
                  const struct progress *progress, struct err *e)
 {
     struct run r = { .t = t, .task = task, .o = o, .progress = progress };
-    bool good = begin(&r, e), stopped = false;
+    bool good = begin(&r, e) && begin_together(&r, e), stopped = false;
     while (good && r.step < o->steps && !stopped && !is_over(&r)) {
         good = one_step(&r, r.step + 1 == o->steps, e);
         if (!good)
             break;
-        tell(&r);
-        stopped = stop_requested() || (o->stop_at && r.step >= o->stop_at) ||
-                  (o->minutes > 0 && clock_seconds() - r.began > 60 * o->minutes);
+        if (writes(&r))
+            tell(&r);
+        t->wants_end = stop_requested() || (o->minutes > 0 && clock_seconds() - r.began > 60 * o->minutes);
+        stopped = (o->ranks ? t->all_end : t->wants_end) || (o->stop_at && r.step >= o->stop_at);
+    }
+    if (!good && t->lost && writes(&r)) { /* the weights are those of the last whole step */
+        struct err saving = { 0 };
+        if (save_state(&r, &saving))
+            err_add(e, "saved at step %lld of %lld: start it again with --resume", (long long)r.step, (long long)o->steps);
+        else
+            err_add(e, "%s", saving.text);
     }
     if (good && is_over(&r)) {
         progress_line(progress, "over at step %lld of %lld: %lld validations in a row found nothing better than step %lld",

@@ -16,6 +16,7 @@
 
 #include "base/progress.h"
 #include "base/json.h"
+#include "base/ranks.h"
 #include "train/optimizer.h"
 #include "train/rate.h"
 
@@ -24,7 +25,7 @@ struct train_options {
     bool resume;            /* go on from the checkpoint if there is one; otherwise the folder must not have one */
     int64_t steps;          /* of the whole run */
     int64_t warmup;         /* steps in which the rate rises linearly */
-    int64_t accumulate;     /* batches per step */
+    int64_t accumulate;     /* batches per step; several processes share them evenly */
     int64_t batch;          /* pictures per batch: for rates */
     enum optimizer_kind optimizer;
     const struct train_group *groups; /* weights with rates of their own; borrowed */
@@ -41,6 +42,7 @@ struct train_options {
     int64_t patience;       /* end the run after so many validations without a new best; 0: not */
     int64_t stop_at;        /* stop (saved, resumable) after this step; 0: not. For tests and time limits */
     double minutes;         /* stop (saved, resumable) after so long; 0: not */
+    struct ranks *ranks;    /* the processes of this run; borrowed; NULL: one. All make the same steps, number 0 writes the files */
     bool profile;           /* tell at the end where the time went, by kind of op */
 };
 
@@ -93,8 +95,8 @@ struct train_memory trainer_memory(const struct trainer *t);
 MUST_USE bool trainer_step(struct trainer *t, const struct train_task *task, const struct train_options *o, int64_t step,
                            double *loss, double *norm, struct err *e);
 
-/* The mean loss over what is held out. */
-MUST_USE bool trainer_validate(struct trainer *t, const struct train_task *task, double *loss, struct err *e);
+/* The mean loss over what is held out, whose batches the processes share. */
+MUST_USE bool trainer_validate(struct trainer *t, const struct train_task *task, struct ranks *ranks, double *loss, struct err *e);
 
 /* The loop. Ends with ERR_STOPPED, after saving, if the user asks for it (Ctrl-C). */
 MUST_USE bool trainer_run(struct trainer *t, const struct train_task *task, const struct train_options *o,

@@ -110,7 +110,7 @@ TEST(a_validation_is_the_mean_loss_and_changes_nothing)
     const struct train_state *s = trainer_state(t);
     float value = s->array[STATE_VALUE][0], mean = s->array[STATE_EMA][0], gradient = s->array[STATE_GRADIENT][0];
     CHECK(value != mean, "%g", (double)value);
-    REQUIRE(trainer_validate(t, &task, &held_out, &e));
+    REQUIRE(trainer_validate(t, &task, NULL, &held_out, &e));
     CHECK_NEAR(held_out, 3 * mean + 0.125, 1e-6, "of the running mean");
     CHECK(s->array[STATE_VALUE][0] == value && s->array[STATE_EMA][0] == mean && s->array[STATE_GRADIENT][0] == gradient, "%s",
           "state");
