@@ -25,6 +25,7 @@ const struct command *const commands[] = {
     &command_train_lora,
     &command_train_compare,
     &command_train_full,
+    &command_train_dreambooth,
     &command_eval_images,
     &command_eval_vae,
     &command_eval_leak,

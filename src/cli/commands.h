@@ -32,6 +32,7 @@ extern const struct command command_train_base;
 extern const struct command command_train_compare;
 extern const struct command command_train_lora;
 extern const struct command command_train_full;
+extern const struct command command_train_dreambooth;
 extern const struct command command_eval_images;
 extern const struct command command_eval_vae;
 extern const struct command command_eval_leak;

@@ -12,6 +12,24 @@ const char *finetune_timesteps_choice(int index)
     return index >= 0 && index < TIMESTEPS_KINDS ? objective_timesteps_names[index] : NULL;
 }
 
+const char *finetune_format_choice(int index)
+{
+    return index >= 0 && index < LORA_LAYOUTS ? lora_layout_names[index] : NULL;
+}
+
+OPTION_CHOICES(init_names, "kaiming", "gaussian")
+OPTION_CHOICES(type_names, "f32", "bf16", "f16")
+
+const char *finetune_init_choice(int index)
+{
+    return init_names(index);
+}
+
+const char *finetune_type_choice(int index)
+{
+    return type_names(index);
+}
+
 OPTION_CHOICES(precision_names, "auto", "f32", "bf16", "32", "16", "16-mixed", "bf16-mixed")
 
 const char *finetune_precision_choice(int index)
@@ -79,6 +97,7 @@ struct sample_options finetune_samples(const struct finetune_args *a)
     return (struct sample_options){
         .dataset = a->dataset, .random_crop = a->random_crop, .flip = a->flip, .sampled = a->sampled,
         .caption_dropout = a->caption_dropout, .shuffle = a->shuffle, .keep = a->keep_tokens, .masks = a->masks, .regular = a->regular,
-        .regular_weight = a->regular_weight, .draws = a->draws, .size_ids = a->size_ids, .batch = a->batch, .seed = (uint64_t)a->seed,
+        .regular_weight = a->regular_weight, .draws = a->draws, .size_ids = a->size_ids, .words = a->words,
+        .regular_words = a->class_words, .batch = a->batch, .seed = (uint64_t)a->seed,
     };
 }

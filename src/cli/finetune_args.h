@@ -26,6 +26,8 @@ struct finetune_args {
     int64_t epoch_batches, height, width, course_batch, workers, course_accumulate, course_epochs;
     bool course_checkpointing, diary;
     bool full; /* whole weights learn */
+    const char *words, *class_words; /* dreambooth: of every picture, and of the regular ones */
+    int64_t prior_pictures;
     const char *blocks;
     int export;
     /* what the course means by it: no options */
@@ -35,6 +37,9 @@ struct finetune_args {
 
 const char *finetune_loss_choice(int index);
 const char *finetune_timesteps_choice(int index);
+const char *finetune_format_choice(int index);
+const char *finetune_init_choice(int index);
+const char *finetune_type_choice(int index);
 /* "auto", "f32", "bf16", then the names that Lightning has for them: "32", "16", "16-mixed", "bf16-mixed". */
 const char *finetune_precision_choice(int index);
 enum precision finetune_precision(int choice);
@@ -50,6 +55,20 @@ enum precision finetune_precision(int choice);
     { "prediction", 0, OPTION_CHOICE, FINETUNE_AT(prediction), "auto", .choices = prediction_choice,                  \
       .help = "what the denoiser predicts, where a file does not tell it truly" },                                    \
     OPTION_ROWS_PLACES(struct finetune_args)
+/* Of pairs. */
+#define OPTION_ROWS_FINETUNE_LORA                                                                                  \
+    { "lora-rank", 0, OPTION_INT, FINETUNE_AT(rank), "0", .min = 1, .max = LORA_MAX_RANK, .help = "of each pair",     \
+      .initial_help = "16, or --init-lora's", .group = "LoRA" },                                                      \
+    { "lora-alpha", 0, OPTION_FLOAT, FINETUNE_AT(alpha), "0", .min = 1e-6, .max = 1e6, .help = "a pair counts alpha / rank", \
+      .initial_help = "the rank, or --init-lora's" },                                                                 \
+    { "lora-targets", 0, OPTION_TEXT, FINETUNE_AT(targets), .value = "NAMES",                                         \
+      .help = "attention, linear, all (linear layers and convolutions), or ends of modules' names with commas between them", \
+      .initial_help = "attention, or --init-lora's modules" },                                                        \
+    { "dora", 0, OPTION_FLAG, FINETUNE_AT(dora), .help = "learn magnitudes, too (DoRA)" },                            \
+    { "init-lora", 0, OPTION_TEXT, FINETUNE_AT(init_lora), .value = "FILE", .help = "begin with this LoRA" },         \
+    { "init-lora-weights", 0, OPTION_CHOICE, FINETUNE_AT(init), "kaiming", .choices = finetune_init_choice, .help = "how pairs begin that begin anew" }, \
+    { "lora-format", 0, OPTION_CHOICE, FINETUNE_AT(format), "kohya", .choices = finetune_format_choice, .help = "names in the file" }, \
+    { "lora-type", 0, OPTION_CHOICE, FINETUNE_AT(type), "f32", .choices = finetune_type_choice, .help = "type of the tensors in the file" }
 /* Pictures and words. */
 #define OPTION_ROWS_FINETUNE_DATA                                                                                     \
     { "resolution", 0, OPTION_TEXT, FINETUNE_AT(resolution), .value = "PIXELS",                                       \

@@ -53,8 +53,8 @@ static void set_free(struct sample_set *set)
     mem_free(set);
 }
 
-/* The folder itself, or train/ in it where only that has a list. */
-static struct manifest *open_list(const char *folder, struct err *e)
+/* The folder itself, or train/ in it where only that has a list. *none: there is no list at all. */
+static struct manifest *open_list(const char *folder, bool *none, struct err *e)
 {
     char list[PATH_MAX_BYTES], inner[PATH_MAX_BYTES];
     static const char *const names[] = { "metadata.jsonl", "metadata.csv" };
@@ -69,7 +69,8 @@ static struct manifest *open_list(const char *folder, struct err *e)
             return NULL;
         there |= path_exists(list);
     }
-    return manifest_open(!here && there ? inner : folder, MANIFEST_READ, e);
+    *none = !here && !there;
+    return *none ? NULL : manifest_open(there && !here ? inner : folder, MANIFEST_READ, e);
 }
 
 static bool read_size(struct sample_picture *p, struct err *e)
@@ -106,13 +107,23 @@ static bool find_mask(struct sample_picture *p, const char *masks, struct err *e
     return (p->mask = mem_string(path)) || err_nomem(e, p->path);
 }
 
-static bool add_picture(struct sample_set *set, const struct manifest_picture *from, size_t i, const char *masks, struct err *e)
+/* Room for so many pictures that come so often in all. */
+static bool set_room(struct sample_set *set, size_t pictures, size_t entries, const char *folder, struct err *e)
 {
-    char path[PATH_MAX_BYTES];
+    if (entries > UINT32_MAX)
+        return err_set(e, ERR_LIMIT, "%s: its pictures are repeated %zu times in all, more than 2^32", folder, entries);
+    set->pictures = mem_zeroed(pictures + 1, sizeof *set->pictures);
+    set->entries = mem_zeroed(entries + 1, sizeof *set->entries);
+    set->order = mem_zeroed(entries + 1, sizeof *set->order);
+    return (set->pictures && set->entries && set->order) || err_nomem(e, "a data set");
+}
+
+static bool add_picture(struct sample_set *set, const char *path, const struct manifest_picture *from, const char *words,
+                        const char *masks, struct err *e)
+{
     struct sample_picture *p = &set->pictures[set->count];
-    if (!manifest_path(set->manifest, i, path, e))
-        return false;
-    *p = (struct sample_picture){ .path = mem_string(path), .words = from->text, .width = from->width, .height = from->height };
+    *p = (struct sample_picture){ .path = mem_string(path), .words = words ? words : from->text, .width = from->width,
+                                  .height = from->height };
     set->count++;
     if (!p->path)
         return err_nomem(e, path);
@@ -124,31 +135,55 @@ static bool add_picture(struct sample_set *set, const struct manifest_picture *f
     return find_mask(p, masks, e) && read_size(p, e);
 }
 
-static struct sample_set *set_open(const char *folder, const char *masks, const struct progress *progress, struct err *e)
+/* The pictures of a list, but for those held out or excluded. */
+static bool take_list(struct sample_set *set, const char *folder, const char *words, const char *masks, const struct progress *progress,
+                      struct err *e)
+{
+    size_t all = manifest_count(set->manifest), entries = 0;
+    char path[PATH_MAX_BYTES];
+    for (size_t i = 0; i < all; i++)
+        entries += (size_t)manifest_picture(set->manifest, i)->repeats;
+    bool good = set_room(set, all, entries, folder, e);
+    for (size_t i = 0; good && i < all; i++) {
+        const struct manifest_picture *p = manifest_picture(set->manifest, i);
+        progress_step(progress, "looking at pictures", (long)i + 1, (long)all, NULL);
+        if (!*p->excluded && strcmp(p->split, "held-out"))
+            good = stop_check(e) && manifest_path(set->manifest, i, path, e) && add_picture(set, path, p, words, masks, e);
+    }
+    return good;
+}
+
+/* All pictures in a folder without a list. */
+static bool take_folder(struct sample_set *set, const char *folder, const char *words, const char *masks, struct err *e)
+{
+    static const struct manifest_picture unknown = { "", "", "", "", "", "", "", 0, 0, 0, 1 };
+    char **names, path[PATH_MAX_BYTES];
+    size_t count;
+    if (!folder_names(folder, NULL, &names, &count, e))
+        return false;
+    bool good = set_room(set, count, count, folder, e);
+    for (size_t i = 0; good && i < count; i++)
+        if (image_is_picture_name(names[i]))
+            good = stop_check(e) && path_join(path, folder, names[i], e) && add_picture(set, path, &unknown, words, masks, e);
+    folder_names_free(names, count);
+    return good;
+}
+
+static struct sample_set *set_open(const char *folder, const char *words, const char *masks, const struct progress *progress,
+                                   struct err *e)
 {
     struct sample_set *set = mem_zeroed(1, sizeof *set);
+    bool none = false;
     if (!set) {
         err_nomem(e, "a data set");
         return NULL;
     }
     set->round = -1;
-    bool good = (set->manifest = open_list(folder, e)) != NULL;
-    size_t all = good ? manifest_count(set->manifest) : 0, entries = 0;
-    for (size_t i = 0; i < all; i++)
-        entries += (size_t)manifest_picture(set->manifest, i)->repeats;
-    if (good && entries > UINT32_MAX)
-        good = err_set(e, ERR_LIMIT, "%s: its pictures are repeated %zu times in all, more than 2^32", folder, entries);
-    set->pictures = good ? mem_zeroed(all + 1, sizeof *set->pictures) : NULL;
-    set->entries = good ? mem_zeroed(entries + 1, sizeof *set->entries) : NULL;
-    set->order = good ? mem_zeroed(entries + 1, sizeof *set->order) : NULL;
-    if (good && !(set->pictures && set->entries && set->order))
-        good = err_nomem(e, "a data set");
-    for (size_t i = 0; good && i < all; i++) {
-        const struct manifest_picture *p = manifest_picture(set->manifest, i);
-        progress_step(progress, "looking at pictures", (long)i, (long)all, NULL);
-        if (!*p->excluded && strcmp(p->split, "held-out"))
-            good = stop_check(e) && add_picture(set, p, i, masks, e);
-    }
+    set->manifest = open_list(folder, &none, e);
+    bool good = set->manifest ? take_list(set, folder, words, masks, progress, e)
+              : !e->code && none && words ? take_folder(set, folder, words, masks, e)
+                                          : (e->code ? false : err_set(e, ERR_MISSING, "%s has no metadata.jsonl or metadata.csv that "
+                                                                       "says what its pictures show", folder));
     if (good && !set->count)
         good = err_set(e, ERR_MISSING, "%s has no picture to learn from", folder);
     if (good)
@@ -179,10 +214,10 @@ bool samples_open(struct samples *s, const struct sample_options *o, struct feat
     s->moments = mem_aligned((size_t)(2 * s->sizes.h * s->sizes.w * s->sizes.channels) * sizeof *s->moments);
     if (!s->moments)
         return err_nomem(e, "a latent");
-    s->set[0] = set_open(o->dataset, o->masks, progress, e);
+    s->set[0] = set_open(o->dataset, o->words, o->masks, progress, e);
     if (!s->set[0])
         return false;
-    s->set[1] = o->regular ? set_open(o->regular, NULL, progress, e) : NULL;
+    s->set[1] = o->regular ? set_open(o->regular, o->regular_words, NULL, progress, e) : NULL;
     return s->set[1] || !o->regular;
 }
 

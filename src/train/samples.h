@@ -23,6 +23,8 @@ struct sample_options {
     const char *masks;          /* a folder with a mask of each picture, of the same name; "alpha": the picture's own; NULL: none */
     const char *regular;        /* a data set of pictures of the same kind, one beside each of the data set's in every batch; NULL */
     double regular_weight;      /* how much those count */
+    /* Words of every picture, in place of the list's; such a folder needs no list: all pictures in it count. NULL: the list's. */
+    const char *words, *regular_words;
     int64_t batch;              /* pictures of the data set in a batch */
     uint64_t seed;
 };

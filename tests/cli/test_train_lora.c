@@ -349,3 +349,26 @@ TEST(the_objectives_options_go_together)
     CHECK(limn("train", "lora", "-q", "-m", sd1.s, "-d", data.s, "-o", test_scratch("zero"), "--resolution", "64", "--zero-terminal-snr",
                NULL) == 2 && strstr(complained, "zero terminal SNR"), "%s", complained);
 }
+
+TEST(dreambooth_draws_the_kind_itself_and_needs_no_list)
+{
+    struct err e = { 0 };
+    struct place model = model_of("tiny-sd1"), thing = place_of(test_scratch("thing")), out = place_of(test_scratch("dream"));
+    static const char *const pictures[] = { "ring-box.png", "solid-box.png" };
+    REQUIRE(folder_make(thing.s, &e));
+    for (int i = 0; i < 2; i++) {
+        char from[60], to[60], *bytes;
+        size_t count;
+        snprintf(from, sizeof from, "emoji-mini/%s", pictures[i]);
+        snprintf(to, sizeof to, "thing/%s", pictures[i]);
+        REQUIRE(file_read(test_data(from), 1 << 20, &bytes, &count, &e));
+        REQUIRE(file_write_whole(test_scratch(to), bytes, count, &e));
+        mem_free(bytes);
+    }
+    CHECK(limn("train", "dreambooth", "-q", "-m", model.s, "-d", thing.s, "-o", out.s, "--prompt", "a sks box", "--class-prompt", "a box",
+               "--prior-pictures", "2", "--sample-steps", "1", "--resolution", "64", "--steps", "2", "--threads", "1", NULL) == 0, "%s",
+          complained);
+    CHECK(path_exists(test_scratch("dream/prior/00001.png")) && path_exists(test_scratch("dream/lora.safetensors")), "%s", "no files");
+    CHECK(limn("train", "dreambooth", "-q", "-m", model.s, "-d", thing.s, "-o", test_scratch("dream2"), "--resolution", "64", NULL) == 1 &&
+              strstr(complained, "metadata"), "%s", complained);
+}
