@@ -71,6 +71,6 @@ export function evaluatePage(root: HTMLElement): { show(): void } {
             h("div", { className: "row" }, h("button", { type: "submit", className: "main" }, t("gridMake"))), grid),
         tools, result));
     return {
-        show: () => void nodeTable().then(table => fill(tools, toolsOf(table, "evaluation").map(n => nodeForm(n, job => showJob(result, job)))), complain),
+        show: () => void nodeTable().then(table => fill(tools, toolsOf(table, "evaluate").map(n => nodeForm(n, job => showJob(result, job)))), complain),
     };
 }
