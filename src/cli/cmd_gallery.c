@@ -111,9 +111,9 @@ const struct command command_gallery_list = {
 
 const struct command command_gallery_search = {
     .name = "gallery search", .help = "Finds pictures by words.",
-    .details = "Every word must be in the picture's words, model, LoRAs, sampler, tags or name, in any case, also as a part: ppl finds apples, "
-               "Chinese words likewise. \\\"in quotes\\\" stand whole words behind each other; -word must not be there. One or two Latin letters stand "
-               "for the beginning of a word. Behind -- a word may begin with a minus.",
+    .details = "Every word must be in the picture's words, model, LoRAs, sampler, tags or name, in any case, also as a part: ppl finds apples. "
+               "In Chinese one character is enough. \"in quotes\" stand whole words behind each other; -word must not be there. One or two Latin "
+               "letters stand for the beginning of a word. Behind -- a word may begin with a minus.",
     .words = "TEXT...", .words_place = AT(words), .words_min = 1, .words_max = OPTION_TEXTS_MAX,
     .options = search_options, .args_bytes = sizeof(struct search_args), .run = search_run,
 };
