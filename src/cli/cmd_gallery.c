@@ -15,7 +15,7 @@
 struct search_args {
     struct option_texts words;
     struct gallery_query_args query;
-    const char *database, *gallery_folder;
+    const char *database, *gallery_folder, *user;
     int64_t before;
     bool json, count;
 };
@@ -27,6 +27,7 @@ static const struct option search_options[] = {
       .help = "go on behind this picture, the last of the page before" },
     { "count", 0, OPTION_FLAG, AT(count), .help = "print only how many there are" },
     OPTION_ROWS_GALLERY(struct search_args),
+    OPTION_ROW_GALLERY_USER(struct search_args),
     OPTION_ROW_JSON(struct search_args),
     { 0 },
 };
@@ -82,7 +83,7 @@ static bool search_run(const void *args, struct err *e)
     json_t *page = NULL;
     int64_t count = 0;
     text_init(&words, 1 << 16);
-    gallery_query_of(&query, &a->query, &a->words, &words);
+    gallery_query_of(&query, &a->query, a->user, &a->words, &words);
     query.before = a->before;
     bool good = text_ok(&words, e) && gallery_place_open(&place, a->database, a->gallery_folder, e);
     if (good) {
@@ -111,9 +112,9 @@ const struct command command_gallery_list = {
 
 const struct command command_gallery_search = {
     .name = "gallery search", .help = "Finds pictures by words.",
-    .details = "Every word must be in the picture's words, model, LoRAs, sampler, tags or name, in any case, also as a part: ppl finds apples, "
-               "Chinese words likewise. \\\"in quotes\\\" stand whole words behind each other; -word must not be there. One or two Latin letters stand "
-               "for the beginning of a word. Behind -- a word may begin with a minus.",
+    .details = "Every word must be in the picture's words, model, LoRAs, sampler, tags or name, in any case, also as a part: ppl finds apples. "
+               "In Chinese one character is enough. \"in quotes\" stand whole words behind each other; -word must not be there. One or two Latin "
+               "letters stand for the beginning of a word. Behind -- a word may begin with a minus.",
     .words = "TEXT...", .words_place = AT(words), .words_min = 1, .words_max = OPTION_TEXTS_MAX,
     .options = search_options, .args_bytes = sizeof(struct search_args), .run = search_run,
 };
@@ -122,7 +123,7 @@ const struct command command_gallery_search = {
 
 struct show_args {
     struct option_texts words;
-    const char *database, *gallery_folder;
+    const char *database, *gallery_folder, *user;
     bool json, quiet, lineage, path;
     int64_t similar;
 };
@@ -135,6 +136,7 @@ static const struct option show_options[] = {
       .help = "those that look like it instead: at most so many of 64 bits of the look differ; 10 is much alike" },
     { "path", 0, OPTION_FLAG, AT(path), .help = "print only where its file is" },
     OPTION_ROWS_GALLERY(struct show_args),
+    OPTION_ROW_GALLERY_USER(struct show_args),
     OPTION_ROW_JSON(struct show_args),
     OPTION_ROW_QUIET(struct show_args),
     { 0 },
@@ -208,7 +210,7 @@ static void print_lineage(const json_t *list, const char *next, int depth)
 static bool show_lineage(const struct show_args *a, struct store *s, const char *which, struct err *e)
 {
     json_t *l;
-    if (!gallery_lineage(s, "", which, &l, e))
+    if (!gallery_lineage(s, gallery_owner(a->user), which, &l, e))
         return false;
     bool good = true;
     if (a->json) {
@@ -229,7 +231,7 @@ static bool show_similar(const struct show_args *a, struct store *s, const json_
     json_t *page;
     if (!*look)
         return err_set(e, ERR_MISSING, "of picture %s no look is known", a->words.items[0]);
-    if (!gallery_similar(s, "", strtoull(look, NULL, 16), (int)a->similar, 0, &page, e))
+    if (!gallery_similar(s, gallery_owner(a->user), strtoull(look, NULL, 16), (int)a->similar, 0, &page, e))
         return false;
     bool good = true;
     if (a->json)
@@ -270,7 +272,7 @@ static bool show_run(const void *args, struct err *e)
     const char *which = a->words.items[0];
     if (!gallery_place_open(&place, a->database, a->gallery_folder, e))
         return false;
-    bool good = a->lineage ? show_lineage(a, place.store, which, e) : gallery_get(place.store, "", which, &picture, e);
+    bool good = a->lineage ? show_lineage(a, place.store, which, e) : gallery_get(place.store, gallery_owner(a->user), which, &picture, e);
     if (good && !a->lineage)
         good = a->similar >= 0 ? show_similar(a, place.store, picture, e) : show_picture(a, &place, picture, e);
     json_decref(picture);
@@ -290,7 +292,7 @@ const struct command command_gallery_show = {
 
 struct names_args {
     struct option_texts words;
-    const char *database, *gallery_folder;
+    const char *database, *gallery_folder, *user;
     int64_t limit;
     bool json;
 };
@@ -300,6 +302,7 @@ struct names_args {
 static const struct option names_options[] = {
     { "limit", 'l', OPTION_INT, AT(limit), "100", .min = 1, .max = 100000, .help = "at most so many" },
     OPTION_ROWS_GALLERY(struct names_args),
+    OPTION_ROW_GALLERY_USER(struct names_args),
     OPTION_ROW_JSON(struct names_args),
     { 0 },
 };
@@ -320,7 +323,7 @@ static bool names_run(const void *args, struct err *e)
     size_t i;
     if (!gallery_place_open(&place, a->database, a->gallery_folder, e))
         return false;
-    bool good = gallery_names(place.store, "", a->words.items[0], a->limit, &names, e);
+    bool good = gallery_names(place.store, gallery_owner(a->user), a->words.items[0], a->limit, &names, e);
     gallery_place_close(&place);
     if (!good)
         return false;

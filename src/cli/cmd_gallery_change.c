@@ -10,7 +10,7 @@ enum { DAY_MS = 86400000 };
 
 struct change_args {
     struct option_texts words, add, remove;
-    const char *database, *gallery_folder;
+    const char *database, *gallery_folder, *user;
     int64_t rating, days;
 };
 #define AT(member) offsetof(struct change_args, member)
@@ -27,7 +27,7 @@ static bool change(const struct change_args *a, bool (*act)(struct store *s, con
     size_t count;
     if (!gallery_place_open(&place, a->database, a->gallery_folder, e))
         return false;
-    bool good = gallery_ids(place.store, &a->words, &ids, &count, e) && act(place.store, a, ids, count, e);
+    bool good = gallery_ids(place.store, a->user, &a->words, &ids, &count, e) && act(place.store, a, ids, count, e);
     gallery_place_close(&place);
     mem_free(ids);
     return good;
@@ -40,23 +40,23 @@ static bool need_labels(const struct change_args *a, struct err *e)
 
 static bool act_tag(struct store *s, const struct change_args *a, const int64_t *ids, size_t count, struct err *e)
 {
-    return gallery_tag(s, "", ids, count, a->add.items, (size_t)a->add.count, a->remove.items, (size_t)a->remove.count, e);
+    return gallery_tag(s, gallery_owner(a->user), ids, count, a->add.items, (size_t)a->add.count, a->remove.items, (size_t)a->remove.count, e);
 }
 
 static bool act_collect(struct store *s, const struct change_args *a, const int64_t *ids, size_t count, struct err *e)
 {
-    return gallery_collect(s, "", ids, count, a->add.items, (size_t)a->add.count, a->remove.items, (size_t)a->remove.count, e);
+    return gallery_collect(s, gallery_owner(a->user), ids, count, a->add.items, (size_t)a->add.count, a->remove.items, (size_t)a->remove.count, e);
 }
 
 static bool act_rate(struct store *s, const struct change_args *a, const int64_t *ids, size_t count, struct err *e)
 {
-    return gallery_rate(s, "", ids, count, (int)a->rating, e);
+    return gallery_rate(s, gallery_owner(a->user), ids, count, (int)a->rating, e);
 }
 
 static bool act_delete(struct store *s, const struct change_args *a, const int64_t *ids, size_t count, struct err *e)
 {
     int64_t batch;
-    if (!gallery_delete(s, "", ids, count, &batch, e))
+    if (!gallery_delete(s, gallery_owner(a->user), ids, count, &batch, e))
         return false;
     printf("%zu deleted; limn gallery undo %lld brings them back\n", count, (long long)batch);
     return true;
@@ -66,6 +66,7 @@ static const struct option label_options[] = {
     { "add", 'a', OPTION_TEXTS, AT(add), .value = "NAME", .help = "put this on the pictures" },
     { "remove", 'r', OPTION_TEXTS, AT(remove), .value = "NAME", .help = "take this away from them" },
     OPTION_ROWS_GALLERY(struct change_args),
+    OPTION_ROW_GALLERY_USER(struct change_args),
     { 0 },
 };
 
@@ -92,6 +93,7 @@ const struct command command_gallery_collect = {
 static const struct option rate_options[] = {
     { "rating", 'r', OPTION_INT, AT(rating), "5", .min = 0, .max = 5, .help = "stars; 0 takes them away" },
     OPTION_ROWS_GALLERY(struct change_args),
+    OPTION_ROW_GALLERY_USER(struct change_args),
     { 0 },
 };
 
@@ -107,6 +109,7 @@ const struct command command_gallery_rate = {
 
 static const struct option place_options[] = {
     OPTION_ROWS_GALLERY(struct change_args),
+    OPTION_ROW_GALLERY_USER(struct change_args),
     { 0 },
 };
 
@@ -132,7 +135,7 @@ static bool undo_run(const void *args, struct err *e)
         return err_set(e, ERR_ARG, "%s is no number of a deletion, as limn gallery delete tells it", a->words.items[0]);
     if (!gallery_place_open(&place, a->database, a->gallery_folder, e))
         return false;
-    bool good = gallery_undo(place.store, "", batch, &count, e);
+    bool good = gallery_undo(place.store, gallery_owner(a->user), batch, &count, e);
     gallery_place_close(&place);
     if (good)
         printf("%lld back\n", (long long)count);

@@ -11,13 +11,14 @@
 struct files_args {
     struct option_texts words, ids, search;
     struct gallery_query_args query;
-    const char *database, *gallery_folder;
+    const char *database, *gallery_folder, *user;
     bool json, quiet;
 };
 #define AT(member) offsetof(struct files_args, member)
 
 static const struct option import_options[] = {
     OPTION_ROWS_GALLERY(struct files_args),
+    OPTION_ROW_GALLERY_USER(struct files_args),
     OPTION_ROW_JSON(struct files_args),
     OPTION_ROW_QUIET(struct files_args),
     { 0 },
@@ -35,7 +36,7 @@ static bool import_run(const void *args, struct err *e)
     struct progress progress = progress_bar_steps(&bar);
     bool good = true;
     for (int i = 0; good && i < a->words.count; i++)
-        good = keep_folder(place.store, place.folder, a->words.items[i], "", &progress, &count, e);
+        good = keep_folder(place.store, place.folder, a->words.items[i], gallery_owner(a->user), &progress, &count, e);
     progress_bar_end(&bar);
     gallery_place_close(&place);
     if (good && a->json)
@@ -59,6 +60,7 @@ static const struct option export_options[] = {
     { "search", 's', OPTION_TEXTS, AT(search), .value = "TEXT", .help = "only pictures with these words, as limn gallery search finds them" },
     OPTION_ROWS_QUERY(struct files_args, "0"),
     OPTION_ROWS_GALLERY(struct files_args),
+    OPTION_ROW_GALLERY_USER(struct files_args),
     OPTION_ROW_JSON(struct files_args),
     OPTION_ROW_QUIET(struct files_args),
     { 0 },
@@ -76,10 +78,10 @@ static bool export_run(const void *args, struct err *e)
     if (!gallery_place_open(&place, a->database, a->gallery_folder, e))
         return false;
     text_init(&words, 1 << 16);
-    gallery_query_of(&query, &a->query, &a->search, &words);
+    gallery_query_of(&query, &a->query, a->user, &a->search, &words);
     progress_bar_init(&bar, a->quiet);
     struct progress progress = progress_bar_steps(&bar);
-    bool good = text_ok(&words, e) && (!a->ids.count || gallery_ids(place.store, &a->ids, &ids, &id_count, e)) &&
+    bool good = text_ok(&words, e) && (!a->ids.count || gallery_ids(place.store, a->user, &a->ids, &ids, &id_count, e)) &&
                 keep_export(place.store, place.folder, &query, ids, id_count, a->words.items[0], &progress, &count, e);
     progress_bar_end(&bar);
     gallery_place_close(&place);
@@ -98,6 +100,14 @@ const struct command command_gallery_export = {
                "can train on.",
     .words = "FOLDER", .words_place = AT(words), .words_min = 1, .words_max = 1,
     .options = export_options, .args_bytes = sizeof(struct files_args), .run = export_run,
+};
+
+/* Trainings are everybody's. */
+static const struct option learn_options[] = {
+    OPTION_ROWS_GALLERY(struct files_args),
+    OPTION_ROW_JSON(struct files_args),
+    OPTION_ROW_QUIET(struct files_args),
+    { 0 },
 };
 
 static bool learn_runs(const void *args, struct err *e)
@@ -130,5 +140,5 @@ const struct command command_gallery_learn = {
     .details = "limn gallery show ID --lineage then leads from a picture to its LoRA or model, the run and step that made it and the pictures it "
                "learnt from, and limn gallery show training:HASH --lineage back.",
     .words = "FOLDER...", .words_place = AT(words), .words_min = 1, .words_max = OPTION_TEXTS_MAX,
-    .options = import_options, .args_bytes = sizeof(struct files_args), .run = learn_runs,
+    .options = learn_options, .args_bytes = sizeof(struct files_args), .run = learn_runs,
 };

@@ -14,9 +14,10 @@ const char *gallery_sort_choice(int index)
     return index >= 0 && index <= GALLERY_SORTS ? gallery_sort_names[index] : NULL;
 }
 
-void gallery_query_of(struct gallery_query *out, const struct gallery_query_args *a, const struct option_texts *words, struct text *joined)
+void gallery_query_of(struct gallery_query *out, const struct gallery_query_args *a, const char *user, const struct option_texts *words,
+                      struct text *joined)
 {
-    *out = (struct gallery_query){ .sort = (enum gallery_sort)a->sort, .limit = a->limit, .offset = a->offset, .deleted = a->deleted };
+    *out = (struct gallery_query){ .owner = gallery_owner(user), .sort = (enum gallery_sort)a->sort, .limit = a->limit, .offset = a->offset, .deleted = a->deleted };
     for (int i = 0; words && i < words->count; i++)
         text_addf(joined, "%s%s", i ? " " : "", words->items[i]);
     out->words = text_string(joined);
@@ -50,7 +51,7 @@ static bool add_id(int64_t **ids, size_t *count, size_t *cap, int64_t id, struct
     return true;
 }
 
-bool gallery_ids(struct store *s, const struct option_texts *typed, int64_t **ids, size_t *count, struct err *e)
+bool gallery_ids(struct store *s, const char *user, const struct option_texts *typed, int64_t **ids, size_t *count, struct err *e)
 {
     size_t cap = 0;
     struct db *db = store_begin(s, STORE_READ, e);
@@ -61,7 +62,7 @@ bool gallery_ids(struct store *s, const struct option_texts *typed, int64_t **id
         int64_t id, last;
         struct err missing = { 0 };
         if (!read_range(typed->items[i], &id, &last)) {
-            good = gallery_find(db, "", typed->items[i], &id, e) && add_id(ids, count, &cap, id, e);
+            good = gallery_find(db, gallery_owner(user), typed->items[i], &id, e) && add_id(ids, count, &cap, id, e);
             continue;
         }
         size_t before = *count;
@@ -70,7 +71,7 @@ bool gallery_ids(struct store *s, const struct option_texts *typed, int64_t **id
             int64_t found;
             snprintf(one, sizeof one, "%lld", (long long)id);
             err_clear(&missing);
-            if (gallery_find(db, "", one, &found, &missing) && found == id)
+            if (gallery_find(db, gallery_owner(user), one, &found, &missing) && found == id)
                 good = add_id(ids, count, &cap, id, e);
             else if (missing.code != ERR_MISSING && missing.code != ERR_NONE && missing.code != ERR_ARG)
                 good = err_set(e, missing.code, "%s", missing.text);

@@ -24,11 +24,21 @@ const char *gallery_sort_choice(int index);
     { "offset", 0, OPTION_INT, offsetof(type, query.offset), "0", .min = 0, .max = (double)INT64_MAX, .help = "leave out so many first" }, \
     { "deleted", 0, OPTION_FLAG, offsetof(type, query.deleted), .help = "those that were deleted" }
 
-/* The query; words (the command's) are joined in `joined`, which must outlive it. */
-void gallery_query_of(struct gallery_query *out, const struct gallery_query_args *a, const struct option_texts *words, struct text *joined);
+/* Member user (const char *): whose gallery. */
+#define OPTION_ROW_GALLERY_USER(type)                                                                        \
+    { "user", 'u', OPTION_TEXT, offsetof(type, user), .value = "NAME", .help = "whose gallery, of a server that has users" }
+/* As the gallery wants it. */
+static inline const char *gallery_owner(const char *user)
+{
+    return user ? user : "";
+}
+
+/* The query of a user (may be NULL); words (the command's) are joined in `joined`, which must outlive it. */
+void gallery_query_of(struct gallery_query *out, const struct gallery_query_args *a, const char *user, const struct option_texts *words,
+                      struct text *joined);
 
 /* The ids behind what was typed: an id, a range as 5-9, or the beginning of a hash. Grows *ids (mem_free). ERR_MISSING, ERR_ARG. */
-MUST_USE bool gallery_ids(struct store *s, const struct option_texts *typed, int64_t **ids, size_t *count, struct err *e);
+MUST_USE bool gallery_ids(struct store *s, const char *user, const struct option_texts *typed, int64_t **ids, size_t *count, struct err *e);
 
 /* One line of JSON on stdout; NULL is ERR_NOMEM. */
 MUST_USE bool gallery_print(json_t *o, struct err *e);

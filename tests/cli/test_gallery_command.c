@@ -54,6 +54,10 @@ TEST(pictures_are_kept_found_changed_and_brought_back)
     CHECK(limn("gallery", "export", out, "-q", "--search", "circle", "--database", database, NULL) == 0, "%s", complained);
     CHECK(limn("gallery", "import", out, "-q", "--json", "--database", database, NULL) == 0 && strstr(said, "{\"added\":0,\"known\":1,\"refused\":0}"),
           "%s%s", said, complained);
+    CHECK(limn("gallery", "import", png, "-q", "--user", "ann", "--database", database, NULL) == 0 && strstr(said, "1 added"), "%s%s", said, complained);
+    CHECK(GALLERY("list", "--user", "ann", "--count") == 0 && !strcmp(said, "1\n"), "%s", said);
+    CHECK(GALLERY("list", "--count") == 0 && !strcmp(said, "2\n"), "%s", said);
+    CHECK(GALLERY("rate", "1", "--user", "ann") == 1 && strstr(complained, "no picture 1"), "%s", complained);
     CHECK(GALLERY("show", "1", "--lineage") == 0 && strstr(said, "weights tiny-sd1"), "%s", said);
     CHECK(GALLERY("show", "1", "--similar", "64") == 0, "%s", complained);
     CHECK(limn("gallery", "list", "--database", test_data("models"), NULL) == 1, "a folder is no database");
