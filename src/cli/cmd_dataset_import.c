@@ -73,7 +73,8 @@ const struct command command_dataset_import = {
     .name = "dataset import",
     .help = "Makes a data set of pictures and captions: a folder, a zip file, a list, kohya's or DiffSynth's layout.",
     .details = "Every picture gets a line in the data set's metadata.jsonl that says where it came from. What is there already is left alone, so "
-               "the same command goes on after a stop. Files that are no pictures are skipped, each with its reason.",
+               "the same command goes on after a stop. Files that are no pictures are skipped, each with its reason.\n"
+               "A selection of the gallery is a data set as `limn gallery export` writes it.",
     .words = "FOLDER|FILE", .words_place = AT(words), .words_min = 1, .words_max = 1,
     .options = import_options, .args_bytes = sizeof(struct import_args), .run = import_run,
 };

@@ -385,7 +385,7 @@ bool manifest_save(struct manifest *m, struct err *e)
 bool manifest_checkpoint(struct manifest *m, struct err *e)
 {
     double wait = 20 * m->save_seconds;
-    return clock_seconds() - m->saved < (wait > 5 ? wait : 5) || manifest_save(m, e);
+    return clock_seconds() - m->saved < (wait > 1 ? wait : 1) || manifest_save(m, e);
 }
 
 const char *manifest_folder(const struct manifest *m)

@@ -45,7 +45,7 @@ void manifest_free(struct manifest *m);
 
 /* Writes the list, whole or not at all, if something changed. Not for MANIFEST_READ. */
 MUST_USE bool manifest_save(struct manifest *m, struct err *e);
-/* For long work, to be called after each picture: saves when enough time has passed since the last save (5 s, and 20 times what
+/* For long work, to be called after each picture: saves when enough time has passed since the last save (1 s, and 20 times what
  * saving took), so that little is lost if the process dies. */
 MUST_USE bool manifest_checkpoint(struct manifest *m, struct err *e);
 
