@@ -41,12 +41,12 @@ static const struct option clean_options_table[] = {
       .help = "near-duplicate: the hashes differ in at most so many of 64 bits" },
     { "near-colour", 0, OPTION_FLOAT, AT(near_colour), "10", .min = 0, .max = 255,
       .help = "and the colours of 8x8 parts by at most this on the average, of 255" },
-    { "show", 0, OPTION_INT, AT(shown), "200", .min = 0, .max = 1e6, .value = "N",
-      .help = "pictures in the table and on the page; 0: all", .group = "Output" },
-    { "survey", 0, OPTION_FLAG, AT(keep), "yes",
+    { "survey", 0, OPTION_FLAG, AT(keep), "yes", .group = "Work",
       .help = "look at all pictures anew and keep nothing of it in the folder's " SURVEY_FILE },
     OPTION_ROW_THREADS(struct clean_args),
     OPTION_ROWS_EVAL_OUTPUT(struct clean_args),
+    { "show", 0, OPTION_INT, AT(shown), "200", .min = 0, .max = 1e6, .value = "N",
+      .help = "pictures in the table and on the page; 0: all" },
     { 0 },
 };
 

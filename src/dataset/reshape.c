@@ -190,16 +190,51 @@ static bool new_name(const struct work *w, const struct item *item, char *out, s
     return true;
 }
 
+/* Whether a file is there already, and whether it is this picture: from a run whose manifest was not saved any more. */
+static bool look_there(const char *path, const struct made *made, bool *there, bool *same, struct err *e)
+{
+    char id[DIGEST_TEXT_BYTES];
+    *there = path_exists(path);
+    *same = false;
+    if (*there && !digest_file(path, 0, id, NULL, NULL, e))
+        return false;
+    *same = *there && !strcmp(id, made->id);
+    return true;
+}
+
+/* No file is written over: where the name is taken by another picture (an original, or what was made and taken back), the new one
+ * carries the beginning of its id, too. */
+static bool free_name(const struct work *w, struct made *made, char *path, bool *same, struct err *e)
+{
+    bool there;
+    if (!path_join(path, manifest_folder(w->m), made->name, e) || !look_there(path, made, &there, same, e))
+        return false;
+    if (!there || *same)
+        return true;
+    char name[PATH_MAX_BYTES];
+    size_t stem = stem_length(made->name);
+    int n = snprintf(name, sizeof name, "%.*s-%.8s%s", (int)stem, made->name, made->id, made->name + stem);
+    if (n >= (int)sizeof name)
+        return err_set(e, ERR_LIMIT, "%s: a path of more than %d bytes", made->name, PATH_MAX_BYTES);
+    strcpy(made->name, name);
+    return path_join(path, manifest_folder(w->m), made->name, e) && look_there(path, made, &there, same, e) &&
+           (!there || *same || err_set(e, ERR_IO, "%s is there and is another picture: choose another folder", made->name));
+}
+
 static bool write_picture(const struct work *w, const struct image *image, struct made *made, struct err *e)
 {
     char path[PATH_MAX_BYTES], folder[PATH_MAX_BYTES];
     uint8_t *data;
-    if (!path_join(path, manifest_folder(w->m), made->name, e) || !image_encode(image, w->o->format, w->o->quality, &data, &made->bytes, e))
+    bool same = false;
+    if (!image_encode(image, w->o->format, w->o->quality, &data, &made->bytes, e))
         return false;
-    snprintf(folder, sizeof folder, "%s", path);
-    *strrchr(folder, '/') = 0;
-    bool good = (digest_bytes(data, made->bytes, made->id) || err_nomem(e, "the hash of a file")) && folder_make(folder, e) &&
-                file_write_whole(path, data, made->bytes, e);
+    bool good = (digest_bytes(data, made->bytes, made->id) || err_nomem(e, "the hash of a file")) &&
+                free_name(w, made, path, &same, e);
+    if (good && !same) {
+        snprintf(folder, sizeof folder, "%s", path);
+        *strrchr(folder, '/') = 0;
+        good = folder_make(folder, e) && file_write_whole(path, data, made->bytes, e);
+    }
     mem_free(data);
     return good;
 }

@@ -1,4 +1,5 @@
-/* Pictures of a data set scaled and cut for training: into new files beside the originals, which stay. The manifest then names the
+/* Pictures of a data set scaled and cut for training: into new files beside the originals, which stay: no
+ * file is written over. The manifest then names the
  * new file, and its history says what was made of what, so that it can be taken back.
  *
  * History: {"op": "crop" or "resize", "settings": .., "from": file_name, "from_id": .., "from_size": [w, h], "scaled": [w, h],

@@ -152,45 +152,70 @@ static bool fixed_init(struct fixed *f, int in, int out, enum image_filter filte
     return true;
 }
 
-/* `lines` lines of `count` pixels each; pixels and lines lie so many bytes apart. */
-static inline __attribute__((always_inline)) void fixed_pass(uint8_t *out, size_t out_pixel, size_t out_line, const uint8_t *in,
-                                                             size_t in_pixel, size_t in_line, int lines, int count,
-                                                             const struct fixed *f, int channels)
+static uint8_t from_fixed(int32_t sum)
 {
-    for (int y = 0; y < lines; y++)
-        for (int x = 0; x < count; x++) {
+    int32_t v = sum >> FIXED_BITS;
+    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+}
+
+/* Rows of from_width pixels become rows of `width`; channels is a constant where this is called, so that loops over it are unrolled. */
+static inline __attribute__((always_inline)) void fixed_across(uint8_t *out, int width, const uint8_t *in, int from_width, int rows,
+                                                               const struct fixed *f, int channels)
+{
+    for (int y = 0; y < rows; y++, in += (size_t)from_width * (size_t)channels)
+        for (int x = 0; x < width; x++, out += channels) {
             const int32_t *w = f->weights + (size_t)x * (size_t)f->taps.most;
-            const uint8_t *p = in + (size_t)y * in_line + (size_t)f->taps.first[x] * in_pixel;
+            const uint8_t *p = in + (size_t)f->taps.first[x] * (size_t)channels;
             int32_t sum[3] = { 1 << (FIXED_BITS - 1), 1 << (FIXED_BITS - 1), 1 << (FIXED_BITS - 1) };
-            for (int k = 0; k < f->taps.taps[x]; k++, p += in_pixel)
+            for (int k = 0; k < f->taps.taps[x]; k++, p += channels)
                 for (int j = 0; j < channels; j++)
                     sum[j] += w[k] * p[j];
-            for (int j = 0; j < channels; j++) {
-                int32_t v = sum[j] >> FIXED_BITS;
-                out[(size_t)y * out_line + (size_t)x * out_pixel + (size_t)j] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-            }
+            for (int j = 0; j < channels; j++)
+                out[j] = from_fixed(sum[j]);
         }
 }
 
-/* Across first, then down, by way of middle[from_height, width, channels]; a side that keeps its length is left alone.
- * `channels` is a constant where this is called, so that loops over it are unrolled. */
+/* Rows of `bytes` bytes become `height` rows; sums[bytes] is scratch. */
+static void fixed_down(uint8_t *restrict out, int height, const uint8_t *restrict in, size_t bytes, const struct fixed *f,
+                       int32_t *restrict sums)
+{
+    for (int y = 0; y < height; y++, out += bytes) {
+        const int32_t *w = f->weights + (size_t)y * (size_t)f->taps.most;
+        for (size_t i = 0; i < bytes; i++)
+            sums[i] = 1 << (FIXED_BITS - 1);
+        for (int k = 0; k < f->taps.taps[y]; k++) {
+            const uint8_t *row = in + (size_t)(f->taps.first[y] + k) * bytes;
+            const int32_t weight = w[k];
+#pragma omp simd
+            for (size_t i = 0; i < bytes; i++)
+                sums[i] += weight * row[i];
+        }
+        for (size_t i = 0; i < bytes; i++)
+            out[i] = from_fixed(sums[i]);
+    }
+}
+
+/* Across first, then down, by way of middle[from_height, width, channels]; a side that keeps its length is left alone. */
 static inline __attribute__((always_inline)) bool fixed_resize(uint8_t *out, int width, int height, const uint8_t *from,
                                                                int from_width, int from_height, uint8_t *middle,
                                                                int channels, enum image_filter filter, struct err *e)
 {
     struct fixed across = { 0 }, down = { 0 };
-    bool good = fixed_init(&across, from_width, width, filter, e) && fixed_init(&down, from_height, height, filter, e);
-    size_t pixel = (size_t)channels, line = pixel * (size_t)width, from_line = pixel * (size_t)from_width;
+    size_t line = (size_t)channels * (size_t)width;
+    int32_t *sums = mem_aligned(line * sizeof *sums);
+    bool good = (sums || err_nomem(e, "a row to resize")) && fixed_init(&across, from_width, width, filter, e) &&
+                fixed_init(&down, from_height, height, filter, e);
     if (good && width == from_width)
         memcpy(middle, from, line * (size_t)from_height);
     else if (good)
-        fixed_pass(middle, pixel, line, from, pixel, from_line, from_height, width, &across, channels);
+        fixed_across(middle, width, from, from_width, from_height, &across, channels);
     if (good && height == from_height)
         memcpy(out, middle, line * (size_t)height);
     else if (good)
-        fixed_pass(out, line, pixel, middle, line, pixel, width, height, &down, channels);
+        fixed_down(out, height, middle, line, &down, sums);
     fixed_release(&across);
     fixed_release(&down);
+    mem_free(sums);
     return good;
 }
 

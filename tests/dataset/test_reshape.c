@@ -268,6 +268,51 @@ TEST(undo_goes_back_one_change_and_keeps_the_rest)
     manifest_free(m);
 }
 
+TEST(no_picture_is_written_over)
+{
+    struct err e = { 0 };
+    struct buckets b;
+    struct reshape_result r;
+    size_t count;
+    char *before, *after;
+    size_t bytes, bytes_after;
+    make_set("over");
+    /* an original stands where the crop of another would go */
+    REQUIRE(folder_make(inside("new/a"), &e));
+    copy_as("measure/coffee.png", "new/a/astronaut.png");
+    REQUIRE(file_append_line(inside("metadata.jsonl"), "{\"file_name\":\"new/a/astronaut.png\",\"text\":\"coffee\"}", &e));
+    REQUIRE(file_read(inside("new/a/astronaut.png"), 1 << 20, &before, &bytes, &e));
+    buckets_one(&b, 64, 64);
+    struct reshape_options o = { .kind = RESHAPE_CROP, .buckets = &b, .into = "new", .threads = 1 };
+    run(&o, &r);
+    CHECK(r.made == 5 && r.failed == 1, "made %ld, failed %ld", r.made, r.failed);
+    reshape_release(&r);
+    REQUIRE(file_read(inside("new/a/astronaut.png"), 1 << 20, &after, &bytes_after, &e));
+    CHECK(bytes == bytes_after && !memcmp(before, after, bytes), "the original");
+    mem_free(before);
+    mem_free(after);
+    struct manifest *m = opened(MANIFEST_CHANGE);
+    char first[PATH_MAX_BYTES];
+    snprintf(first, sizeof first, "%s", manifest_picture(m, 0)->file_name);
+    CHECK(!strncmp(first, "new/a/astronaut-", 16) && strlen(first) == 28, "%s", first);
+    check_file(first, 64, 64, 3);
+    /* what was taken back stays, too, and the same crop again finds it */
+    REQUIRE(dataset_reshape_undo(m, "crop", &count, &e) && manifest_save(m, &e));
+    manifest_free(m);
+    run(&o, &r);
+    CHECK(r.made == 5, "made %ld", r.made);
+    reshape_release(&r);
+    m = opened(MANIFEST_CHANGE);
+    CHECK(!strcmp(manifest_picture(m, 0)->file_name, first), "%s", manifest_picture(m, 0)->file_name);
+    REQUIRE(dataset_reshape_undo(m, "crop", &count, &e) && manifest_save(m, &e));
+    manifest_free(m);
+    o.part = IMAGE_END;
+    run(&o, &r);
+    CHECK(r.made == 5, "made %ld", r.made);
+    reshape_release(&r);
+    check_file(first, 64, 64, 3);
+}
+
 TEST(a_frame_is_cut_away_first)
 {
     struct err e = { 0 };
