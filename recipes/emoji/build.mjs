@@ -8,10 +8,10 @@ import { fileURLToPath } from 'node:url';
 import { concepts, nameTable, picturesOf, plainCode } from './names.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
-const usage = 'usage: recipes/emoji/build OUT_FOLDER [--size 256] [--jobs 2] [--outline] [--symbols]';
+const usage = 'usage: recipes/emoji/build OUT_FOLDER [--size 256] [--jobs 2] [--outline] [--only STYLE] [--symbols]';
 
 function arguments_() {
-    const o = { out: null, size: 256, jobs: Math.min(2, os.cpus().length), outline: false, symbols: false };
+    const o = { out: null, size: 256, jobs: Math.min(2, os.cpus().length), outline: false, symbols: false, only: null };
     const list = process.argv.slice(2);
     while (list.length) {
         const a = list.shift();
@@ -25,6 +25,7 @@ function arguments_() {
         else if (a === '--jobs') o.jobs = number();
         else if (a === '--outline') o.outline = true;
         else if (a === '--symbols') o.symbols = true;
+        else if (a === '--only') o.only = list.shift();
         else if (a.startsWith('-') || o.out) quit(2, usage);
         else o.out = path.resolve(a);
     }
@@ -144,9 +145,11 @@ const corrections = JSON.parse(fs.readFileSync(path.join(here, 'corrections.json
 const all = concepts(read);
 const table = { ...nameTable(read, all), codes: all };
 
+if (options.only && !styles[options.only])
+    quit(2, `--only ${options.only}: there are ${Object.keys(styles).join(', ')}`);
 const jobs = [];
 for (const [style, s] of Object.entries(styles)) {
-    if (s.held_back && !options.outline)
+    if (options.only ? style !== options.only : s.held_back && !options.outline)
         continue;
     let pictures;
     if (s.kind === 'webp') {

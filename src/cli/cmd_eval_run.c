@@ -24,8 +24,7 @@ static const struct option run_options[] = {
 static bool add_checkpoints(struct trial_work *w, const struct run_folder *run, const char *model, struct err *e)
 {
     struct trial_variant *v;
-    bool whole = run->count && run->checkpoints[0].whole;
-    if (!whole && !trial_work_add(w, "base", 0, model, &v, e))
+    if (run->teaches && !trial_work_add(w, "base", 0, model, &v, e))
         return false;
     for (size_t i = 0; i < run->count; i++) {
         const struct run_checkpoint *c = &run->checkpoints[i];

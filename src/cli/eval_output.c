@@ -17,11 +17,11 @@ enum picture_which eval_split(int index)
     return (enum picture_which)index;
 }
 
-static bool write_csv(const struct findings *f, const char *path, struct err *e)
+static bool write_text(const struct findings *f, void (*tell)(const struct findings *, struct text *), const char *path, struct err *e)
 {
     struct text t;
     text_init(&t, FINDINGS_MAX_BYTES);
-    findings_csv(f, &t);
+    tell(f, &t);
     bool good = text_ok(&t, e) && file_write_whole(path, text_string(&t), t.length, e);
     text_release(&t);
     return good;
@@ -55,6 +55,7 @@ bool eval_output(const struct findings *f, const struct eval_output_args *a, con
     char foot[100], now[21];
     clock_utc(now);
     snprintf(foot, sizeof foot, "limn %s, %s, %s", LIMN_VERSION, name, now);
-    return findings_ok(f, e) && (!a->html || findings_page(f, a->html, foot, e)) && (!a->csv || write_csv(f, a->csv, e)) &&
+    return findings_ok(f, e) && (!a->html || findings_page(f, a->html, foot, e)) && (!a->csv || write_text(f, findings_csv, a->csv, e)) &&
+           (!a->markdown || write_text(f, findings_markdown, a->markdown, e)) &&
            (a->json ? print_json(f, e) : print_table(f, e));
 }

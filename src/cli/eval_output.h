@@ -1,4 +1,4 @@
-/* How every `limn eval` command tells what it found: a table on stdout, or one JSON line, and beside it a page and a CSV file. */
+/* How every `limn eval` command tells what it found: a table on stdout, or one JSON line, and beside it a page, Markdown, a CSV file. */
 #ifndef LIMN_CLI_EVAL_OUTPUT_H
 #define LIMN_CLI_EVAL_OUTPUT_H
 
@@ -8,7 +8,7 @@
 
 /* A member `out` of the arguments, and its rows. */
 struct eval_output_args {
-    const char *html, *csv;
+    const char *html, *csv, *markdown;
     bool json, quiet;
 };
 #define OPTION_ROWS_EVAL_OUTPUT(type)                                                                        \
@@ -16,6 +16,8 @@ struct eval_output_args {
       .help = "write a page with the pictures in it, one file that needs no other" },                        \
     { "csv", 0, OPTION_TEXT, offsetof(type, out.csv), .value = "FILE",                                       \
       .help = "write the first table, all of its rows" },                                                    \
+    { "markdown", 0, OPTION_TEXT, offsetof(type, out.markdown), .value = "FILE",                             \
+      .help = "write facts and tables for a page in Markdown" },                                             \
     { "json", 0, OPTION_FLAG, offsetof(type, out.json), .help = "one JSON line of facts on stdout" },        \
     { "quiet", 'q', OPTION_FLAG, offsetof(type, out.quiet), .help = "no progress" }
 

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "evaluate/questions.h"
 
-enum { OWN_UNRELATED = 8 };
+enum { OWN_UNRELATED = 8, SHEET_ROWS = 12 };
 
 const char *trial_sampler_choice(int index)
 {
@@ -136,6 +136,14 @@ bool trial_work_lora(struct trial_work *w, struct trial_variant *v, const char *
     return path != NULL;
 }
 
+static bool write_sheet(const struct trial *t, const struct trial_options *o, const char *path, struct err *e)
+{
+    struct image sheet = { 0 };
+    bool good = trial_sheet(&sheet, t, o, SHEET_ROWS, e) && image_save_png(path, &sheet, NULL, 0, e);
+    image_release(&sheet);
+    return good;
+}
+
 bool trial_work_run(struct trial_work *w, const struct trial_args *a, struct findings *f, const char *command, const char *x_label,
                     struct err *e)
 {
@@ -150,7 +158,8 @@ bool trial_work_run(struct trial_work *w, const struct trial_args *a, struct fin
     progress_bar_end(&bar);
     if (!good)
         return false;
-    good = trial_findings(f, &trial, &w->options, by, x_label, a->out.html != NULL, e) && eval_output(f, &a->out, command, e);
+    good = trial_findings(f, &trial, &w->options, by, x_label, a->out.html != NULL, e) &&
+           (!a->sheet || write_sheet(&trial, &w->options, a->sheet, e)) && eval_output(f, &a->out, command, e);
     trial_release(&trial);
     return good;
 }

@@ -9,7 +9,7 @@
 #include "evaluate/trial.h"
 
 struct trial_args {
-    const char *prompts, *unrelated, *dataset, *style, *pictures, *comfyui, *extra_model_paths, *by;
+    const char *prompts, *unrelated, *dataset, *style, *pictures, *sheet, *comfyui, *extra_model_paths, *by;
     int64_t count, held_out, timesteps, steps, side, batch, seed, threads;
     double cfg;
     int sampler, precision, split;
@@ -59,6 +59,10 @@ const char *trial_sampler_choice(int index);
     { "html", 0, OPTION_TEXT, TRIAL_AT(type, out.html), .value = "FILE", .group = "Output",                            \
       .help = "write a page with the pictures in it, one file that needs no other" },                                  \
     { "csv", 0, OPTION_TEXT, TRIAL_AT(type, out.csv), .value = "FILE", .help = "write the first table, all of its rows" }, \
+    { "markdown", 0, OPTION_TEXT, TRIAL_AT(type, out.markdown), .value = "FILE",                                       \
+      .help = "write facts and tables for a page in Markdown" },                                                       \
+    { "sheet", 0, OPTION_TEXT, TRIAL_AT(type, sheet), .value = "FILE",                                                 \
+      .help = "write a PNG of twelve rows of what was drawn: the held-out picture first, then a column for each" },    \
     { "json", 0, OPTION_FLAG, TRIAL_AT(type, out.json), .help = "one JSON line of facts on stdout" },                  \
     { "quiet", 'q', OPTION_FLAG, TRIAL_AT(type, out.quiet), .help = "no progress" }
 #define OPTION_ROW_PRECISION_OF_TRIAL(type)                                                                            \

@@ -421,6 +421,52 @@ void findings_print(const struct findings *f, struct text *out)
             print_table(&f->sections[i].table, out);
 }
 
+/* --- Markdown --- */
+
+static void markdown_cell(struct text *out, const char *s, bool bold)
+{
+    text_add(out, bold ? " **" : " ");
+    for (; *s; s++)
+        text_addf(out, *s == '|' ? "\\|" : "%c", *s == '\n' ? ' ' : *s);
+    text_add(out, bold ? "** |" : " |");
+}
+
+static void markdown_table(const struct findings_table *t, struct text *out)
+{
+    char number[64];
+    size_t rows = t->shown && t->shown < t->rows ? t->shown : t->rows;
+    if (*t->title)
+        text_addf(out, "\n## %s\n", t->title);
+    for (long r = -2; r < (long)rows; r++) {
+        text_add(out, r == -2 ? "\n|" : "|");
+        for (size_t c = 0; c < t->column_count; c++)
+            if (is_spoken(t, c) && r == -1)
+                text_add(out, is_numeric(t, c) ? "---:|" : "---|");
+            else if (is_spoken(t, c))
+                markdown_cell(out, r < 0 ? t->columns[c].name : cell_text(t, (size_t)r, c, number), r >= 0 && t->marked[r] && c == 0);
+        text_add(out, "\n");
+    }
+    text_add(out, "\n");
+    for (size_t c = 0; c < t->column_count; c++)
+        if (*t->columns[c].help)
+            text_addf(out, "- %s: %s\n", t->columns[c].name, t->columns[c].help);
+}
+
+void findings_markdown(const struct findings *f, struct text *out)
+{
+    for (size_t i = 0; i < f->fact_count; i++) {
+        const struct findings_fact *a = &f->facts[i];
+        char number[64];
+        number_text(number, a->value.number, a->decimals);
+        text_addf(out, "- %s%s%s: %s\n", a->group, *a->group ? " " : "", a->key, a->value.kind == FINDING_TEXT ? a->value.text : number);
+    }
+    for (size_t i = 0; i < f->section_count; i++)
+        if (f->sections[i].kind == SECTION_TABLE)
+            markdown_table(&f->sections[i].table, out);
+        else if (f->sections[i].kind == SECTION_WORDS)
+            text_addf(out, "\n%s\n", f->sections[i].words);
+}
+
 /* --- JSON --- */
 
 static json_t *json_of(const struct finding *v)

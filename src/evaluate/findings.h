@@ -1,5 +1,5 @@
 /* What an evaluation found, to be read by people and by programs: single figures, tables whose cells may be pictures, curves. It is
- * put together once and written in four ways: words for a terminal, one JSON object, CSV, a page of HTML that needs no other file.
+ * put together once and written in five ways: words for a terminal, Markdown, one JSON object, CSV, a page of HTML that needs no other file.
  *
  *     findings_init(&f, "Pictures through the autoencoder");
  *     findings_number(&f, "mean", "psnr", 28.31, 2);
@@ -123,6 +123,8 @@ void findings_print(const struct findings *f, struct text *out);
 json_t *findings_json(const struct findings *f);
 /* The first table as RFC 4180 has it, all rows, without its pictures; the facts where there is no table. */
 void findings_csv(const struct findings *f, struct text *out);
+/* The same as findings_print in Markdown: for a page in a repository. */
+void findings_markdown(const struct findings *f, struct text *out);
 /* One file of HTML: pictures inside, curves as SVG, no script. foot: its last line, or NULL. Written whole or not at all. */
 MUST_USE bool findings_page(const struct findings *f, const char *path, const char *foot, struct err *e);
 

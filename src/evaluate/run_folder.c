@@ -26,6 +26,7 @@ static bool read_config(struct run_folder *r, const char *folder, struct err *e)
     if (!path_exists(path))
         return err_set(e, ERR_MISSING, "%s is no folder of a training run: it has no config.json", folder);
     json_t *j = json_read(path, e);
+    r->teaches = json_object_get(j, "model") != NULL;
     bool good = j && keep(&r->model, j, path, "model", e) && keep(&r->vae, j, path, "vae", e) && keep(&r->dataset, j, path, "dataset", e);
     json_decref(j);
     return good;
@@ -85,38 +86,52 @@ static int by_step(const void *a, const void *b)
     return (x->step > y->step) - (x->step < y->step);
 }
 
-/* The step of "lora-step00000010.safetensors" or "model-step00000010"; -1: another name. */
-static int64_t step_of(const char *name, const char *before, const char *after)
+/* The step that a name tells: digits behind `before`, then the end of a name or an ending of LoRAs. -1: another name. */
+static int64_t step_of(const char *name, const char *before)
 {
-    size_t n = strlen(before), digits = strspn(name + (strncmp(name, before, n) ? 0 : n), "0123456789");
-    if (strncmp(name, before, n) || digits == 0 || digits > 15 || strcmp(name + n + digits, after))
+    const char *at = strstr(name, before);
+    size_t n = strlen(before), digits = at ? strspn(at + n, "0123456789") : 0;
+    if (!at || (at != name && strcmp(before, "-step=")) || digits == 0 || digits > 15)
         return -1;
-    return strtoll(name + n, NULL, 10);
+    const char *end = at + n + digits;
+    bool lora = !strcmp(end, ".safetensors") || !strcmp(end, ".ckpt");
+    return lora || (!*end && !strcmp(before, "model-step")) ? strtoll(at + n, NULL, 10) : -1;
+}
+
+static bool add_folder(struct run_folder *r, const char *folder, const char **last, struct err *e)
+{
+    static const char *const lasts[] = { "lora.safetensors", "lora.ckpt", "model" };
+    char **names;
+    size_t count;
+    bool good = true;
+    if (!folder_names(folder, NULL, &names, &count, e))
+        return false;
+    for (size_t i = 0; good && i < count; i++) {
+        int64_t lora = step_of(names[i], "lora-step"), epoch = step_of(names[i], "-step="), whole = step_of(names[i], "model-step");
+        int64_t step = lora >= 0 ? lora : epoch >= 0 ? epoch : whole;
+        if (step >= 0)
+            good = add(r, folder, names[i], step, whole >= 0, e);
+        for (size_t k = 0; k < sizeof lasts / sizeof *lasts; k++)
+            if (!strcmp(names[i], lasts[k]))
+                *last = lasts[k];
+    }
+    folder_names_free(names, count);
+    return good;
 }
 
 static bool find_checkpoints(struct run_folder *r, const char *folder, struct err *e)
 {
-    char **names;
-    size_t count;
-    bool last_lora = false, last_model = false, good = true;
-    if (!folder_names(folder, NULL, &names, &count, e))
-        return false;
-    for (size_t i = 0; good && i < count; i++) {
-        int64_t lora = step_of(names[i], "lora-step", ".safetensors"), whole = step_of(names[i], "model-step", "");
-        if (lora >= 0 || whole >= 0)
-            good = add(r, folder, names[i], lora >= 0 ? lora : whole, whole >= 0, e);
-        last_lora = last_lora || !strcmp(names[i], "lora.safetensors");
-        last_model = last_model || !strcmp(names[i], "model");
-    }
-    folder_names_free(names, count);
-    if (!good)
+    char epochs[PATH_MAX_BYTES];
+    const char *last = NULL, *none = NULL;
+    if (!add_folder(r, folder, &last, e) || !path_join(epochs, folder, "checkpoints", e) ||
+        (path_is_folder(epochs) && !add_folder(r, epochs, &none, e)))
         return false;
     qsort(r->checkpoints, r->count, sizeof *r->checkpoints, by_step);
     /* The last one is a copy of the last step's where that was kept. */
     int64_t end = r->metric_count ? (int64_t)r->steps[r->metric_count - 1] : 0, had = r->count ? r->checkpoints[r->count - 1].step : -1;
-    if ((last_lora || last_model) && had < end)
-        good = add(r, folder, last_lora ? "lora.safetensors" : "model", end, !last_lora, e);
-    return good && (r->count || err_set(e, ERR_MISSING, "%s holds no checkpoint: no lora-step*.safetensors and no model", folder));
+    if (last && (had < end || !r->count) && !add(r, folder, last, end, !strcmp(last, "model"), e))
+        return false;
+    return (r->count || err_set(e, ERR_MISSING, "%s holds no checkpoint: no lora-step*.safetensors and no model", folder));
 }
 
 bool run_folder_open(struct run_folder *r, const char *path, struct err *e)

@@ -1,7 +1,8 @@
 /* A training run's folder, as train/trainer.h and train/finetune.h leave it: what was asked for, its checkpoints, its numbers.
  *
  *   config.json                   options by name: model, vae, dataset
- *   lora-step<8 digits>.safetensors   a checkpoint each; lora.safetensors: the last
+ *   lora-step<8 digits>.safetensors   a checkpoint each; lora.safetensors: the last. In DiffSynth's layout the ending is .ckpt
+ *   checkpoints/epoch=<n>-step=<n>.*  the same, where an epoch ends
  *   model/, model-step<8 digits>/     whole models, of trainings that make such
  *   metrics.jsonl                 {"step": .., "loss": .., ...} a line */
 #ifndef LIMN_EVALUATE_RUN_FOLDER_H
@@ -19,6 +20,7 @@ struct run_checkpoint {
 };
 struct run_folder {
     char *model, *vae, *dataset;  /* owned; NULL where config.json does not say */
+    bool teaches; /* it says so: the run began with a model, if only with limn's own (null) */
     struct run_checkpoint *checkpoints; /* by step */
     size_t count, cap;
     double *steps, *losses; /* of metrics.jsonl */

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/random.h"
+#include "evaluate/judge.h"
 #include "evaluate/similarity.h"
 #include "sampler/noise_schedule.h"
 #include "tensor/tensor.h"
@@ -26,7 +27,9 @@ struct bench {
     struct model_files opened;
     const struct progress *progress;
     size_t variant;
+    uint8_t *looks; /* [held-out pictures, LOOK]: all of the set */
 };
+enum { LOOK = LOOK_SIDE * LOOK_SIDE * 3 };
 
 int64_t trial_bytes(const char *path)
 {
@@ -221,7 +224,7 @@ static bool make_small(struct image *out, struct image *from, struct err *e)
 
 struct sums {
     double psnr, ssim;
-    size_t pairs;
+    size_t pairs, right;
     struct style drawn;
 };
 
@@ -229,6 +232,46 @@ static bool similarity(const char *name, const struct image *a, const struct ima
 {
     const struct similarity_metric *m = similarity_find(name, strlen(name), e);
     return m && similarity_measure(m, a, b, out, e);
+}
+
+static bool make_looks(struct bench *b, struct err *e)
+{
+    const struct picture_set *set = b->o->held_out;
+    if (!set)
+        return true;
+    if (!(b->looks = mem_aligned(set->count * LOOK)))
+        return err_nomem(e, "held-out pictures");
+    for (size_t i = 0; i < set->count; i++) {
+        struct image small;
+        progress_step(b->progress, "looking at held-out pictures", (long)i, (long)set->count, NULL);
+        if (!stop_check(e) || !picture_set_square(set, i, LOOK_SIDE, &small, e))
+            return false;
+        memcpy(b->looks + i * LOOK, small.pixels, LOOK);
+        image_release(&small);
+    }
+    return true;
+}
+
+static long distance(const uint8_t *a, const uint8_t *b)
+{
+    long sum = 0;
+    for (int i = 0; i < LOOK; i++)
+        sum += (a[i] - b[i]) * (a[i] - b[i]);
+    return sum;
+}
+
+/* Whether no picture of the set is nearer than the one that was asked for. */
+static bool is_right(const struct bench *b, const struct image *image, size_t asked, bool *right, struct err *e)
+{
+    struct image small;
+    if (!picture_square(image, LOOK_SIDE, &small, e))
+        return false;
+    long wanted = distance(small.pixels, b->looks + asked * LOOK);
+    *right = true;
+    for (size_t i = 0; *right && i < b->o->held_out->count; i++)
+        *right = distance(small.pixels, b->looks + i * LOOK) >= wanted;
+    image_release(&small);
+    return true;
 }
 
 /* One picture that was drawn: measured at full size, kept small. */
@@ -239,12 +282,15 @@ static bool take_picture(struct bench *b, size_t k, struct image *image, struct 
     if (good && w->held_out >= 0) {
         struct image wanted = { 0 };
         double psnr, ssim;
+        bool right;
         good = picture_set_square(b->o->held_out, (size_t)w->held_out, image->width, &wanted, e) &&
-               similarity("psnr", image, &wanted, &psnr, e) && similarity("ssim", image, &wanted, &ssim, e);
+               similarity("psnr", image, &wanted, &psnr, e) && similarity("ssim", image, &wanted, &ssim, e) &&
+               is_right(b, image, (size_t)w->held_out, &right, e);
         image_release(&wanted);
         if (good) {
             s->psnr += psnr;
             s->ssim += ssim;
+            s->right += right;
             s->pairs++;
         }
     }
@@ -346,6 +392,7 @@ static bool run_variant(struct bench *b, struct err *e)
     if (good && s.pairs) {
         result->measure[TRIAL_PSNR] = s.psnr / (double)s.pairs;
         result->measure[TRIAL_SSIM] = s.ssim / (double)s.pairs;
+        result->measure[TRIAL_THING] = (double)s.right / (double)s.pairs;
     }
     if (good && s.drawn.pictures) {
         good = style_distance(&s.drawn, &b->reference, &result->style, e);
@@ -397,7 +444,7 @@ bool trial_run(struct trial *t, const struct trial_options *o, const struct prog
 {
     struct bench b = { .o = o, .trial = t, .progress = progress };
     *t = (struct trial){ 0 };
-    bool good = prepare(&b, e);
+    bool good = prepare(&b, e) && make_looks(&b, e);
     for (; good && b.variant < o->count; b.variant++)
         good = run_variant(&b, e);
     if (good)
@@ -406,6 +453,7 @@ bool trial_run(struct trial *t, const struct trial_options *o, const struct prog
     reconstruction_release(&b.vae);
     vae_files_release(&b.files);
     style_release(&b.reference);
+    mem_free(b.looks);
     if (!good)
         trial_release(t);
     return good;

@@ -3,6 +3,8 @@
  *
  *   style      distance of what it draws to reference pictures (style.h)
  *   psnr, ssim of what it draws from the words of held-out pictures to these pictures
+ *   thing      share of those drawn from the words of held-out pictures that show the right thing: of all pictures of the set none is nearer
+ *              (squared distance at 32x32, as judge.h) than the one whose words they are
  *   loss       mean squared error of the denoiser on held-out pictures at fixed noise and timesteps, without weights
  *   diversity  how different pictures of the same words and another seed are: 1 - SSIM, mean over pairs
  *   change     how different its pictures are from the first variant's: 1 - SSIM, same words and seed
@@ -58,7 +60,7 @@ struct trial_options {
 };
 
 enum trial_measure {
-    TRIAL_STYLE, TRIAL_LOSS, TRIAL_PSNR, TRIAL_SSIM, TRIAL_DIVERSITY, TRIAL_CHANGE, TRIAL_DRIFT, TRIAL_SECONDS, TRIAL_MEMORY,
+    TRIAL_STYLE, TRIAL_THING, TRIAL_LOSS, TRIAL_PSNR, TRIAL_SSIM, TRIAL_DIVERSITY, TRIAL_CHANGE, TRIAL_DRIFT, TRIAL_SECONDS, TRIAL_MEMORY,
     TRIAL_BYTES, TRIAL_MEASURES
 };
 struct trial_measure_facts {
@@ -102,8 +104,12 @@ long trial_best(const struct trial *t, enum trial_measure by);
 /* The measure of this name. ERR_ARG lists them. */
 MUST_USE bool trial_measure_of(const char *name, enum trial_measure *out, struct err *e);
 
+/* The grid as one picture, at most `rows` rows of the words, spread over them: a column for each variant, before them the held-out picture
+ * where there is one. */
+MUST_USE bool trial_sheet(struct image *out, const struct trial *t, const struct trial_options *o, size_t rows, struct err *e);
+
 /* The table "variants", curves over `at` (x_label; NULL: none) and, on a page, a grid of pictures: a row for each of the words, a column for
- * each variant. The best by `by` is marked. rows: of the grid, 0: 24. */
+ * each variant. The best by `by` is marked. */
 MUST_USE bool trial_findings(struct findings *f, const struct trial *t, const struct trial_options *o, enum trial_measure by,
                              const char *x_label, bool pictures, struct err *e);
 

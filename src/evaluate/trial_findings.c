@@ -10,6 +10,7 @@ enum { GRID_ROWS = 24, GRID_COLUMNS = FINDINGS_COLUMNS - 2 };
 
 const struct trial_measure_facts trial_measures[TRIAL_MEASURES] = {
     [TRIAL_STYLE] = { "style", "distance to the reference pictures' look; less is better", 3, 1, -1 },
+    [TRIAL_THING] = { "thing", "share of held-out pictures' words from which the right thing is drawn; more is better", 3, 1, 1 },
     [TRIAL_LOSS] = { "loss", "of held-out pictures at fixed noise; less is better", 5, 1, -1 },
     [TRIAL_PSNR] = { "psnr", "dB of what is drawn from a held-out picture's words to that picture; more is better", 2, 1, 1 },
     [TRIAL_SSIM] = { "ssim", "the same in structural similarity", 4, 1, 1 },
@@ -28,7 +29,7 @@ bool trial_measure_of(const char *name, enum trial_measure *out, struct err *e)
             *out = (enum trial_measure)m;
             return true;
         }
-    return err_set(e, ERR_ARG, "there is no measure \"%s\"; there are style, loss, psnr, ssim, diversity, change, drift, seconds, memory_mib "
+    return err_set(e, ERR_ARG, "there is no measure \"%s\"; there are style, thing, loss, psnr, ssim, diversity, change, drift, seconds, memory_mib "
                    "and file_mib", name);
 }
 
@@ -129,6 +130,39 @@ static bool add_grid(struct findings *f, const struct trial *t, const struct tri
         for (size_t c = 0; good && c < columns; c++)
             findings_cell_picture(f, &t->results[c * t->count / columns].pictures[k], NULL);
     }
+    return good;
+}
+
+/* A cell of the sheet: a copy at one size, which the sheet lays out. */
+static bool put(struct image *out, const struct image *from, int side, struct err *e)
+{
+    return image_resize(out, from, side, side, from->width > side ? IMAGE_AREA : IMAGE_LANCZOS, e);
+}
+
+bool trial_sheet(struct image *out, const struct trial *t, const struct trial_options *o, size_t rows, struct err *e)
+{
+    int side = t->side < FINDINGS_PICTURE_PX ? (int)t->side : FINDINGS_PICTURE_PX;
+    bool wants = o->held_out != NULL;
+    size_t count = rows < t->drawn ? rows : t->drawn, columns = t->count + wants, cells = count * columns;
+    struct image *tiles = mem_zeroed(cells + 1, sizeof *tiles);
+    bool good = tiles || err_nomem(e, "a sheet");
+    *out = (struct image){ 0 };
+    for (size_t r = 0; good && r < count; r++) {
+        size_t k = r * t->drawn / count;
+        struct image *row = tiles + r * columns;
+        for (size_t v = 0; good && v < t->count; v++)
+            good = put(&row[v + wants], &t->results[v].pictures[k], side, e);
+        if (good && wants && t->words[k].held_out >= 0) {
+            good = picture_set_square(o->held_out, (size_t)t->words[k].held_out, side, &row[0], e);
+        } else if (good && wants && (good = image_make(&row[0], side, side, 3, e))) {
+            image_fill(&row[0], 0xE4E4E4);
+        }
+    }
+    good = good && (cells || err_set(e, ERR_ARG, "nothing was drawn: there is no sheet"));
+    good = good && image_grid(out, tiles, cells, (int)columns, 2, 0xE4E4E4, e);
+    for (size_t i = 0; tiles && i < cells; i++)
+        image_release(&tiles[i]);
+    mem_free(tiles);
     return good;
 }
 

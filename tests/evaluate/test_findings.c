@@ -77,6 +77,20 @@ TEST(findings_are_told_to_people_in_columns)
     findings_release(&f);
 }
 
+TEST(findings_are_told_in_markdown)
+{
+    struct findings f;
+    struct text t;
+    fill(&f);
+    text_init(&t, 2000);
+    findings_markdown(&f, &t);
+    CHECK(!strcmp(text_string(&t), "- count: 3\n- mean psnr: inf\n- mean ssim: 0.500\n- name: a \"quoted\", <name>?\n"
+                                   "\nLook at <b>.\n\n## Rows\n\n| name | value |\n|---|---:|\n| 猫 | 1.2 |\n"
+                                   "| **x,\"y\"** | - |\n\n- name: of the picture\n"), "%s", text_string(&t));
+    text_release(&t);
+    findings_release(&f);
+}
+
 static uint8_t sextet(char c)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

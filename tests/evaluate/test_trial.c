@@ -122,6 +122,25 @@ TEST(figures_are_those_of_the_pictures)
         image_release(&wanted);
     }
     CHECK_NEAR(on[TRIAL_PSNR], psnr, 1e-12, "psnr");
+    /* Two held-out pictures: a drawn one is right if it is nearer to its own than to the other, at 32x32. */
+    double right = 0;
+    for (size_t i = 0; i < 2; i++) {
+        struct image seen, own, other;
+        double near, far;
+        REQUIRE(picture_square(&t.results[3].pictures[4 + i], 32, &seen, &e));
+        REQUIRE(picture_set_square(&held_out, i, 32, &own, &e) && picture_set_square(&held_out, !i, 32, &other, &e));
+        REQUIRE(image_psnr(&seen, &own, &near, &e) && image_psnr(&seen, &other, &far, &e));
+        right += (near >= far) / 2.0;
+        image_release(&seen);
+        image_release(&own);
+        image_release(&other);
+    }
+    CHECK(on[TRIAL_THING] == right, "thing %g, by hand %g", on[TRIAL_THING], right);
+    /* A sheet: the held-out picture and four variants beside each other, every second row of seven. */
+    struct image sheet;
+    REQUIRE(trial_sheet(&sheet, &t, &o, 3, &e));
+    CHECK(sheet.width == 5 * 66 + 2 && sheet.height == 3 * 66 + 2, "%dx%d", sheet.width, sheet.height);
+    image_release(&sheet);
     /* The best by each measure, and what is told of it. */
     CHECK(trial_best(&t, TRIAL_DRIFT) == 0 && trial_best(&t, TRIAL_BYTES) == 2, "best by drift %ld", trial_best(&t, TRIAL_DRIFT));
     long best = trial_best(&t, TRIAL_LOSS);
