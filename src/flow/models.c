@@ -149,3 +149,15 @@ struct flow_weights *engine_vae(struct flow_engine *engine, const char *path, st
     flow_weights_drop(w);
     return NULL;
 }
+
+struct pipeline *engine_use(struct flow_engine *engine, const struct flow_weights *w)
+{
+    enum { ROOM = 1 << 30 };
+    size_t others = 0, available = mem_available();
+    for (size_t i = 0; i < engine->model_count; i++)
+        others += engine->models[i] == w ? 0 : pipeline_memory(engine->models[i]->pipeline);
+    for (size_t i = 0; others && available && available < others + ROOM && i < engine->model_count; i++)
+        if (engine->models[i] != w)
+            pipeline_rest(engine->models[i]->pipeline);
+    return w->pipeline;
+}

@@ -19,7 +19,7 @@ json_t *node_default(const struct node_input *input)
 {
     const char *text = input->initial;
     if (!strcmp(input->type, "INT"))
-        return input->flags & NODE_SEED || !text ? (text || input->flags & NODE_SEED ? json_integer(0) : NULL) : json_integer(strtoll(text, NULL, 10));
+        return input->flags & NODE_SEED ? json_integer(0) : text ? json_integer(strtoll(text, NULL, 10)) : NULL;
     if (!strcmp(input->type, "FLOAT"))
         return text ? json_real(strtod(text, NULL)) : NULL;
     if (!strcmp(input->type, "BOOLEAN"))

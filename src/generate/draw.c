@@ -204,6 +204,16 @@ void pipeline_unload(struct pipeline *p, int stage)
     unload(p, stage);
 }
 
+size_t pipeline_memory(const struct pipeline *p)
+{
+    size_t bytes = 0;
+    for (int stage = 0; stage < STAGE_COUNT; stage++) {
+        struct program_memory m = stage_memory(&p->stages[stage]);
+        bytes += m.arena + m.packed;
+    }
+    return bytes;
+}
+
 void pipeline_rest(struct pipeline *p)
 {
     for (int stage = 0; stage < STAGE_COUNT; stage++)

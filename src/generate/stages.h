@@ -98,6 +98,8 @@ struct stage_sampling {
 MUST_USE bool pipeline_latents_sample(struct pipeline *p, const struct stage_sampling *s, const struct progress *progress, float *out,
                                       float *denoised, struct err *e);
 
+/* Bytes that its programs and packed weights take now. */
+size_t pipeline_memory(const struct pipeline *p);
 /* Drops every program and its packed weights, and the words that are known: the next call makes them again. */
 void pipeline_rest(struct pipeline *p);
 

@@ -218,12 +218,12 @@ TEST(targets_run_with_what_they_need_and_nothing_else)
 
 TEST(nodes_that_wait_wait_together)
 {
-#define SLEEP(id) "'" id "': {'class_type': 'TestSleep', 'inputs': {'value': ['1', 0], 'seconds': 0.3}}"
+#define SLEEP(id) "'" id "': {'class_type': 'TestSleep', 'inputs': {'value': ['1', 0], 'seconds': 0.6}}"
     struct flow_engine *own = engine(FLOW_CACHE_CLASSIC);
     double begun = clock_seconds();
     struct flow_seen s = run_flow(own, "{" STUB("1", "BLACK") "," SLEEP("2") "," SLEEP("3") "," SLEEP("4") "," SHOW("7", "2") "," SHOW("8", "3") "," SHOW("9", "4") "}", NULL);
     double took = clock_seconds() - begun;
-    CHECK(took >= 0.3 && took < 0.85, "%g s", took);
+    CHECK(took >= 0.6 && took < 1.7, "%g s", took);
     CHECK(did_run(&s, "2") && did_run(&s, "3") && did_run(&s, "4"), "%s", s.messages);
     seen_release(&s);
     s = run_flow(own, "{" STUB("1", "BLACK") "," STUB("2", "WHITE") ", '9': {'class_type': 'TestParallelSleep', 'inputs': {'image1': ['1', 0], 'image2': ['2', 0], "
@@ -233,29 +233,45 @@ TEST(nodes_that_wait_wait_together)
     flow_engine_free(own);
 }
 
-static void *cancel_soon(void *flag)
+/* Sets the flag in a while, and says when. */
+struct canceller {
+    atomic_bool flag;
+    double at;
+};
+
+static void *cancel_soon(void *self)
 {
+    struct canceller *c = self;
     usleep(100000);
-    atomic_store((atomic_bool *)flag, true);
+    c->at = clock_seconds();
+    atomic_store(&c->flag, true);
     return NULL;
+}
+
+/* Seconds from the cancel to the end of the run. */
+static double cancelled_run(struct flow_engine *own)
+{
+    struct canceller c = { 0 };
+    pthread_t thread;
+    CHECK(!pthread_create(&thread, NULL, cancel_soon, &c), "a thread");
+    struct flow_seen s = run_flow_with(own, "{" STUB("1", "BLACK") ", '2': {'class_type': 'TestSleep', 'inputs': {'value': ['1', 0], 'seconds': 60}}," SHOW("9", "2") "}", NULL,
+                                       (struct flow_run_options){ .cancel = &c.flag });
+    double end = clock_seconds();
+    pthread_join(thread, NULL);
+    CHECK(s.result.end == FLOW_INTERRUPTED && !strcmp(s.result.last_type, "execution_interrupted"), "%s", s.result.last_type);
+    CHECK(!strcmp(json_string_value(json_object_get(s.result.last_data, "node_id")), "2"), "%s", json_dumps(s.result.last_data, 0));
+    seen_release(&s);
+    return end - c.at;
 }
 
 TEST(a_cancel_ends_a_run_at_once_and_the_next_goes_on)
 {
     struct flow_engine *own = engine(FLOW_CACHE_CLASSIC);
-    atomic_bool cancel = false;
-    pthread_t thread;
-    double begun = clock_seconds();
-    CHECK(!pthread_create(&thread, NULL, cancel_soon, &cancel), "a thread");
-    struct flow_seen s = run_flow_with(own, "{" STUB("1", "BLACK") ", '2': {'class_type': 'TestSleep', 'inputs': {'value': ['1', 0], 'seconds': 60}}," SHOW("9", "2") "}", NULL,
-                                       (struct flow_run_options){ .cancel = &cancel });
-    double took = clock_seconds() - begun;
-    pthread_join(thread, NULL);
-    CHECK(s.result.end == FLOW_INTERRUPTED && !strcmp(s.result.last_type, "execution_interrupted"), "%s", s.result.last_type);
-    CHECK(took < 0.3, "%g s after the beginning, 0.1 of them before the cancel", took);
-    CHECK(!strcmp(json_string_value(json_object_get(s.result.last_data, "node_id")), "2"), "%s", json_dumps(s.result.last_data, 0));
-    seen_release(&s);
-    s = run_flow(own, "{" STUB("1", "BLACK") "," SHOW("9", "1") "}", NULL);
+    double best = INFINITY; /* of three: the machine may be busy */
+    for (int i = 0; i < 3 && best > 0.2; i++)
+        best = fmin(best, cancelled_run(own));
+    CHECK(best <= 0.2, "%g s after the cancel", best);
+    struct flow_seen s = run_flow(own, "{" STUB("1", "BLACK") "," SHOW("9", "1") "}", NULL);
     CHECK(written_count(&s, "9") == 1, "the next run");
     seen_release(&s);
     flow_engine_free(own);

@@ -209,7 +209,7 @@ static bool text_set_run(struct node_call *call, const void *args, struct err *e
     for (size_t i = 0; good && i < f.count; i++) {
         char *words = words_of(f.paths[i], e);
         struct stage_text t = { .text = words, .syntax = PROMPT_COMFY, .clip_skip = m->clip_skip, .loras = m->loras, .lora_count = m->lora_count };
-        good = words && pipeline_text(m->weights->pipeline, &t, call_progress(call), &c->at[i], e);
+        good = words && pipeline_text(engine_use(call_engine(call), m->weights), &t, call_progress(call), &c->at[i], e);
         mem_free(words);
     }
     mem_free(f.paths);

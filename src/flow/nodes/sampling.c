@@ -157,7 +157,7 @@ struct flow_latent *sample(struct node_call *call, const struct datum *model, co
         s->step = on_step;
         s->self = &watch;
         const struct progress lines = { .line = call_progress(call)->line, .self = call };
-        good = pipeline_latents_sample(m->weights->pipeline, s, &lines, out->at, expected ? expected->at : NULL, e);
+        good = pipeline_latents_sample(engine_use(call_engine(call), m->weights), s, &lines, out->at, expected ? expected->at : NULL, e);
     }
     for (int i = 0; good && i < 2; i++) {
         struct flow_latent *made = i ? expected : out;

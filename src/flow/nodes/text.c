@@ -59,7 +59,7 @@ static struct flow_conditioning *encode(struct node_call *call, const struct dat
     const struct flow_model *m = model_of(clip);
     struct stage_text t = { .text = text, .syntax = PROMPT_COMFY, .clip_skip = m->clip_skip, .loras = m->loras, .lora_count = m->lora_count };
     struct flow_conditioning *c = flow_conditioning_new(1, e);
-    if (c && pipeline_text(m->weights->pipeline, &t, call_progress(call), &c->at[0], e))
+    if (c && pipeline_text(engine_use(call_engine(call), m->weights), &t, call_progress(call), &c->at[0], e))
         return c;
     flow_conditioning_free(c);
     return NULL;

@@ -81,7 +81,7 @@ static bool decode(struct node_call *call, const struct decode_args *a, int64_t 
         return false;
     l = own;
     struct flow_image *image = flow_image_new(l->n, l->h * cell, l->w * cell, e);
-    bool good = image && pipeline_latents_to_pixels(m->weights->pipeline, l->at, l->n, l->h, l->w, tile, call_progress(call), image->at, e);
+    bool good = image && pipeline_latents_to_pixels(engine_use(call_engine(call), m->weights), l->at, l->n, l->h, l->w, tile, call_progress(call), image->at, e);
     if (!good) {
         flow_image_free(image);
         flow_latent_free(own);
@@ -131,7 +131,7 @@ static struct flow_latent *encode(struct node_call *call, const struct datum *pi
                 bool grey = anew && rintf(anew->at[(i % anew->n * image->h + y0 + y) * image->w + x0 + x / 3]) > 0;
                 unit[(i * h + y) * w * 3 + x] = grey ? 0 : 2 * v - 1;
             }
-    if (!unit || !pipeline_pixels_to_latents(m->weights->pipeline, unit, image->n, w, h, tile, call_progress(call), l->at, e)) {
+    if (!unit || !pipeline_pixels_to_latents(engine_use(call_engine(call), m->weights), unit, image->n, w, h, tile, call_progress(call), l->at, e)) {
         flow_latent_free(l);
         l = NULL;
     }
