@@ -116,7 +116,7 @@ static bool serve_run(const void *args, struct err *e)
     memcpy(hosts, a->hosts.items, (size_t)a->hosts.count * sizeof *hosts);
     struct serve_options o = {
         .listen = a->listen, .port = (int)a->port, .token = a->token ? a->token : secret && *secret ? secret : NULL, .cors = a->cors,
-        .hosts = hosts, .base = base, .page = a->front_end, .places = &places, .max_upload_bytes = (size_t)a->max_upload,
+        .hosts = hosts, .base = base, .page = a->front_end, .foreign_page = a->front_end != NULL, .places = &places, .max_upload_bytes = (size_t)a->max_upload,
         .connections = (int)a->connections, .rate = (int)a->rate, .head_seconds = (int)a->head_seconds, .users = a->users,
         .certificate = a->certificate, .key = a->key, .cache = (enum flow_cache)a->cache, .cache_results = (size_t)a->cache_results, .workers = (int)a->workers,
         .preview_side = (int)a->preview_side, .no_metadata = !a->metadata, .test_nodes = a->test_nodes, .quiet = a->quiet, .version = LIMN_VERSION,

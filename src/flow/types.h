@@ -13,7 +13,7 @@ const struct datum_type *type_find(const char *name);
 struct flow_image {
     int64_t n, h, w;
     float *at; /* [n, h, w, 3] 0..1 */
-    bool rounds;   /* becomes 8 bits by rounding, not by cutting off: docs/decisions/010-pictures-of-a-vae-are-rounded.md */
+    bool rounds;   /* becomes 8 bits by rounding, not by cutting off: docs/decisions/011-pictures-of-a-vae-are-rounded.md */
 };
 extern const struct datum_type type_image;
 /* Zeros; NULL with e set: ERR_LIMIT, ERR_NOMEM. */

@@ -235,7 +235,7 @@ static bool tell_nodes(struct exchange *x, const char *class, struct err *e)
     if (!runner_host(&x->server->runner_options, owner_of(x), storage, &host, e))
         return false;
     json_t *info = object_info(class, &host, e);
-    if (info && !class && x->server->o->page && !add_expected(info, e)) {
+    if (info && !class && x->server->o->foreign_page && !add_expected(info, e)) {
         json_decref(info);
         return false;
     }

@@ -21,6 +21,7 @@ struct serve_options {
     const char *certificate, *key; /* PEM files; NULL: plain HTTP */
     const char *base, *input, *output, *temp, *user; /* folders; they are made */
     const char *page;         /* the folder of a page that is served at /, or NULL */
+    bool foreign_page;        /* it is not ours: it may ask for nodes that limn has not */
     const struct model_places *places; /* borrowed */
     const struct backend *backend;     /* what draws; borrowed */
     enum dtype type;                   /* what models compute in */
