@@ -11,6 +11,7 @@
 
 /* Everything that a run is made of, in the order of making. */
 struct work {
+    struct ranks *ranks; /* the processes of this run */
     struct engine engine;
     struct model_places places;
     char model_path[PATH_MAX_BYTES], vae_path[PATH_MAX_BYTES];
@@ -150,6 +151,7 @@ static bool prepare(struct work *w, const struct command *command, const struct 
                                     .output = { (enum lora_layout)a->format, types[a->type], w->model.parts.family, NULL, 0 } };
     if (!(a->replay ? begin_replay(w, a, o, e) : begin_samples(w, a, o, progress, e)))
         return false;
+    o->run.ranks = w->ranks;
     if (a->prompts.count && !train_look_init(&w->look, &w->files, &w->engine, &a->prompts, a->sample_steps, &o->sizes,
                                              vae_factor(&w->model.parts.vae), e))
         return false;
@@ -171,6 +173,19 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     return good && (w->finetune = finetune_new(o, w->engine.backend, e)) != NULL;
 }
 
+/* Everything that this run's samples need and is not kept yet. */
+struct encoding {
+    struct samples *samples;
+    int64_t batches;
+    const struct progress *progress;
+};
+
+static bool encode(void *self, struct err *e)
+{
+    const struct encoding *n = self;
+    return samples_prepare(n->samples, n->batches, n->progress, e);
+}
+
 bool finetune_command(const struct command *command, const struct finetune_args *a, struct err *e)
 {
     struct finetune_options o;
@@ -178,23 +193,31 @@ bool finetune_command(const struct command *command, const struct finetune_args 
     struct work *w = check(a, e) ? mem_zeroed(1, sizeof *w) : NULL;
     if (!w)
         return e->code ? false : err_nomem(e, "a training");
-    progress_bar_init(&bar, a->quiet);
+    if (!ranks_new(&w->ranks, e)) {
+        mem_free(w);
+        return false;
+    }
+    progress_bar_init(&bar, a->quiet || ranks_mine(w->ranks));
     struct progress progress = progress_bar_steps(&bar);
     bool good = prepare(w, command, a, &o, &progress, e);
     if (good && a->plan) {
         struct train_memory m = finetune_memory(w->finetune);
         run_print_plan(&m);
     } else if (good) {
-        tell(w, &o, &progress);
-        good = run_write_config(command, a, a->output, e) &&
-               (a->replay || samples_prepare(&w->samples, o.run.steps * o.run.accumulate, &progress, e));
+        struct encoding encoding = { &w->samples, o.run.steps * o.run.accumulate, &progress };
+        if (!ranks_mine(w->ranks))
+            tell(w, &o, &progress);
+        good = (ranks_mine(w->ranks) || run_write_config(command, a, a->output, e)) &&
+               (a->replay || ranks_first(w->ranks, encode, &encoding, e));
         encoders_release(&w->encoders);
         encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
         good = good && finetune_run(w->finetune, &progress, e);
     }
     progress_bar_end(&bar);
+    struct ranks *ranks = w->ranks;
     work_release(w);
     mem_free(w);
+    ranks_free(ranks, good);
     return good;
 }
 

@@ -497,6 +497,7 @@ bool trainer_run(struct trainer *t, const struct train_task *task, const struct 
                  const struct progress *progress, struct err *e)
 {
     struct run r = { .t = t, .task = task, .o = o, .progress = progress };
+    t->wants_end = t->lost = false;
     bool good = begin(&r, e) && begin_together(&r, e), stopped = false;
     while (good && r.step < o->steps && !stopped && !is_over(&r)) {
         good = one_step(&r, r.step + 1 == o->steps, e);
