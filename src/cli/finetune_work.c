@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/mem.h"
 #include "cli/lora_facts.h"
@@ -69,7 +70,7 @@ static bool begin_replay(struct work *w, const struct finetune_args *a, struct f
     if (!good)
         return false;
     o->sizes = w->replay.sizes;
-    o->source = (struct batch_source){ &w->replay, replay_fill };
+    o->source = (struct batch_source){ .self = &w->replay, .fill = replay_fill };
     good = finetune_train_options(a, a->steps ? a->steps : w->replay.steps / a->accumulate, text_learns(w), &w->groups, &o->run, e);
     o->run.batch = o->sizes.n;
     return good;
@@ -105,8 +106,55 @@ static bool begin_samples(struct work *w, const struct finetune_args *a, struct 
     else if (a->epochs)
         steps = (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
     o->sizes = w->samples.sizes;
-    o->source = (struct batch_source){ &w->samples, samples_fill };
+    o->source = (struct batch_source){ &w->samples, samples_fill, samples_fill_held_out, samples_held_out(&w->samples) };
     return finetune_train_options(a, steps, text_learns(w), &w->groups, &o->run, e);
+}
+
+static size_t together(const struct train_memory *m)
+{
+    return m->weights + m->packed + m->activations + m->optimizer;
+}
+
+/* Makes the programs; where they would take more than there is, those that recompute. */
+static bool make(struct work *w, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
+                 struct err *e)
+{
+    size_t most = a->memory ? (size_t)a->memory : mem_available(), rss = mem_rss(), room = a->memory && rss > most ? 0 : most;
+    room = a->memory && room ? most - rss : room; /* what is free does not hold what the process has already */
+    if (!(w->finetune = finetune_new(o, w->engine.backend, e)))
+        return false;
+    struct train_memory m = finetune_memory(w->finetune);
+    if (most && together(&m) > room && !o->recompute) {
+        finetune_free(w->finetune);
+        o->recompute = true;
+        if (!(w->finetune = finetune_new(o, w->engine.backend, e)))
+            return false;
+        m = finetune_memory(w->finetune);
+        progress_line(progress, "inner activations are computed twice, so that the run fits into memory");
+    }
+    if (most && together(&m) > room && !a->plan)
+        return err_set(e, ERR_LIMIT, "the run takes %.2f GiB beside the %.2f GiB of the program, and %s %.2f GiB: a smaller --resolution "
+                       "or --batch%s takes less", ldexp((double)together(&m), -30), ldexp((double)rss, -30),
+                       a->memory ? "--memory gives" : "there are free", ldexp((double)most, -30),
+                       a->full ? ", --optimizer adamw8bit or --blocks" : "");
+    return true;
+}
+
+/* One line of facts: the plan, or the run. */
+static bool print_json(const struct work *w, const struct finetune_args *a, const struct finetune_options *o, struct err *e)
+{
+    struct train_memory m = finetune_memory(w->finetune);
+    json_t *j = json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I}", "output", a->output, "steps", (json_int_t)o->run.steps, "learns",
+                          (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute, "weights",
+                          (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer",
+                          (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss());
+    char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    if (!line)
+        return err_nomem(e, "a line of JSON");
+    puts(line);
+    free(line);
+    return true;
 }
 
 static void tell(const struct work *w, const struct finetune_options *o, const struct progress *progress)
@@ -156,7 +204,7 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     o->look = a->prompts.count ? train_look_draw : NULL;
     o->look_self = &w->look;
     if (a->full)
-        return (w->finetune = finetune_new(o, w->engine.backend, e)) != NULL;
+        return make(w, a, o, progress, e);
     const struct adapter *first = &w->targets.list[0];
     w->look.alpha = a->format == LORA_DIFFSYNTH ? first->scale * (double)first->rank : NAN; /* its files do not tell it */
     /* what changes nothing of what is learnt stays out: a run that was stopped writes what an unbroken one writes */
@@ -168,7 +216,7 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     json_decref(settings);
     o->output.facts = w->facts.pairs;
     o->output.fact_count = w->facts.count;
-    return good && (w->finetune = finetune_new(o, w->engine.backend, e)) != NULL;
+    return good && make(w, a, o, progress, e);
 }
 
 bool finetune_command(const struct command *command, const struct finetune_args *a, struct err *e)
@@ -183,14 +231,17 @@ bool finetune_command(const struct command *command, const struct finetune_args 
     bool good = prepare(w, command, a, &o, &progress, e);
     if (good && a->plan) {
         struct train_memory m = finetune_memory(w->finetune);
-        run_print_plan(&m);
+        if (a->json)
+            good = print_json(w, a, &o, e);
+        else
+            run_print_plan(&m);
     } else if (good) {
         tell(w, &o, &progress);
         good = run_write_config(command, a, a->output, e) &&
                (a->replay || samples_prepare(&w->samples, o.run.steps * o.run.accumulate, &progress, e));
         encoders_release(&w->encoders);
         encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
-        good = good && finetune_run(w->finetune, &progress, e);
+        good = good && finetune_run(w->finetune, &progress, e) && (!a->json || print_json(w, a, &o, e));
     }
     progress_bar_end(&bar);
     work_release(w);
