@@ -10,7 +10,7 @@
 #include "train/samples.h"
 
 struct finetune_args {
-    const char *model, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets, *resolution,
+    const char *model, *model_config, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets, *resolution,
         *cache, *masks, *regular;
     struct option_texts prompts, rates;
     struct option_settings settings;
@@ -53,6 +53,9 @@ enum precision finetune_precision(int choice);
     { "dataset", 'd', OPTION_TEXT, FINETUNE_AT(dataset), .value = "FOLDER", .help = "pictures with metadata.jsonl or metadata.csv" }, \
     { "output", 'o', OPTION_TEXT, FINETUNE_AT(output), .value = "FOLDER", .help = "the run's folder" }, \
     OPTION_ROW_SETTINGS(FINETUNE_AT(settings)),                                                                       \
+    { "model-config", 0, OPTION_TEXT, FINETUNE_AT(model_config), .value = "FOLDER",                                   \
+      .help = "configs and tokenizer of a model in a single file, from a folder in diffusers' layout",                \
+      .initial_help = "those of its family" },                                                                        \
     { "vae", 0, OPTION_TEXT, FINETUNE_AT(vae), .value = "FILE", .help = "a file or folder whose VAE is taken in place of the model's" }, \
     { "prediction", 0, OPTION_CHOICE, FINETUNE_AT(prediction), "auto", .choices = prediction_choice,                  \
       .help = "what the denoiser predicts, where a file does not tell it truly" },                                    \

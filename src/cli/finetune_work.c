@@ -54,6 +54,7 @@ static bool open_model(struct work *w, const struct finetune_args *a, struct err
                     !engine_find_vae(w->vae_path, &w->places, &vae, e))))
         return false;
     w->files = (struct model_files){ .path = apart ? NULL : w->model_path, .unet = a->unet_path, .text_encoder = a->text_path,
+                                     .config = apart ? NULL : a->model_config,
                                      .vae = vae, .predicts = (enum predicts)a->prediction };
     return model_folder_open_files(&w->model, &w->files, e);
 }
@@ -176,8 +177,8 @@ static bool check(const struct finetune_args *a, struct err *e)
     return true;
 }
 
-static bool prepare(struct work *w, const struct command *command, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
-                    struct err *e)
+static bool prepare(struct work *w, const struct command *command, const struct finetune_args *a, struct finetune_options *o,
+                    const struct progress *progress, struct err *e)
 {
     struct objective_options objective = finetune_objective(a);
     struct target_options targets = { .names = a->targets, .text = a->text_rate > 0, .rank = a->rank, .alpha = a->alpha,
@@ -190,8 +191,8 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     for (int i = 0; a->full && i < TEXT_PARTS; i++)
         w->targets.learns[i] = a->text_rate > 0 && w->model.parts.text[i].kind;
     encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
-    *o = (struct finetune_options){ .model = &w->model, .targets = a->full ? NULL : &w->targets, .objective = &w->objective, .type = w->engine.type,
-                                    .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
+    *o = (struct finetune_options){ .model = &w->model, .targets = a->full ? NULL : &w->targets, .objective = &w->objective,
+                                    .type = w->engine.type, .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
                                     .epoch_steps = a->epoch_steps, .blocks = a->blocks, .files = &w->files,
                                     .learns = { w->targets.learns[PART_TEXT], w->targets.learns[PART_TEXT_2] },
                                     .export_type = weights_type_of_choice(a->export),
@@ -208,7 +209,8 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     const struct adapter *first = &w->targets.list[0];
     w->look.alpha = a->format == LORA_DIFFSYNTH ? first->scale * (double)first->rank : NAN; /* its files do not tell it */
     /* what changes nothing of what is learnt stays out: a run that was stopped writes what an unbroken one writes */
-    static const char *const aside[] = { "output", "cache", "resume", "stop_at", "minutes", "plan", "json", "quiet", "profile", "threads" };
+    static const char *const aside[] = { "output", "cache", "resume", "stop_at", "minutes", "plan", "json", "quiet", "profile", "threads",
+                                         "memory", "config" };
     json_t *settings = options_json(command, a, e);
     for (size_t i = 0; settings && i < sizeof aside / sizeof *aside; i++)
         json_object_del(settings, aside[i]);

@@ -131,6 +131,12 @@ static bool make(struct finetune *f, struct err *e)
         graph_release(&g);
         return false;
     }
+    for (size_t i = 0; !f->o.targets && i < f->learnt.count; i++)
+        if (dtype_is_quantised(f->learnt.at[i].stored->type)) {
+            graph_release(&g);
+            return err_set(e, ERR_TYPE, "%s is %s: a model folder cannot hold what is learnt of it; limn model convert makes another type of "
+                           "it, and a LoRA learns beside it as it is", f->learnt.at[i].name, dtype_name(f->learnt.at[i].stored->type));
+        }
     for (size_t i = 0; i < f->learnt.count; i++)
         f->learnt.at[i].decay = true; /* biases and norms too: what other fine-tuners do, so that runs can be compared */
     f->trainer = trainer_new(f->backend, &g, &(struct trainer_goal){ .loss = loss }, &f->learnt, &f->o.run,

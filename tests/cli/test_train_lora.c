@@ -395,3 +395,17 @@ TEST(memory_is_planned_first_and_what_fits_is_chosen)
     CHECK(limn("train", "lora", "-q", "-m", model.s, "--replay", file.s, "-o", out.s, "--memory", "1K", "--threads", "1", NULL) == 1 &&
               strstr(complained, "--memory"), "%s", complained);
 }
+
+TEST(a_quantised_model_in_one_file_learns_as_it_is)
+{
+    struct place folder = model_of("tiny-sd1"), file = place_of(test_scratch("q8.gguf")), data = place_of(test_data("emoji-mini"));
+    CHECK(limn("model", "convert", "-q", folder.s, file.s, "--type", "q8_0", NULL) == 0, "%s", complained);
+    for (int whole = 0; whole < 2; whole++) {
+        struct place out = place_of(test_scratch(whole ? "q8-full" : "q8-lora"));
+        int status = limn("train", whole ? "full" : "lora", "-q", "-m", file.s, "--model-config", folder.s, "-d", data.s, "-o", out.s,
+                          "--resolution", "64", "--steps", "2", "--sample-prompts", "a box", "--sample-steps", "1", "--threads", "1", NULL);
+        CHECK(status == (whole ? 1 : 0), "%s", complained);
+        CHECK(!whole || strstr(complained, "q8_0"), "%s", complained); /* said before the first step */
+    }
+    CHECK(path_exists(test_scratch("q8-lora/lora.safetensors")) && !path_exists(test_scratch("q8-full/metrics.jsonl")), "%s", "files");
+}
