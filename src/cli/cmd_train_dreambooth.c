@@ -33,7 +33,7 @@ static const struct option dreambooth_options[] = {
 static bool draw_prior(const struct finetune_args *a, const char *folder, const char *model, const char *vae, const struct engine *engine,
                        const struct progress *progress, struct err *e)
 {
-    struct model_files files = { .path = model, .vae = vae, .predicts = (enum predicts)a->prediction };
+    struct model_files files = { .path = model, .config = a->model_config, .vae = vae, .predicts = (enum predicts)a->prediction };
     struct pipeline *p = NULL;
     bool good = folder_make(folder, e);
     for (int64_t i = 0; good && i < a->prior_pictures; i++) {

@@ -68,7 +68,7 @@ bool finetune_train_options(const struct finetune_args *a, int64_t steps, bool t
         .batch = a->batch, .rate = rate, .beta1 = a->beta1, .beta2 = a->beta2, .eps = a->eps, .decay = a->decay,
         .clip = a->clip < 0 ? (a->replay ? 0 : 1) : a->clip, .ema = a->ema, .schedule = (enum rate_schedule)a->schedule,
         .final_rate = a->final_rate, .sample_every = a->sample_every, .log_every = a->replay ? 1 : a->log_every,
-        .save_every = a->save_every, .stop_at = a->stop_at, .minutes = a->minutes, .profile = a->profile,
+        .save_every = a->save_every, .validate_every = a->validate_every, .patience = a->patience, .stop_at = a->stop_at, .minutes = a->minutes, .profile = a->profile,
         .optimizer = (enum optimizer_kind)a->optimizer, .groups = groups->at, .group_count = groups->count,
         .cycles = (double)a->cycles, .power = a->power,
     };

@@ -2,19 +2,21 @@
 #ifndef LIMN_CLI_FINETUNE_ARGS_H
 #define LIMN_CLI_FINETUNE_ARGS_H
 
+#include <math.h>
+
 #include "cli/engine.h"
 #include "cli/train_common.h"
 #include "train/finetune.h"
 #include "train/samples.h"
 
 struct finetune_args {
-    const char *model, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets, *resolution,
+    const char *model, *model_config, *vae, *comfyui, *extra_model_paths, *dataset, *output, *replay, *init_lora, *targets, *resolution,
         *cache, *masks, *regular;
     struct option_texts prompts, rates;
     struct option_settings settings;
     int optimizer, prediction, format, init, type, schedule, precision, loss, timesteps;
     int64_t rank, steps, epochs, keep_tokens, sample_every, sample_steps, batch, accumulate, warmup, seed, log_every, save_every,
-        threads, stop_at, cycles;
+        threads, stop_at, cycles, validate_every, patience, memory;
     double power, alpha, rate, text_rate, decay, beta1, beta2, eps, clip, ema, minutes, final_rate;
     double caption_dropout, regular_weight;
     double huber, min_snr, noise_offset, least, most, logit_mean, logit_deviation;
@@ -51,6 +53,9 @@ enum precision finetune_precision(int choice);
     { "dataset", 'd', OPTION_TEXT, FINETUNE_AT(dataset), .value = "FOLDER", .help = "pictures with metadata.jsonl or metadata.csv" }, \
     { "output", 'o', OPTION_TEXT, FINETUNE_AT(output), .value = "FOLDER", .help = "the run's folder" }, \
     OPTION_ROW_SETTINGS(FINETUNE_AT(settings)),                                                                       \
+    { "model-config", 0, OPTION_TEXT, FINETUNE_AT(model_config), .value = "FOLDER",                                   \
+      .help = "configs and tokenizer of a model in a single file, from a folder in diffusers' layout",                \
+      .initial_help = "those of its family" },                                                                        \
     { "vae", 0, OPTION_TEXT, FINETUNE_AT(vae), .value = "FILE", .help = "a file or folder whose VAE is taken in place of the model's" }, \
     { "prediction", 0, OPTION_CHOICE, FINETUNE_AT(prediction), "auto", .choices = prediction_choice,                  \
       .help = "what the denoiser predicts, where a file does not tell it truly" },                                    \
@@ -121,6 +126,10 @@ enum precision finetune_precision(int choice);
     { "seed", 0, OPTION_INT, FINETUNE_AT(seed), "0", .min = 0, .max = 4294967295.0, .help = "of everything random" }, \
     { "save-every", 0, OPTION_INT, FINETUNE_AT(save_every), "500", .min = 1, .max = 1e9, .help = "steps; each is kept" }, \
     { "log-every", 0, OPTION_INT, FINETUNE_AT(log_every), "10", .min = 1, .max = 1e9, .help = "steps" },              \
+    { "validate-every", 0, OPTION_INT, FINETUNE_AT(validate_every), "250", .min = 1, .max = 1e9,                      \
+      .help = "steps between measurements of the loss on held-out pictures; the best is kept as lora-best" },         \
+    { "patience", 0, OPTION_INT, FINETUNE_AT(patience), "0", .min = 0, .max = 1e6,                                    \
+      .help = "end the run after so many measurements without a new best; 0: not" },                                  \
     { "sample-every", 0, OPTION_INT, FINETUNE_AT(sample_every), "500", .min = 1, .max = 1e9,                          \
       .help = "steps between sample pictures, with the same noise each time" },                                       \
     { "sample-prompts", 0, OPTION_TEXTS, FINETUNE_AT(prompts), .value = "TEXT",                                       \
@@ -151,6 +160,9 @@ enum precision finetune_precision(int choice);
       .help = "what the model computes in; auto is bf16 where the processor has it", .group = "Memory and time" },    \
     { "gradient-checkpointing", 0, OPTION_FLAG, FINETUNE_AT(checkpointing),                                           \
       .help = "compute inner activations twice instead of keeping them: less memory, a third more work" },            \
+    { "memory", 0, OPTION_SIZE, FINETUNE_AT(memory), "0", .min = 1, .max = INFINITY, .value = "SIZE",                 \
+      .help = "what the run may take: gradient checkpointing is turned on where it must, and what does not fit is refused", \
+      .initial_help = "what is free" },                                                                               \
     { "packed", 0, OPTION_FLAG, FINETUNE_AT(packed),                                                                  \
       .help = "keep a second copy of the model's weights in the order that the processor likes: faster where memory is no concern" }, \
     { "profile", 0, OPTION_FLAG, FINETUNE_AT(profile), .help = "print at the end where the time went, by kind of op" }, \

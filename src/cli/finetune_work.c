@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/mem.h"
 #include "cli/lora_facts.h"
@@ -54,6 +55,7 @@ static bool open_model(struct work *w, const struct finetune_args *a, struct err
                     !engine_find_vae(w->vae_path, &w->places, &vae, e))))
         return false;
     w->files = (struct model_files){ .path = apart ? NULL : w->model_path, .unet = a->unet_path, .text_encoder = a->text_path,
+                                     .config = apart ? NULL : a->model_config,
                                      .vae = vae, .predicts = (enum predicts)a->prediction };
     return model_folder_open_files(&w->model, &w->files, e);
 }
@@ -70,7 +72,7 @@ static bool begin_replay(struct work *w, const struct finetune_args *a, struct f
     if (!good)
         return false;
     o->sizes = w->replay.sizes;
-    o->source = (struct batch_source){ &w->replay, replay_fill };
+    o->source = (struct batch_source){ .self = &w->replay, .fill = replay_fill };
     good = finetune_train_options(a, a->steps ? a->steps : w->replay.steps / a->accumulate, text_learns(w), &w->groups, &o->run, e);
     o->run.batch = o->sizes.n;
     return good;
@@ -106,8 +108,55 @@ static bool begin_samples(struct work *w, const struct finetune_args *a, struct 
     else if (a->epochs)
         steps = (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
     o->sizes = w->samples.sizes;
-    o->source = (struct batch_source){ &w->samples, samples_fill };
+    o->source = (struct batch_source){ &w->samples, samples_fill, samples_fill_held_out, samples_held_out(&w->samples) };
     return finetune_train_options(a, steps, text_learns(w), &w->groups, &o->run, e);
+}
+
+static size_t together(const struct train_memory *m)
+{
+    return m->weights + m->packed + m->activations + m->optimizer;
+}
+
+/* Makes the programs; where they would take more than there is, those that recompute. */
+static bool make(struct work *w, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
+                 struct err *e)
+{
+    size_t most = a->memory ? (size_t)a->memory : mem_available(), rss = mem_rss(), room = a->memory && rss > most ? 0 : most;
+    room = a->memory && room ? most - rss : room; /* what is free does not hold what the process has already */
+    if (!(w->finetune = finetune_new(o, w->engine.backend, e)))
+        return false;
+    struct train_memory m = finetune_memory(w->finetune);
+    if (most && together(&m) > room && !o->recompute) {
+        finetune_free(w->finetune);
+        o->recompute = true;
+        if (!(w->finetune = finetune_new(o, w->engine.backend, e)))
+            return false;
+        m = finetune_memory(w->finetune);
+        progress_line(progress, "inner activations are computed twice, so that the run fits into memory");
+    }
+    if (most && together(&m) > room && !a->plan)
+        return err_set(e, ERR_LIMIT, "the run takes %.2f GiB beside the %.2f GiB of the program, and %s %.2f GiB: a smaller --resolution "
+                       "or --batch%s takes less", ldexp((double)together(&m), -30), ldexp((double)rss, -30),
+                       a->memory ? "--memory gives" : "there are free", ldexp((double)most, -30),
+                       a->full ? ", --optimizer adamw8bit or --blocks" : "");
+    return true;
+}
+
+/* One line of facts: the plan, or the run. */
+static bool print_json(const struct work *w, const struct finetune_args *a, const struct finetune_options *o, struct err *e)
+{
+    struct train_memory m = finetune_memory(w->finetune);
+    json_t *j = json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I}", "output", a->output, "steps", (json_int_t)o->run.steps, "learns",
+                          (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute, "weights",
+                          (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer",
+                          (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss());
+    char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    json_decref(j);
+    if (!line)
+        return err_nomem(e, "a line of JSON");
+    puts(line);
+    free(line);
+    return true;
 }
 
 static void tell(const struct work *w, const struct finetune_options *o, const struct progress *progress)
@@ -129,8 +178,8 @@ static bool check(const struct finetune_args *a, struct err *e)
     return true;
 }
 
-static bool prepare(struct work *w, const struct command *command, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
-                    struct err *e)
+static bool prepare(struct work *w, const struct command *command, const struct finetune_args *a, struct finetune_options *o,
+                    const struct progress *progress, struct err *e)
 {
     struct objective_options objective = finetune_objective(a);
     struct target_options targets = { .names = a->targets, .text = a->text_rate > 0, .rank = a->rank, .alpha = a->alpha,
@@ -143,8 +192,8 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     for (int i = 0; a->full && i < TEXT_PARTS; i++)
         w->targets.learns[i] = a->text_rate > 0 && w->model.parts.text[i].kind;
     encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
-    *o = (struct finetune_options){ .model = &w->model, .targets = a->full ? NULL : &w->targets, .objective = &w->objective, .type = w->engine.type,
-                                    .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
+    *o = (struct finetune_options){ .model = &w->model, .targets = a->full ? NULL : &w->targets, .objective = &w->objective,
+                                    .type = w->engine.type, .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
                                     .epoch_steps = a->epoch_steps, .blocks = a->blocks, .files = &w->files,
                                     .learns = { w->targets.learns[PART_TEXT], w->targets.learns[PART_TEXT_2] },
                                     .export_type = weights_type_of_choice(a->export),
@@ -158,11 +207,12 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     o->look = a->prompts.count ? train_look_draw : NULL;
     o->look_self = &w->look;
     if (a->full)
-        return (w->finetune = finetune_new(o, w->engine.backend, e)) != NULL;
+        return make(w, a, o, progress, e);
     const struct adapter *first = &w->targets.list[0];
     w->look.alpha = a->format == LORA_DIFFSYNTH ? first->scale * (double)first->rank : NAN; /* its files do not tell it */
     /* what changes nothing of what is learnt stays out: a run that was stopped writes what an unbroken one writes */
-    static const char *const aside[] = { "output", "cache", "resume", "stop_at", "minutes", "plan", "json", "quiet", "profile", "threads" };
+    static const char *const aside[] = { "output", "cache", "resume", "stop_at", "minutes", "plan", "json", "quiet", "profile", "threads",
+                                         "memory", "config" };
     json_t *settings = options_json(command, a, e);
     for (size_t i = 0; settings && i < sizeof aside / sizeof *aside; i++)
         json_object_del(settings, aside[i]);
@@ -170,7 +220,7 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     json_decref(settings);
     o->output.facts = w->facts.pairs;
     o->output.fact_count = w->facts.count;
-    return good && (w->finetune = finetune_new(o, w->engine.backend, e)) != NULL;
+    return good && make(w, a, o, progress, e);
 }
 
 /* Everything that this run's samples need and is not kept yet. */
@@ -202,7 +252,10 @@ bool finetune_command(const struct command *command, const struct finetune_args 
     bool good = prepare(w, command, a, &o, &progress, e);
     if (good && a->plan) {
         struct train_memory m = finetune_memory(w->finetune);
-        run_print_plan(&m);
+        if (a->json)
+            good = print_json(w, a, &o, e);
+        else
+            run_print_plan(&m);
     } else if (good) {
         struct encoding encoding = { &w->samples, o.run.steps * o.run.accumulate, &progress };
         if (!ranks_mine(w->ranks))
@@ -211,7 +264,7 @@ bool finetune_command(const struct command *command, const struct finetune_args 
                (a->replay || ranks_first(w->ranks, encode, &encoding, e));
         encoders_release(&w->encoders);
         encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
-        good = good && finetune_run(w->finetune, &progress, e);
+        good = good && finetune_run(w->finetune, &progress, e) && (!a->json || print_json(w, a, &o, e));
     }
     progress_bar_end(&bar);
     struct ranks *ranks = w->ranks;

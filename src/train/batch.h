@@ -34,6 +34,9 @@ struct batch_source {
     void *self;
     /* Batch `index` of the run: a function of the index alone. */
     bool (*fill)(void *self, int64_t index, struct batch *b, struct err *e);
+    /* Batch `index` < held_out of what is held out. */
+    bool (*fill_held_out)(void *self, int64_t index, struct batch *b, struct err *e);
+    int64_t held_out;
 };
 
 #endif

@@ -63,7 +63,7 @@ static bool print_of(struct features *f, enum model_part part, uint64_t *out, st
 bool features_open(struct features *f, const char *folder, struct encoders *encoders, struct err *e)
 {
     *f = (struct features){ .encoders = encoders };
-    return path_join(f->folder, "", folder, e) && folder_make(f->folder, e);
+    return path_join(f->folder, "", folder, e);
 }
 
 bool features_key_of_picture(struct features *f, const struct picture_cut *cut, struct feature_key *key, struct err *e)
@@ -155,7 +155,7 @@ bool features_make_picture(struct features *f, const struct picture_cut *c, cons
     size_t pixels = (size_t)(c->width * c->height * 3), numbers = (size_t)(2 * h * w * vae->latent_channels);
     char path[PATH_MAX_BYTES];
     struct image image;
-    if (!path_of_key(f, key, path, e) || !cut_out(&image, c->path, c, IMAGE_FLATTEN, e))
+    if (!folder_make(f->folder, e) || !path_of_key(f, key, path, e) || !cut_out(&image, c->path, c, IMAGE_FLATTEN, e))
         return false;
     float *x = mem_aligned(pixels * sizeof *x), *moments = mem_aligned(numbers * sizeof *moments);
     float *mask = mem_zeroed((size_t)(h * w), sizeof *mask);
@@ -186,7 +186,7 @@ bool features_make_words(struct features *f, const char *words, const struct fea
     void *kept = mem_aligned((numbers + pooled_numbers) * dtype_bytes(type));
     void *kept_pooled = kept ? (char *)kept + numbers * dtype_bytes(type) : NULL;
     bool good = (states && pooled && kept) || err_nomem(e, "the text states");
-    good = good && path_of_key(f, key, path, e) && encoders_words(f->encoders, words, states, pooled, e);
+    good = good && folder_make(f->folder, e) && path_of_key(f, key, path, e) && encoders_words(f->encoders, words, states, pooled, e);
     if (good) {
         const struct weights_entry entries[] = { { "states", type, SHAPE(tokens, width) }, { "pooled", type, SHAPE(pooled_width) } };
         dtype_convert(kept, type, states, DTYPE_F32, numbers);

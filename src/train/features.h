@@ -21,7 +21,7 @@ struct features {
     struct encoders *encoders; /* borrowed */
     uint64_t prints[PART_COUNT]; /* of the weights; 0: not looked at yet */
 };
-/* Makes the folder. */
+/* The folder is made when something is kept in it. */
 MUST_USE bool features_open(struct features *f, const char *folder, struct encoders *encoders, struct err *e);
 
 /* A name of 32 hexadecimal digits for a cut or for words. */

@@ -131,6 +131,12 @@ static bool make(struct finetune *f, struct err *e)
         graph_release(&g);
         return false;
     }
+    for (size_t i = 0; !f->o.targets && i < f->learnt.count; i++)
+        if (dtype_is_quantised(f->learnt.at[i].stored->type)) {
+            graph_release(&g);
+            return err_set(e, ERR_TYPE, "%s is %s: a model folder cannot hold what is learnt of it; limn model convert makes another type of "
+                           "it, and a LoRA learns beside it as it is", f->learnt.at[i].name, dtype_name(f->learnt.at[i].stored->type));
+        }
     for (size_t i = 0; i < f->learnt.count; i++)
         f->learnt.at[i].decay = true; /* biases and norms too: what other fine-tuners do, so that runs can be compared */
     f->trainer = trainer_new(f->backend, &g, &(struct trainer_goal){ .loss = loss }, &f->learnt, &f->o.run,
@@ -212,15 +218,11 @@ static bool give_ids(struct finetune *f, int part, struct program *program, stru
            (t->kind == &text_clip || program_set_input(program, "pads", f->pads[part], e));
 }
 
-static bool fill(void *self, int64_t index, struct program *program, struct err *e)
+/* Noise is put to the batch that is there, and all of it is given to the program. */
+static bool give(struct finetune *f, struct program *program, struct err *e)
 {
-    struct finetune *f = self;
     struct batch *b = &f->batch;
     const struct graph *g = program_graph(program);
-    if (!f->o.source.fill(f->o.source.self, index, b, e))
-        return false;
-    if (index / f->o.run.accumulate + 1 != f->step && !dora_step(&f->dora, program, e))
-        return false;
     objective_apply(f->o.objective, b, f->noisy, f->target, f->timestep, f->weight);
     const struct { const char *name; const void *data; } inputs[] = {
         { "latent", f->noisy }, { "target", f->target }, { "timestep", f->timestep }, { "weight", f->weight }, { "mask", b->mask },
@@ -232,8 +234,24 @@ static bool fill(void *self, int64_t index, struct program *program, struct err 
     for (int i = 0; i < TEXT_PARTS; i++)
         if (f->o.sizes.ids[i] && !give_ids(f, i, program, e))
             return false;
-    f->step = index / f->o.run.accumulate + 1;
     return true;
+}
+
+static bool fill(void *self, int64_t index, struct program *program, struct err *e)
+{
+    struct finetune *f = self;
+    int64_t step = index / f->o.run.accumulate + 1;
+    bool begins = step != f->step; /* of several processes each sees some batches of a step, and not always the first */
+    f->step = step;
+    return f->o.source.fill(f->o.source.self, index, &f->batch, e) && (!begins || dora_step(&f->dora, program, e)) &&
+           give(f, program, e);
+}
+
+static bool fill_held_out(void *self, int64_t index, struct program *program, struct err *e)
+{
+    struct finetune *f = self;
+    return f->o.source.fill_held_out(f->o.source.self, index, &f->batch, e) && (index || dora_step(&f->dora, program, e)) &&
+           give(f, program, e);
 }
 
 static enum state_kind learnt_kind(const struct finetune *f)
@@ -264,6 +282,8 @@ static bool export_lora(void *self, const struct train_state *state, const char 
     const struct finetune *f = self;
     int64_t step = f->step, epoch = f->o.epoch_steps;
     char path[PATH_MAX_BYTES], checkpoints[PATH_MAX_BYTES];
+    if (!strcmp(path_name(folder), "best"))
+        return write_lora(f, state, path_of("lora-best.%s", ending(f)).s, path, e);
     struct path kept = path_of("lora-step%08lld.%s", (long long)step, ending(f));
     if (!strcmp(path_name(folder), "best"))
         return write_lora(f, state, path_of("lora-best.%s", ending(f)).s, path, e);
@@ -323,5 +343,9 @@ bool finetune_run(struct finetune *f, const struct progress *progress, struct er
         return false;
     struct train_task task = { .self = f, .what = "fine-tuning", .fill = fill, .sample = f->o.look ? sample : NULL,
                                .export = f->o.targets ? export_lora : export_model };
+    if (f->o.source.held_out) {
+        task.fill_held_out = fill_held_out;
+        task.held_out = f->o.source.held_out;
+    }
     return trainer_run(f->trainer, &task, &f->o.run, progress, e);
 }

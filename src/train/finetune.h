@@ -2,7 +2,7 @@
  * weights themselves. The model's graphs are those that draw; frozen weights stay in their file's type, and what learns is f32.
  *
  * A run is a folder (trainer.h). At every save it gets lora.safetensors (in DiffSynth's layout lora.ckpt) and, so that runs can be
- * compared and looked through, lora-step<8 digits>.safetensors; with epochs told, at the end of each,
+ * compared and looked through, lora-step<8 digits>.safetensors; where pictures are held out lora-best.safetensors; with epochs told, at the end of each,
  * checkpoints/epoch=<from 0>-step=<steps>, as Lightning names them. Where whole weights learn it gets model/, a diffusers folder. */
 #ifndef LIMN_TRAIN_FINETUNE_H
 #define LIMN_TRAIN_FINETUNE_H

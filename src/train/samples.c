@@ -10,7 +10,9 @@
 #include "image/image.h"
 
 /* Streams of random numbers, apart from each other and from those of other trainings. */
-enum { STREAM_ORDER = 101, STREAM_PICTURE, STREAM_CUT, STREAM_WORDS, STREAM_NOISE, STREAM_TIMESTEP };
+enum { STREAM_ORDER = 101, STREAM_PICTURE, STREAM_CUT, STREAM_WORDS, STREAM_NOISE, STREAM_TIMESTEP, STREAM_HELD_OUT };
+
+enum { HELD_OUT_LOOKS = 4, HELD_OUT_MOST = 64 }; /* timesteps of a held-out picture; batches at most */
 
 enum { WORDS_BYTES = DATASET_MAX_TEXT_BYTES + 1 };
 
@@ -135,9 +137,9 @@ static bool add_picture(struct sample_set *set, const char *path, const struct m
     return find_mask(p, masks, e) && read_size(p, e);
 }
 
-/* The pictures of a list, but for those held out or excluded. */
-static bool take_list(struct sample_set *set, const char *folder, const char *words, const char *masks, const struct progress *progress,
-                      struct err *e)
+/* The pictures of a list that are held out, or those that are not; none that is excluded. */
+static bool take_list(struct sample_set *set, const char *folder, bool held_out, const char *words, const char *masks,
+                      const struct progress *progress, struct err *e)
 {
     size_t all = manifest_count(set->manifest), entries = 0;
     char path[PATH_MAX_BYTES];
@@ -147,7 +149,7 @@ static bool take_list(struct sample_set *set, const char *folder, const char *wo
     for (size_t i = 0; good && i < all; i++) {
         const struct manifest_picture *p = manifest_picture(set->manifest, i);
         progress_step(progress, "looking at pictures", (long)i + 1, (long)all, NULL);
-        if (!*p->excluded && strcmp(p->split, "held-out"))
+        if (!*p->excluded && held_out == !strcmp(p->split, "held-out"))
             good = stop_check(e) && manifest_path(set->manifest, i, path, e) && add_picture(set, path, p, words, masks, e);
     }
     return good;
@@ -169,8 +171,9 @@ static bool take_folder(struct sample_set *set, const char *folder, const char *
     return good;
 }
 
-static struct sample_set *set_open(const char *folder, const char *words, const char *masks, const struct progress *progress,
-                                   struct err *e)
+/* held_out: only those; then there may be none. */
+static struct sample_set *set_open(const char *folder, bool held_out, const char *words, const char *masks,
+                                   const struct progress *progress, struct err *e)
 {
     struct sample_set *set = mem_zeroed(1, sizeof *set);
     bool none = false;
@@ -180,11 +183,12 @@ static struct sample_set *set_open(const char *folder, const char *words, const 
     }
     set->round = -1;
     set->manifest = open_list(folder, &none, e);
-    bool good = set->manifest ? take_list(set, folder, words, masks, progress, e)
+    bool good = set->manifest ? take_list(set, folder, held_out, words, masks, progress, e)
+              : !e->code && none && held_out ? set_room(set, 0, 0, folder, e)
               : !e->code && none && words ? take_folder(set, folder, words, masks, e)
                                           : (e->code ? false : err_set(e, ERR_MISSING, "%s has no metadata.jsonl or metadata.csv that "
                                                                        "says what its pictures show", folder));
-    if (good && !set->count)
+    if (good && !set->count && !held_out)
         good = err_set(e, ERR_MISSING, "%s has no picture to learn from", folder);
     if (good)
         return set;
@@ -214,10 +218,10 @@ bool samples_open(struct samples *s, const struct sample_options *o, struct feat
     s->moments = mem_aligned((size_t)(2 * s->sizes.h * s->sizes.w * s->sizes.channels) * sizeof *s->moments);
     if (!s->moments)
         return err_nomem(e, "a latent");
-    s->set[0] = set_open(o->dataset, o->words, o->masks, progress, e);
-    if (!s->set[0])
+    s->set[0] = set_open(o->dataset, false, o->words, o->masks, progress, e);
+    if (!s->set[0] || !(s->set[2] = set_open(o->dataset, true, o->words, o->masks, progress, e)))
         return false;
-    s->set[1] = o->regular ? set_open(o->regular, o->regular_words, NULL, progress, e) : NULL;
+    s->set[1] = o->regular ? set_open(o->regular, false, o->regular_words, NULL, progress, e) : NULL;
     return s->set[1] || !o->regular;
 }
 
@@ -225,6 +229,7 @@ void samples_release(struct samples *s)
 {
     set_free(s->set[0]);
     set_free(s->set[1]);
+    set_free(s->set[2]);
     mem_free(s->moments);
     *s = (struct samples){ 0 };
 }
@@ -339,6 +344,22 @@ static void sample_of(const struct samples *s, int64_t batch, int64_t i, struct 
         shuffle_words(out->words, s->o.keep, &r);
 }
 
+int64_t samples_held_out(const struct samples *s)
+{
+    int64_t looks = (int64_t)s->set[2]->count * HELD_OUT_LOOKS, batches = (looks + s->sizes.n - 1) / s->sizes.n;
+    return batches < HELD_OUT_MOST ? batches : HELD_OUT_MOST;
+}
+
+/* Look `look` at what is held out: whole words, the middle of the picture. */
+static void held_out_sample(const struct samples *s, int64_t look, struct sample *out)
+{
+    struct samples plain = *s;
+    plain.o.random_crop = plain.o.flip = false;
+    out->picture = &s->set[2]->pictures[(size_t)look % s->set[2]->count];
+    cut_of(&plain, out->picture, 0, &out->cut);
+    snprintf(out->words, sizeof out->words, "%s", out->picture->words);
+}
+
 /* Whether this is the first time that the key is seen. */
 static bool first_time(GHashTable *seen, const struct feature_key *key)
 {
@@ -375,6 +396,11 @@ bool samples_prepare(struct samples *s, int64_t count, const struct progress *pr
             if (made != before || batch + 1 == count)
                 progress_step(progress, "encoding pictures and words", (long)batch + 1, (long)count, NULL);
         }
+    for (int64_t look = 0; good && look < samples_held_out(s) * s->sizes.n; look++) {
+        struct sample one;
+        held_out_sample(s, look, &one);
+        good = stop_check(e) && prepare_one(s, &one, seen, &made, e);
+    }
     g_hash_table_unref(seen);
     return good;
 }
@@ -393,35 +419,58 @@ static void time_ids(const struct samples *s, const struct sample *one, float *o
     s->model->family->time_ids(&s->model->settings, &facts, false, out);
 }
 
-static bool fill_one(struct samples *s, int64_t batch, int64_t i, struct batch *b, struct err *e)
+/* What is kept of the sample's picture and words, into row i; its noise from r, its timestep from t. */
+static bool fill_row(struct samples *s, const struct sample *one, struct random r, int64_t timestep, int64_t i, struct batch *b,
+                     struct err *e)
 {
     const struct batch_sizes *z = &s->sizes;
     int64_t cells = z->h * z->w, each = cells * z->channels, state = z->tokens * z->text_width;
-    uint64_t stream = 2 * (uint64_t)(batch * s->o.batch + i % s->o.batch) + (i >= s->o.batch);
-    struct random r = random_of(s->o.seed + STREAM_NOISE, stream);
-    struct random t = random_of(s->o.seed + STREAM_TIMESTEP, s->objective->o.one_timestep ? (uint64_t)batch : stream);
-    struct sample one;
     struct feature_key key;
-    sample_of(s, batch, i, &one);
-    if (!features_key_of_picture(s->features, &one.cut, &key, e) ||
-        !features_read_picture(s->features, &key, s->moments, (size_t)(2 * each), one.cut.mask ? b->mask + i * cells : NULL,
+    if (!features_key_of_picture(s->features, &one->cut, &key, e) ||
+        !features_read_picture(s->features, &key, s->moments, (size_t)(2 * each), one->cut.mask ? b->mask + i * cells : NULL,
                                (size_t)cells, e) ||
-        !features_key_of_words(s->features, one.words, &key, e) ||
+        !features_key_of_words(s->features, one->words, &key, e) ||
         !features_read_words(s->features, &key, b->states + i * state, (size_t)state, b->pooled ? b->pooled + i * z->pooled_width : NULL,
                              (size_t)z->pooled_width, e))
         return false;
-    for (int64_t k = 0; b->mask && !one.cut.mask && k < cells; k++)
+    for (int64_t k = 0; b->mask && !one->cut.mask && k < cells; k++)
         b->mask[i * cells + k] = 1; /* a regular picture has none */
     objective_noise(s->objective, &r, b->noise + i * each, cells, z->channels);
     for (int64_t k = 0; k < each; k++)
         b->latent[i * each + k] = s->moments[k] + (s->o.sampled ? s->moments[each + k] * random_normal(&r) : 0);
-    b->timestep[i] = objective_timestep(s->objective, &t);
-    b->weight[i] = !s->o.regular ? 1 : i < s->o.batch ? 2 : (float)(2 * s->o.regular_weight); /* the sum of two means */
+    b->timestep[i] = timestep;
     if (z->time_ids)
-        time_ids(s, &one, b->time_ids + i * z->time_ids);
+        time_ids(s, one, b->time_ids + i * z->time_ids);
     for (int part = 0; part < TEXT_PARTS; part++)
-        if (z->ids[part] && !s->model->text[part].kind->ids(&s->model->text[part], one.words, b->ids[part] + i * z->tokens, e))
+        if (z->ids[part] && !s->model->text[part].kind->ids(&s->model->text[part], one->words, b->ids[part] + i * z->tokens, e))
             return false;
+    return true;
+}
+
+static bool fill_one(struct samples *s, int64_t batch, int64_t i, struct batch *b, struct err *e)
+{
+    uint64_t stream = 2 * (uint64_t)(batch * s->o.batch + i % s->o.batch) + (i >= s->o.batch);
+    struct random t = random_of(s->o.seed + STREAM_TIMESTEP, s->objective->o.one_timestep ? (uint64_t)batch : stream);
+    struct sample one;
+    sample_of(s, batch, i, &one);
+    b->weight[i] = !s->o.regular ? 1 : i < s->o.batch ? 2 : (float)(2 * s->o.regular_weight); /* the sum of two means */
+    return fill_row(s, &one, random_of(s->o.seed + STREAM_NOISE, stream), objective_timestep(s->objective, &t), i, b, e);
+}
+
+bool samples_fill_held_out(void *self, int64_t index, struct batch *b, struct err *e)
+{
+    struct samples *s = self;
+    double looks = (double)(samples_held_out(s) * s->sizes.n), count = (double)s->objective->noise.count;
+    double least = s->objective->o.least * count, most = s->objective->o.most * count;
+    for (int64_t i = 0; i < s->sizes.n; i++) {
+        int64_t look = index * s->sizes.n + i;
+        int64_t timestep = (int64_t)(least + (most - least) * ((double)look + 0.5) / looks);
+        struct sample one;
+        held_out_sample(s, look, &one);
+        b->weight[i] = 1;
+        if (!fill_row(s, &one, random_of(STREAM_HELD_OUT, (uint64_t)look), timestep, i, b, e))
+            return err_add(e, "in held-out batch %lld", (long long)index);
+    }
     return true;
 }
 

@@ -35,7 +35,7 @@ struct samples {
     struct features *features; /* borrowed, as objective and model */
     const struct objective *objective;
     const struct model_parts *model;
-    struct sample_set *set[2]; /* the data set, and the regular pictures; NULL: none */
+    struct sample_set *set[3]; /* the data set, the regular pictures, and those held out of the data set; NULL: none */
     struct batch_sizes sizes;
     float *moments;            /* of one picture */
 };
@@ -51,7 +51,11 @@ int64_t samples_round(const struct samples *s);
 /* Pictures of the data set, and a hash of all of them with their words. */
 size_t samples_count(const struct samples *s);
 uint64_t samples_print(const struct samples *s);
-/* Encodes what batches [0, count) need and is not kept yet. Stoppable. */
+/* Batches of pictures that the list holds out (its "split"): each several times, at timesteps spread over the range, with the same
+ * noise for every run. 0: there are none. samples_fill_held_out is as samples_fill. */
+int64_t samples_held_out(const struct samples *s);
+MUST_USE bool samples_fill_held_out(void *self, int64_t index, struct batch *b, struct err *e);
+/* Encodes what batches [0, count), and those held out, need and is not kept yet. Stoppable. */
 MUST_USE bool samples_prepare(struct samples *s, int64_t count, const struct progress *progress, struct err *e);
 /* For batch_source; self is a struct samples. */
 MUST_USE bool samples_fill(void *self, int64_t index, struct batch *b, struct err *e);

@@ -231,14 +231,12 @@ TEST(a_stopped_and_resumed_run_ends_in_the_same_bits)
 
 TEST(what_a_replay_lacks_is_said_by_name)
 {
-    struct err e = { 0 };
     struct place model = model_of("tiny-sdxl"), file = data_of("sd1", ""), out = place_of(test_scratch("lacks"));
     CHECK(limn("train", "lora", "-q", "--model", model.s, "--replay", file.s, "--output", out.s, NULL) == 1, "it ran");
     CHECK(strstr(complained, "step0."), "%s", complained);
     CHECK(limn("train", "lora", "-q", "--model", model.s, "--replay", file.s, "--output", out.s, "--lora-targets", "to_q,to_x", NULL) ==
               2, "it ran");
     CHECK(strstr(complained, "to_x"), "%s", complained);
-    (void)e;
 }
 
 /* The course's data: train/metadata.csv with its columns the other way round, and pictures. */
@@ -340,11 +338,18 @@ TEST(a_lora_of_either_layout_is_where_the_next_training_begins)
 
 TEST(the_objectives_options_go_together)
 {
+    struct err e = { 0 };
     struct place model = model_of("tiny-sd2"), data = place_of(test_data("emoji-mini")), out = place_of(test_scratch("objective"));
     CHECK(limn("train", "lora", "-q", "-m", model.s, "-d", data.s, "-o", out.s, "--steps", "3", "--resolution", "64x32", "--loss", "huber",
                "--min-snr", "5", "--noise-offset", "0.1", "--zero-terminal-snr", "--timesteps", "logit-normal", "--masks", "alpha",
                "--caption-dropout", "0.5", "--shuffle-caption", "--regular", data.s, "--regular-weight", "0.5", "--threads", "1", NULL) ==
               0, "%s", complained);
+    /* the set holds pictures out: their loss is measured, and the best is kept */
+    char *metrics;
+    size_t bytes;
+    REQUIRE(file_read(test_scratch("objective/metrics.jsonl"), 1 << 20, &metrics, &bytes, &e));
+    CHECK(strstr(metrics, "\"held_out\":") && path_exists(test_scratch("objective/lora-best.safetensors")), "%s", metrics);
+    mem_free(metrics);
     struct place sd1 = model_of("tiny-sd1");
     CHECK(limn("train", "lora", "-q", "-m", sd1.s, "-d", data.s, "-o", test_scratch("zero"), "--resolution", "64", "--zero-terminal-snr",
                NULL) == 2 && strstr(complained, "zero terminal SNR"), "%s", complained);
@@ -371,4 +376,36 @@ TEST(dreambooth_draws_the_kind_itself_and_needs_no_list)
     CHECK(path_exists(test_scratch("dream/prior/00001.png")) && path_exists(test_scratch("dream/lora.safetensors")), "%s", "no files");
     CHECK(limn("train", "dreambooth", "-q", "-m", model.s, "-d", thing.s, "-o", test_scratch("dream2"), "--resolution", "64", NULL) == 1 &&
               strstr(complained, "metadata"), "%s", complained);
+}
+
+TEST(memory_is_planned_first_and_what_fits_is_chosen)
+{
+    struct place model = model_of("tiny-sd1"), file = data_of("sd1", ""), out = place_of(test_scratch("memory"));
+    size_t planned[2];
+    for (int i = 0; i < 2; i++) {
+        CHECK(limn("train", "lora", "-q", "-m", model.s, "--replay", file.s, "-o", out.s, "--plan", "--json", "--threads", "1", "--precision",
+                   "f32", i ? "--gradient-checkpointing" : "-q", NULL) == 0, "%s", complained);
+        struct err e = { 0 };
+        json_t *j = json_parse(said, strlen(said), "the plan", &e);
+        REQUIRE(j != NULL);
+        planned[i] = (size_t)json_integer_value(json_object_get(j, "together"));
+        json_decref(j);
+    }
+    CHECK(!path_exists(out.s) && planned[1] < planned[0], "%zu and %zu bytes", planned[0], planned[1]);
+    CHECK(limn("train", "lora", "-q", "-m", model.s, "--replay", file.s, "-o", out.s, "--memory", "1K", "--threads", "1", NULL) == 1 &&
+              strstr(complained, "--memory"), "%s", complained);
+}
+
+TEST(a_quantised_model_in_one_file_learns_as_it_is)
+{
+    struct place folder = model_of("tiny-sd1"), file = place_of(test_scratch("q8.gguf")), data = place_of(test_data("emoji-mini"));
+    CHECK(limn("model", "convert", "-q", folder.s, file.s, "--type", "q8_0", NULL) == 0, "%s", complained);
+    for (int whole = 0; whole < 2; whole++) {
+        struct place out = place_of(test_scratch(whole ? "q8-full" : "q8-lora"));
+        int status = limn("train", whole ? "full" : "lora", "-q", "-m", file.s, "--model-config", folder.s, "-d", data.s, "-o", out.s,
+                          "--resolution", "64", "--steps", "2", "--sample-prompts", "a box", "--sample-steps", "1", "--threads", "1", NULL);
+        CHECK(status == (whole ? 1 : 0), "%s", complained);
+        CHECK(!whole || strstr(complained, "q8_0"), "%s", complained); /* said before the first step */
+    }
+    CHECK(path_exists(test_scratch("q8-lora/lora.safetensors")) && !path_exists(test_scratch("q8-full/metrics.jsonl")), "%s", "files");
 }
