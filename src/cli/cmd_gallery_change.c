@@ -158,19 +158,20 @@ static bool purge_run(const void *args, struct err *e)
 {
     const struct change_args *a = args;
     struct gallery_place place;
-    int64_t count = 0, now;
+    int64_t count = 0, lost = 0, now;
     if (!gallery_place_open(&place, a->database, a->gallery_folder, e))
         return false;
     struct db *db = store_begin(place.store, STORE_READ, e);
     bool good = store_end(db, db && store_now_ms(db, &now, e), e) &&
-                gallery_purge(place.store, place.folder, now - a->days * DAY_MS, &count, e);
+                gallery_purge(place.store, place.folder, now - a->days * DAY_MS, &count, e) &&
+                gallery_sweep(place.store, place.folder, &lost, e);
     gallery_place_close(&place);
     if (good)
-        printf("%lld forgotten\n", (long long)count);
+        printf("%lld forgotten, %lld stray files removed\n", (long long)count, (long long)lost);
     return good;
 }
 
 const struct command command_gallery_purge = {
-    .name = "gallery purge", .help = "Forgets deleted pictures for good, with their files.",
+    .name = "gallery purge", .help = "Forgets deleted pictures for good, with their files, and removes files that belong to none.",
     .options = purge_options, .args_bytes = sizeof(struct change_args), .run = purge_run,
 };

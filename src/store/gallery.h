@@ -113,6 +113,10 @@ MUST_USE bool gallery_undo(struct store *s, const char *owner, int64_t batch, in
  * more. */
 MUST_USE bool gallery_purge(struct store *s, const char *folder, int64_t before_ms, int64_t *count, struct err *e);
 
+/* Removes files of `folder` that no row names: of programs that were killed between a file and its row. Files of the last day stay, whatever
+ * they are, and so does everything whose name is not one of ours. *count: how many went. */
+MUST_USE bool gallery_sweep(struct store *s, const char *folder, int64_t *count, struct err *e);
+
 /* --- lineage: picture <- model or LoRA <- training run and step <- training pictures --- */
 
 struct weights_facts {

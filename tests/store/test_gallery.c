@@ -421,3 +421,37 @@ TEST(what_was_deleted_long_ago_is_forgotten_for_good)
 {
     on_both("purge", purge_claim);
 }
+
+static void sweep_claim(struct store *s)
+{
+    static const char *const names[] = { "kept", "old stray", "new stray" };
+    struct err e = { 0 };
+    char folder[300], path[3][PATH_MAX_BYTES], other[PATH_MAX_BYTES], half[PATH_MAX_BYTES + 20], hash[GALLERY_HASH_BYTES];
+    int64_t id, count;
+    bool added;
+    const struct timespec old[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+    snprintf(folder, sizeof folder, "%s", test_scratch("swept"));
+    for (int i = 0; i < 3; i++) {
+        REQUIRE(picture_file_put(folder, names[i], strlen(names[i]), "png", hash, &e));
+        REQUIRE(picture_file_path(path[i], folder, hash, "png", &e));
+        struct gallery_facts facts = { .hash = hash, .type = "png" };
+        struct db *db = i == 0 ? store_begin(s, STORE_WRITE, &e) : NULL;
+        if (i == 0)
+            REQUIRE(store_end(db, db && gallery_add(db, &facts, &id, &added, &e), &e));
+        assert_int_equal(i == 2 ? 0 : utimensat(AT_FDCWD, path[i], old, 0), 0);
+    }
+    REQUIRE(path_join(other, folder, "notes.txt", &e));
+    snprintf(half, sizeof half, "%s.part-12", path[1]);
+    REQUIRE(file_write_whole(other, "x", 1, &e) && file_write_whole(half, "x", 1, &e));
+    assert_int_equal(utimensat(AT_FDCWD, other, old, 0) + utimensat(AT_FDCWD, half, old, 0), 0);
+    REQUIRE(gallery_sweep(s, folder, &count, &e));
+    CHECK(count == 2 && path_exists(path[0]) && !path_exists(path[1]) && path_exists(path[2]) && path_exists(other) && !path_exists(half),
+          "%d went", (int)count);
+    REQUIRE(gallery_sweep(s, "/nothing/here", &count, &e));
+    assert_int_equal(count, 0);
+}
+
+TEST(files_without_a_picture_are_swept_away)
+{
+    on_both("sweep", sweep_claim);
+}
