@@ -140,13 +140,12 @@ static int wanted(void)
 TEST(a_search_among_many_pictures_takes_less_than_50_ms)
 {
     struct err e = { 0 };
-    char path[100];
+    char path[300];
     struct store *s;
-    snprintf(path, sizeof path, "%s/limn-many-%d.db", access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm", (int)getpid());
+    snprintf(path, sizeof path, "%s", test_scratch("many.db"));
     REQUIRE(s = store_open(path, &e));
     search_among(s, path, wanted());
     store_close(s);
-    unlink(path);
 }
 
 TEST(a_search_on_postgresql_stays_below_a_second)
