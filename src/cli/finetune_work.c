@@ -274,10 +274,13 @@ bool finetune_command(const struct command *command, const struct finetune_args 
     return good;
 }
 
-/* Files of the cache. */
+/* Files of the cache; its folder is made with the first of them. */
 static bool count_kept(const char *folder, size_t *count, struct err *e)
 {
     char **names;
+    *count = 0;
+    if (!path_exists(folder))
+        return true;
     if (!folder_names(folder, ".safetensors", &names, count, e))
         return false;
     folder_names_free(names, *count);

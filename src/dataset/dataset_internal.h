@@ -39,6 +39,9 @@ struct dataset {
 
 /* metadata.c: a file_name must stay inside the folder: a list of somebody else must not read other files. */
 bool dataset_name_inside(const char *name);
+/* metadata.c: the list's path[PATH_MAX_BYTES]: in the folder, or where DiffSynth's trainers look for it, in "train" inside: then that
+ * becomes folder[PATH_MAX_BYTES]. errors  ERR_MISSING. */
+MUST_USE bool dataset_find_list(char *folder, char *path, bool *json, struct err *e);
 /* metadata.c: a line of a list that holds nothing. */
 bool dataset_line_blank(const char *line, size_t bytes);
 /* metadata.c: reads the list into d->pictures and d->fingerprint; index numbers are left to dataset.c. */

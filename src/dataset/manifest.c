@@ -281,15 +281,18 @@ static bool read_list(struct manifest *m, struct err *e)
 {
     char *data;
     size_t bytes;
-    if (!path_join(m->list, m->folder, "metadata.jsonl", e))
+    bool lines;
+    if (m->use != MANIFEST_MAKE && !dataset_find_list(m->folder, m->list, &lines, e))
         return false;
-    bool lines = path_exists(m->list);
-    if (!lines && !path_join(m->list, m->folder, "metadata.csv", e))
-        return false;
-    if (!lines && !path_exists(m->list))
-        return m->use == MANIFEST_MAKE ||
-               err_set(e, ERR_MISSING, "%s: neither metadata.jsonl nor metadata.csv is there: limn dataset import makes a data set",
-                       m->folder);
+    if (m->use == MANIFEST_MAKE) { /* in this folder, whatever lies in "train" inside */
+        if (!path_join(m->list, m->folder, "metadata.jsonl", e))
+            return false;
+        lines = path_exists(m->list);
+        if (!lines && !path_join(m->list, m->folder, "metadata.csv", e))
+            return false;
+        if (!path_exists(m->list))
+            return true;
+    }
     if (!file_read(m->list, DATASET_MAX_BYTES, &data, &bytes, e))
         return false;
     bool good = rows_read(m->list, data, bytes, !lines, take_row, m, e);
@@ -341,6 +344,8 @@ struct manifest *manifest_open(const char *folder, enum manifest_use use, struct
         good = folder_make(folder, e);
     if (good && !path_is_folder(folder))
         good = err_set(e, ERR_MISSING, "%s: there is no such folder", folder);
+    bool lines; /* read_list looks again: here only for the folder, which is locked first */
+    good = good && (use == MANIFEST_MAKE || dataset_find_list(m->folder, m->list, &lines, e));
     if (good && (use == MANIFEST_READ || lock(m, e)) && read_list(m, e))
         return m;
     manifest_free(m);

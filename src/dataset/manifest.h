@@ -37,7 +37,7 @@ struct manifest;
 enum manifest_use {
     MANIFEST_READ,
     MANIFEST_CHANGE, /* nobody else may change it meanwhile (a lock that ends with the process) */
-    MANIFEST_MAKE,   /* the same; the folder is made, and may have no list yet */
+    MANIFEST_MAKE,   /* the same; the folder is made, and may have no list yet; no "train" inside is looked at */
 };
 /* errors  those of dataset_open; ERR_IO if another program is changing it. NULL then; free with manifest_free. */
 MUST_USE struct manifest *manifest_open(const char *folder, enum manifest_use use, struct err *e);

@@ -258,26 +258,25 @@ static bool read_csv(struct reader *r, const char *data, size_t bytes, struct er
     return good;
 }
 
-/* The list's path: in the folder, or where DiffSynth's trainers look for it, in "train" inside: then that is the folder. */
-static bool find_list(struct dataset *d, char *path, bool *json, struct err *e)
+bool dataset_find_list(char *folder, char *path, bool *json, struct err *e)
 {
     static const char *const names[] = { "metadata.jsonl", "metadata.csv" };
     char inside[PATH_MAX_BYTES];
-    if (!path_join(inside, d->folder, "train", e))
+    if (!path_join(inside, folder, "train", e))
         return false;
     for (int i = 0; i < 4; i++) {
-        if (!path_join(path, i < 2 ? d->folder : inside, names[i % 2], e))
+        if (!path_join(path, i < 2 ? folder : inside, names[i % 2], e))
             return false;
         if (!path_exists(path))
             continue;
         *json = i % 2 == 0;
         if (i >= 2)
-            memcpy(d->folder, inside, sizeof inside);
+            memcpy(folder, inside, sizeof inside);
         return true;
     }
     return err_set(e, ERR_MISSING,
                    "%s: neither metadata.jsonl nor metadata.csv (columns file_name and text) is there, nor in train/: limn dataset import "
-                   "makes one", d->folder);
+                   "makes a data set", folder);
 }
 
 bool metadata_read(struct dataset *d, struct err *e)
@@ -285,7 +284,7 @@ bool metadata_read(struct dataset *d, struct err *e)
     char path[PATH_MAX_BYTES], *data;
     bool json = false;
     size_t bytes;
-    if (!find_list(d, path, &json, e) || !file_read(path, DATASET_MAX_BYTES, &data, &bytes, e))
+    if (!dataset_find_list(d->folder, path, &json, e) || !file_read(path, DATASET_MAX_BYTES, &data, &bytes, e))
         return false;
     struct reader r = { .d = d, .path = path };
     d->fingerprint = HASH_START;

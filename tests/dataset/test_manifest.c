@@ -175,6 +175,26 @@ TEST(a_csv_list_becomes_a_manifest_with_all_its_columns)
     mem_free(now);
 }
 
+TEST(a_list_in_train_is_found_and_changed_there)
+{
+    struct err e = { 0 };
+    char folder[PATH_MAX_BYTES];
+    folder_with("diffsynth/train", "metadata.csv", "text,file_name\ncat,x.png\n");
+    snprintf(folder, sizeof folder, "%s", test_scratch("diffsynth"));
+    struct manifest *m = manifest_open(folder, MANIFEST_CHANGE, &e);
+    REQUIRE(m != NULL);
+    REQUIRE(manifest_change(m, 0, json_pack("{s:s}", "split", "held-out"), "split", NULL, &e) && manifest_save(m, &e));
+    manifest_free(m);
+    assert_true(path_exists(test_scratch("diffsynth/train/metadata.jsonl")));
+    struct dataset *d = dataset_open(folder, &e);
+    REQUIRE(d != NULL);
+    assert_true(dataset_picture(d, 0)->held_out);
+    dataset_free(d);
+    REQUIRE((m = manifest_open(folder, MANIFEST_MAKE, &e)) != NULL);
+    assert_int_equal(manifest_count(m), 0);
+    manifest_free(m);
+}
+
 TEST(a_broken_manifest_is_refused_with_its_line)
 {
     static const struct {
