@@ -173,6 +173,13 @@ static struct findings_section *last(struct findings *f, enum findings_section_k
     return NULL;
 }
 
+void findings_page_only(struct findings *f)
+{
+    struct findings_section *s = last(f, SECTION_TABLE);
+    if (s)
+        s->table.page_only = true;
+}
+
 void findings_column(struct findings *f, const char *name, const char *help, int decimals)
 {
     struct findings_section *s = last(f, SECTION_TABLE);
@@ -417,7 +424,7 @@ void findings_print(const struct findings *f, struct text *out)
                   a->value.kind == FINDING_TEXT ? a->value.text : number);
     }
     for (size_t i = 0; i < f->section_count; i++)
-        if (f->sections[i].kind == SECTION_TABLE)
+        if (f->sections[i].kind == SECTION_TABLE && !f->sections[i].table.page_only)
             print_table(&f->sections[i].table, out);
 }
 
@@ -461,7 +468,7 @@ void findings_markdown(const struct findings *f, struct text *out)
         text_addf(out, "- %s%s%s: %s\n", a->group, *a->group ? " " : "", a->key, a->value.kind == FINDING_TEXT ? a->value.text : number);
     }
     for (size_t i = 0; i < f->section_count; i++)
-        if (f->sections[i].kind == SECTION_TABLE)
+        if (f->sections[i].kind == SECTION_TABLE && !f->sections[i].table.page_only)
             markdown_table(&f->sections[i].table, out);
         else if (f->sections[i].kind == SECTION_WORDS)
             text_addf(out, "\n%s\n", f->sections[i].words);
@@ -522,7 +529,7 @@ json_t *findings_json(const struct findings *f)
         good = add_json_fact(out, &f->facts[i]);
     for (size_t i = 0; good && i < f->section_count; i++) {
         const struct findings_table *t = &f->sections[i].table;
-        if (f->sections[i].kind != SECTION_TABLE)
+        if (f->sections[i].kind != SECTION_TABLE || t->page_only)
             continue;
         json_t *rows = json_array();
         good = rows != NULL;
@@ -568,7 +575,7 @@ void findings_csv(const struct findings *f, struct text *out)
 {
     for (size_t i = 0; i < f->section_count; i++) {
         const struct findings_table *t = &f->sections[i].table;
-        if (f->sections[i].kind != SECTION_TABLE)
+        if (f->sections[i].kind != SECTION_TABLE || t->page_only)
             continue;
         for (long r = -1; r < (long)t->rows; r++) {
             bool first = true;

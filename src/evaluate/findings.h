@@ -47,6 +47,7 @@ struct findings_column {
 struct findings_table {
     char *name, *title; /* name: in JSON */
     size_t shown;       /* people see the first rows only; 0: all */
+    bool page_only;     /* it is there for its pictures */
     struct findings_column columns[FINDINGS_COLUMNS];
     size_t column_count;
     struct finding *cells; /* row by row, [rows * column_count] */
@@ -98,6 +99,8 @@ void findings_words(struct findings *f, const char *format, ...) PRINTF_LIKE(2, 
 /* Begins a table; columns, rows and cells that follow are its own. Cells fill a row from the left; those that a row lacks are
  * empty. */
 void findings_table(struct findings *f, const char *name, const char *title, size_t shown);
+/* The table that was begun last has pictures and nothing to say without them: only the page has it. */
+void findings_page_only(struct findings *f);
 void findings_column(struct findings *f, const char *name, const char *help, int decimals);
 void findings_row(struct findings *f);
 void findings_cell_none(struct findings *f);

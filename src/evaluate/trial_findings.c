@@ -107,6 +107,7 @@ static bool add_grid(struct findings *f, const struct trial *t, const struct tri
         wants = wants || t->words[k].held_out >= 0;
     size_t columns = t->count < (size_t)GRID_COLUMNS ? t->count : (size_t)GRID_COLUMNS;
     findings_table(f, "pictures", "Pictures, each row with one noise", GRID_ROWS);
+    findings_page_only(f);
     findings_column(f, "words", "", 0);
     if (wants)
         findings_column(f, "held out", "", 0);

@@ -32,6 +32,11 @@ static void fill(struct findings *f)
     findings_row(f);
     findings_cell_text(f, "last");
     findings_cell_number(f, -2);
+    findings_table(f, "grid", "Grid", 0);
+    findings_page_only(f);
+    findings_column(f, "words", "", 0);
+    findings_row(f);
+    findings_cell_text(f, "only here");
     findings_curve(f, "Curve", "step", "loss");
     findings_series(f, "one", x, y, 4, 2);
 }
@@ -109,7 +114,7 @@ TEST(a_page_is_one_file_with_its_pictures_and_nothing_that_runs)
     REQUIRE(file_read(path, 1 << 20, &page, &bytes, &e));
     CHECK(!strstr(page, "<script") && !strstr(page, "http") && !strstr(page, "<b>.") && !strstr(page, "<name>"), "%s", page);
     CHECK(strstr(page, "<title>A &amp; B</title>") && strstr(page, "Look at &lt;b&gt;.") && strstr(page, "foot &gt; text") &&
-              strstr(page, "∞") && strstr(page, "猫") && strstr(page, "class=\"best\""), "%s", page);
+              strstr(page, "∞") && strstr(page, "猫") && strstr(page, "class=\"best\"") && strstr(page, "only here"), "%s", page);
     CHECK(!strstr(page, ">last<") && strstr(page, "The first 2 of 3"), "a row too many");
     /* Three points, one of them marked. */
     int circles = 0, large = 0;
