@@ -66,24 +66,14 @@ void run_node_free(struct run_node *n)
     datum_list_release(&n->held);
     result_drop(n->result);
     mem_free(n->needs);
+    mem_free(n->users);
     expansion_free(n->expansion);
     mem_free(n);
 }
 
 struct run_node *run_find(const struct run *run, const char *id)
 {
-    for (size_t i = 0; i < run->count; i++)
-        if (!strcmp(run->nodes[i]->id, id))
-            return run->nodes[i];
-    return NULL;
-}
-
-static size_t index_of(const struct run *run, const struct run_node *n)
-{
-    size_t i = 0;
-    while (run->nodes[i] != n)
-        i++;
-    return i;
+    return g_hash_table_lookup(run->by_id, id);
 }
 
 bool run_add_node(struct run *run, const char *id, const struct node *node, json_t *json, const char *display, const char *parent,
@@ -103,17 +93,25 @@ bool run_add_node(struct run *run, const char *id, const struct node *node, json
     n->json = json_incref(json);
     n->node = node;
     n->total = 1;
+    n->index = run->count;
     run->nodes[run->count++] = n;
-    return (n->id && n->display && (!parent || n->parent)) || err_nomem(e, "a flow's nodes");
+    if (!n->id || !n->display || (parent && !n->parent))
+        return err_nomem(e, "a flow's nodes");
+    g_hash_table_insert(run->by_id, n->id, n);
+    return true;
 }
 
-static bool add_need(struct run *run, struct run_node *n, const struct run_node *from, struct err *e)
+static bool add_need(struct run_node *n, struct run_node *from, struct err *e)
 {
-    size_t *grown = mem_grow(n->needs, &n->need_cap, n->need_count + 1, sizeof *grown);
-    if (!grown)
+    size_t *needs = mem_grow(n->needs, &n->need_cap, n->need_count + 1, sizeof *needs);
+    if (needs)
+        n->needs = needs;
+    size_t *users = needs ? mem_grow(from->users, &from->user_cap, from->user_count + 1, sizeof *users) : NULL;
+    if (!users)
         return err_nomem(e, "a flow's links");
-    n->needs = grown;
-    n->needs[n->need_count++] = index_of(run, from);
+    from->users = users;
+    n->needs[n->need_count++] = from->index;
+    from->users[from->user_count++] = n->index;
     return true;
 }
 
@@ -159,7 +157,7 @@ static bool want(struct run *run, struct run_node *first, struct err *e)
                 continue;
             struct run_node *from = run_find(run, id);
             good = from || err_set(e, ERR_MISSING, "%s (%s): input %s is linked to a node %s, which there is not", n->id, n->node->name, name, id);
-            good = good && add_need(run, n, from, e);
+            good = good && add_need(n, from, e);
             if (!good || from->state != NODE_IDLE)
                 continue;
             struct run_node **grown = mem_grow(stack, &cap, count + 1, sizeof *grown);
@@ -190,15 +188,11 @@ static int distance(const struct run *run, const struct run_node *n, int depth)
 {
     if (n->node->flags & NODE_OUTPUT)
         return 0;
-    size_t at = index_of(run, n);
     int best = 3;
-    for (size_t i = 0; depth < 2 && i < run->count; i++) {
-        const struct run_node *other = run->nodes[i];
-        for (size_t k = 0; other->state == NODE_WANTED && k < other->need_count; k++)
-            if (other->needs[k] == at) {
-                int d = 1 + distance(run, other, depth + 1);
-                best = d < best ? d : best;
-            }
+    for (size_t i = 0; depth < 2 && i < n->user_count; i++) {
+        const struct run_node *other = run->nodes[n->users[i]];
+        int d = other->state == NODE_WANTED ? 1 + distance(run, other, depth + 1) : 3;
+        best = d < best ? d : best;
     }
     return best;
 }
@@ -452,7 +446,7 @@ static bool ask_lazy(struct node_call *call, bool *more, struct err *e)
         struct run_node *from = run_find(call->run, id);
         if (!from)
             return err_set(e, ERR_MISSING, "input %s is linked to a node %s, which there is not", i->name, id);
-        if (!want(call->run, from, e) || !add_need(call->run, n, from, e))
+        if (!want(call->run, from, e) || !add_need(n, from, e))
             return false;
         *more = true;
     }
@@ -507,7 +501,7 @@ static bool begin_inside(struct run *run, struct run_node *n, size_t first, stru
         struct run_node *from = n->expansion->given[i].id ? run_find(run, n->expansion->given[i].id) : NULL;
         if (n->expansion->given[i].id && !from)
             return err_set(e, ERR_MISSING, "%s gives an output of a node %s, which there is not", n->node->name, n->expansion->given[i].id);
-        if (from && (!want(run, from, e) || !add_need(run, n, from, e)))
+        if (from && (!want(run, from, e) || !add_need(n, from, e)))
             return false;
     }
     return true;
@@ -783,6 +777,8 @@ static void run_release(struct run *run)
     for (size_t i = 0; i < run->count; i++)
         run_node_free(run->nodes[i]);
     mem_free(run->nodes);
+    if (run->by_id)
+        g_hash_table_destroy(run->by_id);
     json_decref(run->executed);
 }
 
@@ -790,7 +786,8 @@ bool flow_run(struct flow_engine *engine, const json_t *flow, const json_t *outp
               struct flow_result *result, struct err *e)
 {
     struct run run = { .engine = engine, .o = o, .flow = flow, .outputs = outputs, .ui = json_object(), .meta = json_object(),
-                       .messages = json_array(), .executed = json_array(), .preview_side = wanted_previews(o) };
+                       .messages = json_array(), .executed = json_array(), .preview_side = wanted_previews(o),
+                       .by_id = g_hash_table_new(g_str_hash, g_str_equal) };
     struct err failure = { 0 };
     *result = (struct flow_result){ .end = FLOW_SUCCESS, .outputs = run.ui, .meta = run.meta, .messages = run.messages,
                                     .last_type = "execution_success" };

@@ -36,12 +36,18 @@ void run_message(struct run *run, const char *type, json_t *data)
     json_decref(data);
 }
 
+/* Every node that is not pending; in flows of thousands, where each message would be megabytes, those that are finished are left out but
+ * for the one at hand. */
 void run_tell_state(struct run *run)
 {
+    enum { MOST_FINISHED = 500 };
     json_t *nodes = json_object();
+    size_t shown = 0;
+    for (size_t i = 0; i < run->count; i++)
+        shown += run->nodes[i]->shown != NULL;
     for (size_t i = 0; i < run->count; i++) {
         const struct run_node *n = run->nodes[i];
-        if (n->shown)
+        if (n->shown && (shown <= MOST_FINISHED || n == run->at || strcmp(n->shown, "finished")))
             json_object_set_new(nodes, n->id,
                                 json_pack("{s:I, s:I, s:s, s:s, s:s, s:s, s:s?, s:s}", "value", (json_int_t)n->done, "max", (json_int_t)n->total,
                                           "state", n->shown, "node_id", n->id, "prompt_id", prompt_id(run), "display_node_id", n->display,

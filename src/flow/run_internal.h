@@ -2,6 +2,8 @@
 #ifndef LIMN_FLOW_RUN_INTERNAL_H
 #define LIMN_FLOW_RUN_INTERNAL_H
 
+#include <glib.h>
+
 #include "base/digest.h"
 #include "flow/flow_internal.h"
 #include "flow/run.h"
@@ -72,8 +74,9 @@ struct run_node {
     struct result *result;
     char key[DIGEST_TEXT_BYTES]; /* "": never the same */
     bool keyed, keying, lazy_asked, ran;
-    size_t *needs;               /* indices of nodes that must be done first */
-    size_t need_count, need_cap;
+    size_t index;                /* in run.nodes */
+    size_t *needs, *users;       /* indices of nodes that must be done first, and of those that wait for this one */
+    size_t need_count, need_cap, user_count, user_cap;
     struct expansion *expansion; /* what was given in place of outputs; NULL */
     double first_call, wake;     /* clock_seconds */
     int64_t done, total;         /* progress */
@@ -97,6 +100,7 @@ struct run {
     struct flow_engine *engine;
     const struct flow_run_options *o;
     struct run_node **nodes;
+    GHashTable *by_id;           /* id -> node */
     size_t count, cap, original; /* the first `original` are the flow's own */
     const json_t *flow, *outputs;
     json_t *ui, *meta, *messages, *executed;
