@@ -38,8 +38,6 @@ struct serve_options {
     bool users;               /* several users, each with settings, files and jobs of their own */
     bool no_metadata, test_nodes, quiet;
     const char *version;      /* of the program */
-    int argc;                 /* the command line, for /system_stats; borrowed */
-    const char *const *argv;
 };
 
 struct server;
