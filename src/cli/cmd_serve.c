@@ -39,7 +39,8 @@ static const struct option serve_options[] = {
       .group = "Folders" },
     { "input-directory", 0, OPTION_TEXT, AT(input), .value = "FOLDER", .help = "uploaded pictures", .initial_help = "BASE/input" },
     { "output-directory", 0, OPTION_TEXT, AT(output), .value = "FOLDER", .help = "drawn pictures", .initial_help = "BASE/output" },
-    { "temp-directory", 0, OPTION_TEXT, AT(temp), .value = "FOLDER", .help = "previews; emptied at start and end", .initial_help = "BASE/temp" },
+    { "temp-directory", 0, OPTION_TEXT, AT(temp), .value = "FOLDER", .help = "where temp lies, the folder of previews, which is emptied at start and end",
+      .initial_help = "BASE" },
     { "user-directory", 0, OPTION_TEXT, AT(user), .value = "FOLDER", .help = "settings and saved flows", .initial_help = "BASE/user" },
     { "front-end", 0, OPTION_TEXT, AT(front_end), .value = "FOLDER", .help = "another page to serve at /, as that of the PyPI package comfyui_frontend_package",
       .initial_help = "limn's own, where it was built" },
@@ -124,7 +125,8 @@ static bool serve_run(const void *args, struct err *e)
     bool good = true;
     o.input = folder(a->input, base, "input", input, &good, e);
     o.output = folder(a->output, base, "output", output, &good, e);
-    o.temp = folder(a->temp, base, "temp", temp, &good, e);
+    good = good && path_join(temp, a->temp ? a->temp : base, "temp", e);
+    o.temp = temp;
     o.user = folder(a->user, base, "user", user, &good, e);
     o.gallery = folder(a->gallery, base, "gallery", gallery, &good, e);
     o.database = a->database && strstr(a->database, "://") ? a->database : folder(a->database, base, "limn.db", database, &good, e);

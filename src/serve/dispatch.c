@@ -212,7 +212,7 @@ static void handle(struct exchange *x, const char *path)
         return;
     }
     if (atomic_load(&x->server->stopping)) {
-        answer_error(x, 503, "stopping", "the server is ending");
+        answer_error(x, 503, "stopping", "the server is starting or ending");
         return;
     }
     bool good = route_check_query(r, x->query, &e) && exchange_user(x, &e);
@@ -248,6 +248,8 @@ int dispatch(struct server *s, struct mg_connection *c)
         struct guard_request asked = about(&x, token, sizeof token);
         const char *upgrade = exchange_header(&x, "Upgrade");
         if (refuse(&x, guard_ask(s->guard, &asked, false, false, &wait), wait)) {
+        } else if (atomic_load(&s->stopping)) {
+            answer_error(&x, 503, "stopping", "the server is starting or ending");
         } else if (!upgrade || strcasecmp(upgrade, "websocket")) {
             exchange_add_header(&x, "Upgrade", "websocket");
             answer_error(&x, 426, "no_websocket", "/ws is a WebSocket");

@@ -1,6 +1,7 @@
 #include "serve/server.h"
 
 #include <civetweb.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,10 +208,29 @@ static bool open_queue(struct server *s, struct err *e)
     if (!(s->runner = runner_new(&s->runner_options, e)) || !(s->store = store_open(o->database, e)) || !(s->events = events_new(s->sockets, e)))
         return false;
     const struct queue_options queue = { .store = s->store, .workers = o->workers, .run = runner_run, .run_self = s->runner, .listen = server_hears, .listen_self = s };
-    return (s->queue = queue_open(&queue, e)) != NULL;
+    struct queue_event waiting = { .type = "status" };
+    if (!(s->queue = queue_open(&queue, e)) || !queue_remaining(s->queue, NULL, &waiting.remaining, e))
+        return false;
+    events_listen(s->events, &waiting); /* what the last server has left */
+    return true;
 }
 
 /* --- start and end --- */
+
+static int remove_one(const char *path, const struct stat *s, int kind, struct FTW *where)
+{
+    (void)s, (void)kind;
+    if (where->level) /* the folder itself stays */
+        remove(path);
+    return 0;
+}
+
+/* Links are removed, not followed. What cannot be removed stays. */
+static void empty_folder(const char *path)
+{
+    enum { OPEN_FOLDERS = 16 };
+    nftw(path, remove_one, OPEN_FOLDERS, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
 
 static bool make_folders(const struct serve_options *o, struct err *e)
 {
@@ -271,14 +291,22 @@ struct server *server_start(const struct serve_options *o, struct err *e)
     }
     s->o = o;
     s->started = clock_seconds();
+    atomic_store(&s->stopping, true); /* until all is there */
     pthread_mutex_init(&s->user_lock, NULL);
     const struct guard_options guard = { o->token, o->cors, o->hosts, loopback, o->rate };
     bool good = image_init(e) && make_folders(o, e) && (s->log = serve_log_new(o->quiet, tell_logs, s, e)) &&
                 (s->guard = guard_new(&guard, e)) && (s->connections = connections_new(o->head_seconds, e)) &&
                 (s->sockets = sockets_new(&(struct sockets_options){ s->connections, (int64_t)o->max_upload_bytes }, e)) &&
-                open_queue(s, e) && listen_on(s, e);
-    if (good)
+                listen_on(s, e);
+    if (good) { /* the port is ours, so no other server has these folders' leftovers in use */
+        s->began = true;
+        empty_folder(o->temp);
+        good = open_queue(s, e);
+    }
+    if (good) {
+        atomic_store(&s->stopping, false);
         return s;
+    }
     server_stop(s, 0);
     return NULL;
 }
@@ -298,13 +326,10 @@ void server_stop(struct server *s, double seconds)
         sockets_farewell(s->sockets);
         while (clock_seconds() < until && (atomic_load(&s->answering) || sockets_count(s->sockets)))
             nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+        mg_stop(s->context); /* behind it no handler runs that could want what follows */
         tls_stop(s->tls);
-        queue_close(s->queue, false); /* a job that runs begins anew with the next start */
-        s->queue = NULL;
-        mg_stop(s->context);
-        s->tls = NULL;
     }
-    queue_close(s->queue, false);
+    queue_close(s->queue, false); /* a job that runs begins anew with the next start */
     events_free(s->events);
     runner_free(s->runner);
     store_close(s->store);
@@ -313,5 +338,7 @@ void server_stop(struct server *s, double seconds)
     guard_free(s->guard);
     serve_log_free(s->log);
     pthread_mutex_destroy(&s->user_lock);
+    if (s->began)
+        empty_folder(s->o->temp);
     mem_free(s);
 }

@@ -19,7 +19,7 @@ struct serve_options {
     const char *cors;         /* an origin that may call from its own pages, "*" any; NULL: none */
     const char *const *hosts; /* more names by which the server may be called; NULL-ended or NULL */
     const char *certificate, *key; /* PEM files; NULL: plain HTTP */
-    const char *base, *input, *output, *temp, *user; /* folders; they are made */
+    const char *base, *input, *output, *temp, *user; /* folders; they are made. temp is emptied at start and end */
     const char *page;         /* the folder of a page that is served at /, or NULL */
     bool foreign_page;        /* it is not ours: it may ask for nodes that limn has not */
     const struct model_places *places; /* borrowed */
@@ -38,8 +38,6 @@ struct serve_options {
     bool users;               /* several users, each with settings, files and jobs of their own */
     bool no_metadata, test_nodes, quiet;
     const char *version;      /* of the program */
-    int argc;                 /* the command line, for /system_stats; borrowed */
-    const char *const *argv;
 };
 
 struct server;

@@ -34,6 +34,7 @@ struct server {
     int port;
     char refused[200];           /* civetweb's reason for a failed start */
     double started;              /* clock_seconds */
+    bool began;                  /* it started */
     atomic_bool stopping;
     atomic_long answering;       /* requests that are being answered */
     atomic_long requests[6];     /* answered, by the hundred of their status; [0]: others */

@@ -542,3 +542,17 @@ TEST(pictures_are_compared_over_the_net)
     CHECK(status_of(site_port, "GET", "/limn/similarity?a=none.png&b=ring-box.png", "", NULL) == 404, "a picture that is not there");
     site_stop();
 }
+
+TEST(the_temporary_folder_is_empty_at_the_start_and_at_the_end)
+{
+    site_defaults();
+    site_write("temp/deep/old.png", "1", 1);
+    site_write("output/kept.png", "1", 1);
+    assert_int_equal(symlink(site_path("output"), site_path("temp/link")), 0);
+    site_start();
+    CHECK(path_is_folder(site_path("temp")) && !path_exists(site_path("temp/deep")) && !path_exists(site_path("temp/link")), "at the start");
+    site_write("temp/new.png", "1", 1);
+    CHECK(status_of(site_port, "GET", "/view?filename=new.png&type=temp", "", NULL) == 200, "while it runs");
+    site_stop();
+    CHECK(!path_exists(site_path("temp/new.png")) && path_exists(site_path("output/kept.png")), "at the end, and nothing else");
+}
