@@ -93,9 +93,9 @@ static const struct op_case cases[] = {
       .attr = { .shape = { 2, { 50, 77 } } }, .ids = 50 },
     { .op = OP_ACCUMULATE, .name = "long", .in = "U[17003] T[17003]", .out = "S[17003]" },
     { .op = OP_ACCUMULATE, .name = "long, f16", .in = "U[17003] H[17003]", .out = "S[17003]" },
-    { .op = OP_ADAMW, .name = "long", .in = "U[17003] U[17003] U[17003] S[17003] P[9]",
+    { .op = OP_ADAMW, .name = "long", .in = "U[17003] U[17003] U[17003] S[17003] P[12]",
       .out = "S[17003] S[17003] S[17003]", .attr = { .alpha = 1 }, .fill = FILL_POSITIVE },
-    { .op = OP_EMA, .name = "long", .in = "U[17003] S[17003] P[9]", .out = "S[17003]" },
+    { .op = OP_EMA, .name = "long", .in = "U[17003] S[17003] P[12]", .out = "S[17003]" },
 };
 enum { CASES = sizeof cases / sizeof *cases };
 

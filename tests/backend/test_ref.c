@@ -66,7 +66,7 @@ static const struct {
 
 TEST(ref_in_f64_gives_what_pytorch_gives)
 {
-    static const struct case_types f64 = { DTYPE_F64, DTYPE_F64, false, false };
+    static const struct case_types f64 = { DTYPE_F64, DTYPE_F64, false, false, DTYPE_F32 };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct op_case *c = &cases[i].c;
         struct err e = { 0 };
