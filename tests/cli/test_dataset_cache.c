@@ -78,7 +78,8 @@ TEST(a_training_finds_all_that_it_needs_and_learns_the_same_bits)
         struct place folder = inside(set.s, "cache");
         cache(model.s, set.s);
         long made = number("made");
-        CHECK(number("pictures") == 10 && made >= 18 && made <= 20 && number("there") == 0 && kept(folder.s) == (size_t)made, "%s", said);
+        /* two files for each of 10 pictures and 2 held-out ones; words may be alike */
+        CHECK(number("pictures") == 10 && made >= 22 && made <= 24 && number("there") == 0 && kept(folder.s) == (size_t)made, "%s", said);
         train(model.s, set.s, run.s);
         CHECK(kept(folder.s) == (size_t)made && !path_exists(inside(run.s, "cache").s), "%s: the training made more: %zu", models[i],
               kept(folder.s));
