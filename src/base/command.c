@@ -106,7 +106,7 @@ static bool read_some(struct child *c, struct text *out)
     return c->from[OUT] >= 0 || c->from[ERROR] >= 0;
 }
 
-bool command_run(const char *line, const char *argument, double limit_seconds, struct text *out, struct err *e)
+bool command_ask(const char *line, const char *argument, double limit_seconds, struct text *out, struct err *e)
 {
     struct child c = { .from = { -1, -1 } };
     if (!start(&c, line, argument, e))

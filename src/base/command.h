@@ -11,6 +11,6 @@
  * asked for, it and what it started are killed. Any number of threads may run commands.
  * errors  ERR_IO (it cannot be started, ends with a status other than 0, is killed, takes too long: the text has the last line that it
  *         wrote to stderr), ERR_LIMIT (an answer longer than *out can hold), ERR_STOPPED. */
-MUST_USE bool command_run(const char *line, const char *argument, double limit_seconds, struct text *out, struct err *e);
+MUST_USE bool command_ask(const char *line, const char *argument, double limit_seconds, struct text *out, struct err *e);
 
 #endif

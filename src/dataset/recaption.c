@@ -139,7 +139,7 @@ static void run_command(const struct captioner *w, struct caption_job *job)
 {
     char path[PATH_MAX_BYTES];
     double limit = w->o->limit_seconds > 0 ? w->o->limit_seconds : 120;
-    if (!manifest_path(w->m, job->picture, path, &job->why) || !command_run(w->o->command, path, limit, &job->answer, &job->why))
+    if (!manifest_path(w->m, job->picture, path, &job->why) || !command_ask(w->o->command, path, limit, &job->answer, &job->why))
         err_add(&job->why, "for %s", manifest_picture(w->m, job->picture)->file_name);
 }
 

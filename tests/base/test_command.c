@@ -12,10 +12,10 @@ TEST(a_command_gets_its_argument_as_one_word_and_answers_on_stdout)
     struct err e = { 0 };
     struct text out;
     text_init(&out, 1000);
-    REQUIRE(command_run("printf '[%s]' caption", "a b'; echo \"$HOME\" > $(x).png", 10, &out, &e));
+    REQUIRE(command_ask("printf '[%s]' caption", "a b'; echo \"$HOME\" > $(x).png", 10, &out, &e));
     assert_string_equal(text_string(&out), "[caption][a b'; echo \"$HOME\" > $(x).png]");
     text_clear(&out);
-    REQUIRE(command_run("cat; echo", "done", 10, &out, &e)); /* stdin is empty: it does not wait */
+    REQUIRE(command_ask("cat; echo", "done", 10, &out, &e)); /* stdin is empty: it does not wait */
     assert_string_equal(text_string(&out), "done\n");
     text_release(&out);
 }
@@ -41,7 +41,7 @@ TEST(a_command_that_fails_says_why)
         struct text out;
         double begun = clock_seconds();
         text_init(&out, cases[i].room);
-        CHECK_FAILS(command_run(cases[i].line, "x", cases[i].seconds, &out, &e), cases[i].code, cases[i].part);
+        CHECK_FAILS(command_ask(cases[i].line, "x", cases[i].seconds, &out, &e), cases[i].code, cases[i].part);
         CHECK(clock_seconds() - begun < 20, "case %zu", i); /* not as long as its children would live */
         text_release(&out);
     }
@@ -55,7 +55,7 @@ TEST(what_a_command_left_in_the_background_is_ended_and_not_waited_for)
     double begun = clock_seconds();
     text_init(&out, 100);
     snprintf(line, sizeof line, "(sleep 1; touch %s) & echo here; :", test_scratch("late"));
-    REQUIRE(command_run(line, "x", 10, &out, &e));
+    REQUIRE(command_ask(line, "x", 10, &out, &e));
     assert_string_equal(text_string(&out), "here\n");
     CHECK(clock_seconds() - begun < 0.9, "%g s", clock_seconds() - begun);
     usleep(1300000);
@@ -69,7 +69,7 @@ TEST(a_stop_ends_a_command)
     struct text out;
     text_init(&out, 100);
     stop_request();
-    CHECK_FAILS(command_run("sleep 30; :", "x", 60, &out, &e), ERR_STOPPED, "");
+    CHECK_FAILS(command_ask("sleep 30; :", "x", 60, &out, &e), ERR_STOPPED, "");
     stop_forget();
     text_release(&out);
 }
