@@ -24,7 +24,7 @@ kills=0
 while [ "$kills" -lt 5 ]; do
     "$limn" dataset import "$place/in" -o "$place/out" -q >/dev/null &
     process=$!
-    sleep "1.$((1 + 3 * (kills % 3)))"
+    sleep "0.$((1 + kills))"
     if ! kill -9 "$process" 2>/dev/null; then
         wait "$process" || fail "an import failed"
         break
