@@ -71,7 +71,7 @@ await claim("a_picture_gives_its_settings_and_begins_another", async () => {
     await page.setInputFiles(".drop input[type=file]", { name, mimeType: "image/png", buffer });
     await page.waitForSelector(".mask-paint");
     await page.click(".drop button:has-text('Take its settings')");
-    check(await page.inputValue("#words") === "a red apple, 3d style", "the words of the picture");
+    await page.waitForFunction(() => document.querySelector("#words").value === "a red apple, 3d style", null, { timeout: 5000 });
     const box = await (await page.$(".mask-paint")).boundingBox();
     await page.mouse.move(box.x + box.width * 0.3, box.y + box.height * 0.5);
     await page.mouse.down();
