@@ -7,16 +7,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "dataset/dataset.h"
-
-static bool is_picture(const char *name)
-{
-    static const char *const endings[] = { ".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff" };
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (!strcasecmp(dot, endings[i]))
-            return true;
-    return false;
-}
+#include "image/image.h"
 
 static bool add(struct picture_set *s, const char *path, const char *name, const char *caption, const char *style, int subject,
                 struct err *e)
@@ -68,7 +59,7 @@ static bool add_folder(struct picture_set *s, const char *folder, const char *be
         good = path_join(path, folder, names[i], e) && path_join(name, below, names[i], e);
         if (good && names[i][0] != '.' && path_is_folder(path))
             good = add_folder(s, path, name, depth + 1, e);
-        else if (good && is_picture(names[i]))
+        else if (good && image_is_picture_name(names[i]))
             good = add_file(s, path, name, e);
     }
     folder_names_free(names, count);

@@ -22,16 +22,6 @@ struct walk {
     struct import_count *count;
 };
 
-static bool is_picture_name(const char *name)
-{
-    static const char *const endings[] = { ".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff" };
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
-        if (!strcasecmp(dot, endings[i]))
-            return true;
-    return false;
-}
-
 /* Whether an error is the file's own fault, so that the others go on. */
 static bool is_refusal(const struct err *e)
 {
@@ -85,7 +75,7 @@ static bool walk(const struct walk *w, const char *path, int depth, struct err *
             continue;
         if (S_ISDIR(s.st_mode) && !S_ISLNK(link.st_mode))
             good = walk(w, below, depth + 1, e);
-        else if (S_ISREG(s.st_mode) && is_picture_name(names[i]))
+        else if (S_ISREG(s.st_mode) && image_is_picture_name(names[i]))
             good = import_file(w, below, &s, e);
     }
     folder_names_free(names, count);
