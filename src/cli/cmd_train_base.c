@@ -4,36 +4,51 @@
 #include "cli/progress_bar.h"
 #include "cli/train_common.h"
 #include "generate/generate.h"
-#include "train/train_base.h"
+#include "train/train_text.h"
 
 struct base_args {
     struct run_args run;
     const char *vae, *tokenizer;
     struct option_texts prompts;
-    int64_t pool, pool_seed, held_out;
+    int64_t pool, pool_seed, held_out, places;
     double caption_dropout, min_snr, min_weight, timestep_shift;
 };
 
 #define AT(member) offsetof(struct base_args, member)
+/* The rows that both commands have. */
+#define ROWS_PARTS                                                                                                     \
+    { "vae", 0, OPTION_TEXT, AT(vae), .value = "FOLDER", .help = "a trained VAE (config.json and weights)", .group = "Model" }, \
+    { "tokenizer", 0, OPTION_TEXT, AT(tokenizer), .value = "FOLDER", .help = "the text encoder's tokenizer" }
+#define ROWS_OBJECTIVE                                                                                                 \
+    { "scenes", 0, OPTION_INT, AT(pool), "60000", .min = 1, .max = 1e7,                                                \
+      .help = "scenes whose latents are made once and kept in latents.safetensors", .group = "Objective" },            \
+    { "scenes-seed", 0, OPTION_INT, AT(pool_seed), "0", .min = 0, .max = 4294967295.0, .help = "of their choice" },    \
+    { "held-out-scenes", 0, OPTION_INT, AT(held_out), "512", .min = 1, .max = 1e6,                                     \
+      .help = "of held-out pictures, whose loss is measured; they are kept in held-out.safetensors" },                 \
+    { "caption-dropout", 0, OPTION_FLOAT, AT(caption_dropout), "0.1", .min = 0, .max = 1,                              \
+      .help = "share of samples with an empty caption: what guidance needs" }
+
 static const struct option base_options[] = {
     OPTION_ROWS_RUN(struct base_args, "128", "20000", "128", "1e-3", "500", "0.01", "0.9995"),
-    { "vae", 0, OPTION_TEXT, AT(vae), .value = "FOLDER", .help = "a trained VAE (config.json and weights)", .group = "Model" },
-    { "tokenizer", 0, OPTION_TEXT, AT(tokenizer), .value = "FOLDER", .help = "the text encoder's tokenizer" },
+    ROWS_PARTS,
     { "prompt", 0, OPTION_TEXTS, AT(prompts), .value = "TEXT",
       .help = "words to draw in samples/, in place of some of the dataset's" },
-    { "scenes", 0, OPTION_INT, AT(pool), "60000", .min = 1, .max = 1e7,
-      .help = "scenes whose latents are made once and kept in latents.safetensors", .group = "Objective" },
-    { "scenes-seed", 0, OPTION_INT, AT(pool_seed), "0", .min = 0, .max = 4294967295.0, .help = "of their choice" },
-    { "held-out-scenes", 0, OPTION_INT, AT(held_out), "512", .min = 1, .max = 1e6,
-      .help = "of held-out pictures, whose loss is measured; they are kept in held-out.safetensors" },
-    { "caption-dropout", 0, OPTION_FLOAT, AT(caption_dropout), "0.1", .min = 0, .max = 1,
-      .help = "share of samples with an empty caption: what guidance needs" },
+    ROWS_OBJECTIVE,
     { "min-snr", 0, OPTION_FLOAT, AT(min_snr), "5", .min = 0, .max = 1e6,
       .help = "gamma of min-SNR weighting; 0: every timestep counts alike" },
     { "min-weight", 0, OPTION_FLOAT, AT(min_weight), "0.25", .min = 0, .max = 1,
       .help = "no timestep counts less: with zero terminal SNR the last would count nothing" },
     { "timestep-shift", 0, OPTION_FLOAT, AT(timestep_shift), "1", .min = 0.01, .max = 100,
       .help = "which timesteps are trained: 1 all alike; 3 the noisiest, where the words decide, three times as often" },
+    { 0 },
+};
+
+static const struct option text_options[] = {
+    OPTION_ROWS_RUN(struct base_args, "128", "5000", "256", "1e-3", "100", "0.01", "0.999"),
+    ROWS_PARTS,
+    ROWS_OBJECTIVE,
+    { "places", 0, OPTION_INT, AT(places), "4", .min = 1, .max = 64,
+      .help = "the picture's patches along a side: a text's last tokens each have one to tell of" },
     { 0 },
 };
 
@@ -180,9 +195,9 @@ static bool preview(void *self, const char *model, int64_t step, const char *png
     return good;
 }
 
-static bool run(const void *args, struct err *e)
+/* Both commands: places 0 trains the text encoder and the denoiser together, more the text encoder alone. */
+static bool run_of(const struct command *command, const struct base_args *a, struct err *e)
 {
-    const struct base_args *a = args;
     if (!run_args_check(&a->run, e))
         return false;
     if (!a->vae || !a->tokenizer)
@@ -209,7 +224,7 @@ static bool run(const void *args, struct err *e)
     bool good = open_parts(&p, a, &o, &progress, e);
     if (good && a->run.plan) {
         struct train_memory m;
-        good = train_base_plan(&o, p.backend, &m, e);
+        good = a->places ? train_text_plan(&o, a->places, p.backend, &m, e) : train_base_plan(&o, p.backend, &m, e);
         if (good)
             run_print_plan(&m);
     } else if (good) {
@@ -217,8 +232,8 @@ static bool run(const void *args, struct err *e)
         o.preview = preview;
         o.preview_self = &look;
         good = choose_prompts(&look, &a->prompts, p.dataset, e) &&
-               (ranks_mine(ranks) || run_write_config(&command_train_base, a, a->run.output, e)) &&
-               train_base(&o, p.backend, &progress, e);
+               (ranks_mine(ranks) || run_write_config(command, a, a->run.output, e)) &&
+               (a->places ? train_text(&o, a->places, p.backend, &progress, e) : train_base(&o, p.backend, &progress, e));
     }
     progress_bar_end(&bar);
     for (int i = 0; i < LOOK_PICTURES; i++)
@@ -229,6 +244,16 @@ static bool run(const void *args, struct err *e)
     return good;
 }
 
+static bool run_base(const void *args, struct err *e)
+{
+    return run_of(&command_train_base, args, e);
+}
+
+static bool run_text(const void *args, struct err *e)
+{
+    return run_of(&command_train_text, args, e);
+}
+
 const struct command command_train_base = {
     .name = "train base",
     .help = "Trains a text encoder and a denoiser together, from nothing or on from weights.",
@@ -236,5 +261,16 @@ const struct command command_train_base = {
                "model/, a whole diffusers folder, best/ (that with the lowest loss on held-out pictures) and events for TensorBoard. Ctrl-C saves; --resume goes on in the same bits.",
     .options = base_options,
     .args_bytes = sizeof(struct base_args),
-    .run = run,
+    .run = run_base,
+};
+
+const struct command command_train_text = {
+    .name = "train text",
+    .help = "Trains a text encoder alone, before a denoiser: to say what the picture of its words looks like.",
+    .details = "A short training that saves a long one: train base --config RUN/model then begins with words that mean something. "
+               "--config is the folder of train base's configs; the VAE and the tokenizer are its too. The run's folder gets config.json, "
+               "metrics.jsonl, curve.png, checkpoint.safetensors, latents.safetensors (train base can take them over), model/ and best/.",
+    .options = text_options,
+    .args_bytes = sizeof(struct base_args),
+    .run = run_text,
 };

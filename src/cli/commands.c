@@ -21,6 +21,7 @@ const struct command *const commands[] = {
     &command_dataset_export,
     &command_train_tokenizer,
     &command_train_vae,
+    &command_train_text,
     &command_train_base,
     &command_train_lora,
     &command_train_compare,

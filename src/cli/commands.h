@@ -29,6 +29,7 @@ extern const struct command command_dataset_export;
 extern const struct command command_train_tokenizer;
 extern const struct command command_train_vae;
 extern const struct command command_train_base;
+extern const struct command command_train_text;
 extern const struct command command_train_compare;
 extern const struct command command_train_lora;
 extern const struct command command_train_full;

@@ -4,7 +4,6 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/random.h"
 #include "train/loss.h"
 
 enum { STREAM_SAMPLE = 2, STREAM_HELD_OUT = 3 };
@@ -16,7 +15,7 @@ struct task {
     int32_t *ids;                               /* [n, tokens] */
 };
 
-static int64_t tokens(const struct train_base_options *o)
+int64_t train_base_tokens(const struct train_base_options *o)
 {
     int64_t longest = clip_tokenizer_max_length(o->tokenizer);
     return longest < o->text.positions ? longest : o->text.positions;
@@ -30,24 +29,31 @@ struct sample {
     double when, caption_dropout; /* when: 0..1, the place among the timesteps */
 };
 
+bool train_base_words(const struct train_base_options *o, const struct scene_options *scenes, uint64_t scene, double dropout,
+                      struct random *r, int32_t *ids, struct err *e)
+{
+    struct scene_facts facts;
+    if (!scene_choose(o->dataset, scenes, o->pool_seed, scene, &facts, e))
+        return false;
+    facts.language = random_uniform(r) < o->scenes.chinese ? DATASET_CHINESE : DATASET_ENGLISH;
+    facts.wording = random_u32(r) >> 1;
+    facts.style_named = random_uniform(r) < o->scenes.style_named;
+    char caption[SCENE_CAPTION_BYTES];
+    scene_caption(o->dataset, &facts, caption);
+    if (random_uniform(r) < (float)dropout)
+        caption[0] = 0;
+    size_t count, most = (size_t)train_base_tokens(o);
+    return clip_tokenizer_encode(o->tokenizer, caption, true, ids, most, &count, e) ||
+           err_add(e, "in the caption \"%.80s\"", caption);
+}
+
 /* A sample into row i: its scene's words, noise, and what to say of it. */
 static bool fill_one(struct task *t, int64_t i, const struct sample *s, struct random r, struct err *e)
 {
     const struct train_base_options *o = t->o;
     int64_t each = s->latents->height * s->latents->width * s->latents->channels;
-    struct scene_facts facts;
-    if (!scene_choose(o->dataset, &s->scenes, o->pool_seed, s->scene, &facts, e))
+    if (!train_base_words(o, &s->scenes, s->scene, s->caption_dropout, &r, t->ids + i * train_base_tokens(o), e))
         return false;
-    facts.language = random_uniform(&r) < o->scenes.chinese ? DATASET_CHINESE : DATASET_ENGLISH;
-    facts.wording = random_u32(&r) >> 1;
-    facts.style_named = random_uniform(&r) < o->scenes.style_named;
-    char caption[SCENE_CAPTION_BYTES];
-    scene_caption(o->dataset, &facts, caption);
-    if (random_uniform(&r) < (float)s->caption_dropout)
-        caption[0] = 0;
-    size_t count, most = (size_t)tokens(o);
-    if (!clip_tokenizer_encode(o->tokenizer, caption, true, t->ids + i * (int64_t)most, most, &count, e))
-        return err_add(e, "in the caption \"%.80s\"", caption);
     double chance = (double)random_uniform(&r);
     int64_t step = noise_schedule_draw(&t->noise, o->timestep_shift, s->when >= 0 ? s->when : chance);
     float *x = t->latent + i * each, *y = t->target + i * each;
@@ -139,7 +145,7 @@ static bool copy_folder(const char *from, const char *to, struct err *e)
     return good;
 }
 
-static bool write_json(const char *folder, const char *part, const char *name, json_t *j, struct err *e)
+bool train_base_write_json(const char *folder, const char *part, const char *name, json_t *j, struct err *e)
 {
     char inside[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
     bool good = j ? path_join(inside, folder, part, e) && folder_make(inside, e) && path_join(path, inside, name, e) &&
@@ -167,10 +173,10 @@ static bool export(void *self, const struct train_state *state, const char *fold
                               "CLIPTextModel", "tokenizer", "transformers", "CLIPTokenizer", "unet", "diffusers",
                               "UNet2DConditionModel", "vae", "diffusers", "AutoencoderKL", "safety_checker",
                               "feature_extractor", "requires_safety_checker", false);
-    return write_json(folder, "", "model_index.json", index, e) &&
-           write_json(folder, "scheduler", "scheduler_config.json", scheduler_config_json(&t->o->scheduler), e) &&
-           write_json(folder, "text_encoder", "config.json", clip_config_json(&t->o->text), e) &&
-           write_json(folder, "unet", "config.json", unet_config_json(&t->o->unet), e) &&
+    return train_base_write_json(folder, "", "model_index.json", index, e) &&
+           train_base_write_json(folder, "scheduler", "scheduler_config.json", scheduler_config_json(&t->o->scheduler), e) &&
+           train_base_write_json(folder, "text_encoder", "config.json", clip_config_json(&t->o->text), e) &&
+           train_base_write_json(folder, "unet", "config.json", unet_config_json(&t->o->unet), e) &&
            path_join(vae, folder, "vae", e) && copy_folder(t->o->vae_folder, vae, e) &&
            path_join(tokenizer, folder, "tokenizer", e) && copy_folder(t->o->tokenizer_folder, tokenizer, e) &&
            write_weights(t, state, folder, "text_encoder", "model.safetensors", e) &&
@@ -196,7 +202,7 @@ static struct trainer *make_trainer(const struct train_base_options *o, const st
     struct net net = { .g = &g, .type = o->type, .part = "text_encoder", .stored = o->stored_text, .trained = true,
                        .params = &params };
     struct shape image = SHAPE(n, o->latents->height, o->latents->width, o->latents->channels);
-    struct value ids = graph_input(&g, "ids", DTYPE_I32, SHAPE(n, tokens(o)));
+    struct value ids = graph_input(&g, "ids", DTYPE_I32, SHAPE(n, train_base_tokens(o)));
     struct value latent = graph_input(&g, "latent", DTYPE_F32, image), target = graph_input(&g, "target", DTYPE_F32, image);
     struct value timestep = graph_input(&g, "timestep", DTYPE_F32, SHAPE(n));
     struct value weight = graph_input(&g, "weight", DTYPE_F32, SHAPE(n));
@@ -245,7 +251,7 @@ bool train_base(const struct train_base_options *o, const struct backend *backen
     t.target = mem_aligned(elements * sizeof(float));
     t.timestep = mem_aligned(n * sizeof(float));
     t.weight = mem_aligned(n * sizeof(float));
-    t.ids = mem_aligned(n * (size_t)tokens(o) * sizeof(int32_t));
+    t.ids = mem_aligned(n * (size_t)train_base_tokens(o) * sizeof(int32_t));
     if (good && !(t.latent && t.target && t.timestep && t.weight && t.ids))
         good = err_nomem(e, "a batch");
     struct train_task task = { .self = &t, .what = "training text encoder and denoiser", .fill = fill,

@@ -2,6 +2,7 @@
 #ifndef LIMN_TRAIN_TRAIN_BASE_H
 #define LIMN_TRAIN_TRAIN_BASE_H
 
+#include "base/random.h"
 #include "model/denoiser/unet.h"
 #include "model/text/clip.h"
 #include "sampler/noise_schedule.h"
@@ -40,5 +41,13 @@ MUST_USE bool train_base_plan(const struct train_base_options *o, const struct b
 /* The run (trainer.h). run.folder/model is a whole diffusers folder. */
 MUST_USE bool train_base(const struct train_base_options *o, const struct backend *backend,
                          const struct progress *progress, struct err *e);
+
+/* What the text encoder's own training (train_text.h) shares. How long a text is, filled up: */
+int64_t train_base_tokens(const struct train_base_options *o);
+/* A scene of the pool said in one of its ways, or with the chance `dropout` not at all: ids[train_base_tokens]. */
+MUST_USE bool train_base_words(const struct train_base_options *o, const struct scene_options *scenes, uint64_t scene, double dropout,
+                               struct random *r, int32_t *ids, struct err *e);
+/* Writes j as folder/part/name and releases it; j may be NULL: ERR_NOMEM. */
+MUST_USE bool train_base_write_json(const char *folder, const char *part, const char *name, json_t *j, struct err *e);
 
 #endif

@@ -1,6 +1,6 @@
 /* The three trainings in a row on the tiny set of pictures: a vocabulary, a VAE, text encoder and denoiser; then a picture from
  * what they left. */
-#include "train/train_base.h"
+#include "train/train_text.h"
 
 #include "backend/cpu/cpu.h"
 #include "base/file.h"
@@ -178,6 +178,67 @@ TEST(what_a_base_training_leaves_is_a_model_folder_that_draws)
           drawing.images[0].height);
     drawing_release(&drawing);
     pipeline_free(p);
+    release(&f);
+}
+
+/* Frozen noise says nothing: what is learned here came from words. A text encoder that saw no words could reach the mean picture's loss
+ * and no less; broken and resumed it ends in the same bits; and train_base begins where it ended. */
+TEST(a_text_encoder_learns_to_say_what_pictures_look_like)
+{
+    struct err e = { 0 };
+    struct fixture f;
+    REQUIRE(setup(&f, &e));
+    enum { EACH = 8 * 8 * 4 };
+    double mean[EACH] = { 0 }, spread = 0;
+    float one[EACH];
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t i = 0; i < POOL; i++) {
+            latents_read(&f.latents, i, one);
+            for (size_t k = 0; k < EACH; k++)
+                if (pass)
+                    spread += (one[k] - mean[k]) * (one[k] - mean[k]) / (POOL * EACH);
+                else
+                    mean[k] += one[k] / (double)POOL;
+        }
+    struct weights *ended[2];
+    static const char *const folders[] = { "text-whole", "text-broken" };
+    for (int broken = 0; broken < 2; broken++) {
+        struct train_base_options o = base_options(&f, test_scratch(folders[broken]), 400);
+        o.run.rate = 1e-2;
+        o.caption_dropout = 0;
+        o.run.stop_at = broken ? 150 : 0;
+        REQUIRE(train_text(&o, 2, f.backend, NULL, &e));
+        o.run.stop_at = 0;
+        o.run.resume = true;
+        if (broken)
+            REQUIRE(train_text(&o, 2, f.backend, NULL, &e));
+    }
+    char *lines;
+    size_t bytes;
+    REQUIRE(file_read(test_scratch("text-whole/metrics.jsonl"), 1 << 20, &lines, &bytes, &e));
+    const char *last = NULL;
+    for (const char *at = lines; (at = strstr(at, "\"loss\":")); at++)
+        last = at;
+    CHECK(last && strtod(last + 7, NULL) < 0.9 * spread, "loss%.12s, of the mean picture %g", last ? last + 6 : " ?", spread);
+    mem_free(lines);
+    ended[0] = weights_open(test_scratch("text-whole/checkpoint.safetensors"), &e);
+    ended[1] = weights_open(test_scratch("text-broken/checkpoint.safetensors"), &e);
+    CHECK(ended[0] && ended[1], "%s", e.text);
+    for (size_t i = 0; i < weights_count(ended[0]); i++) {
+        const struct weight *v = weights_at(ended[0], i), *w = weights_find(ended[1], v->name);
+        CHECK(w && !memcmp(v->data, w->data, weight_bytes(v)), "%s differs", v->name);
+    }
+    weights_free(ended[0]);
+    weights_free(ended[1]);
+    struct weights *taught = weights_open(test_scratch("text-whole/model/text_encoder"), &e);
+    CHECK(taught, "%s", e.text);
+    struct train_base_options o = base_options(&f, test_scratch("after-text"), 2);
+    o.stored_text = taught;
+    REQUIRE(train_base(&o, f.backend, NULL, &e));
+    weights_free(taught);
+    o = base_options(&f, test_scratch("refused"), 3);
+    CHECK_FAILS(train_text(&o, 3, f.backend, NULL, &e), ERR_ARG, "--places 3");
+    CHECK_FAILS(train_text(&o, 4, f.backend, NULL, &e), ERR_ARG, "24 tokens");
     release(&f);
 }
 
