@@ -18,7 +18,7 @@
 
 struct generate_args {
     struct option_texts words, loras;
-    const char *prompts, *model, *config, *vae, *negative, *output, *latents, *save_latents, *embeddings, *comfyui, *extra_model_paths;
+    const char *prompts, *model, *config, *vae, *text_encoder, *negative, *output, *latents, *save_latents, *embeddings, *comfyui, *extra_model_paths;
     const char *original_size, *crop, *target_size, *init_image, *mask, *outpaint, *hires;
     int64_t width, height, steps, seed, subseed, count, batch, clip_skip, mask_grow, feather, vae_tile, hires_steps, threads;
     double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur, hires_strength;
@@ -173,7 +173,7 @@ struct run {
     struct progress_bar bar;
     struct progress progress;
     struct model_places places;
-    char model[PATH_MAX_BYTES], vae[PATH_MAX_BYTES];
+    char model[PATH_MAX_BYTES], vae[PATH_MAX_BYTES], text_encoder[PATH_MAX_BYTES];
     char *text;      /* of --prompts */
     const char **prompts;
     size_t prompt_count, pictures, done; /* pictures in all; written so far */
@@ -629,11 +629,13 @@ static bool read_facts(const struct run *run, struct picture_facts *f, struct er
 static bool open_pipeline(struct run *run, struct err *e)
 {
     const struct generate_args *a = run->args;
-    const char *vae = a->vae;
+    const char *vae = a->vae, *words = a->text_encoder;
     if (!engine_places(&run->places, a->comfyui, a->extra_model_paths, e) || !engine_find_model(run->model, &run->places, a->model, e) ||
-        !engine_find_vae(run->vae, &run->places, &vae, e) || !engine_init(&run->engine, a->threads, a->precision, e))
+        !engine_find_vae(run->vae, &run->places, &vae, e) || !engine_find_text(run->text_encoder, &run->places, &words, e) ||
+        !engine_init(&run->engine, a->threads, a->precision, e))
         return false;
-    struct model_files files = { .path = run->model, .config = a->config, .vae = vae, .predicts = (enum predicts)a->prediction };
+    struct model_files files = { .path = run->model, .config = a->config, .vae = vae, .text_encoder = words,
+                                 .predicts = (enum predicts)a->prediction };
     run->pipeline = pipeline_open_files(&files, run->engine.backend, run->engine.type, e);
     if (!run->pipeline || !engine_add_embeddings(run->pipeline, &run->places, a->embeddings, run->model, e))
         return false;

@@ -7,7 +7,7 @@
 
 struct bake_args {
     struct option_texts words;
-    const char *config, *vae, *comfyui, *extra_model_paths;
+    const char *config, *vae, *text_encoder, *comfyui, *extra_model_paths;
     int type, prediction;
     double lora_alpha;
     bool quiet;
@@ -65,15 +65,17 @@ static bool bake_all(const struct bake_args *a, struct pipeline *p, struct bake 
 static bool bake_run(const void *args, struct err *e)
 {
     const struct bake_args *a = args;
-    char model[PATH_MAX_BYTES], vae_path[PATH_MAX_BYTES];
-    const char *vae = a->vae;
+    char model[PATH_MAX_BYTES], vae_path[PATH_MAX_BYTES], text_path[PATH_MAX_BYTES];
+    const char *vae = a->vae, *words = a->text_encoder;
     struct bake bake = { .count = 0 };
     struct engine engine = { 0 };
     struct progress_bar bar;
     bool found = engine_places(&bake.places, a->comfyui, a->extra_model_paths, e) &&
                  engine_find_model(model, &bake.places, a->words.items[0], e) && engine_find_vae(vae_path, &bake.places, &vae, e) &&
+                 engine_find_text(text_path, &bake.places, &words, e) &&
                  engine_init(&engine, 0, PRECISION_F32, e);
-    struct model_files files = { .path = model, .config = a->config, .vae = vae, .predicts = (enum predicts)a->prediction };
+    struct model_files files = { .path = model, .config = a->config, .vae = vae, .text_encoder = words,
+                                 .predicts = (enum predicts)a->prediction };
     struct pipeline *p = !found ? NULL : pipeline_open_files(&files, engine.backend, engine.type, e);
     progress_bar_init(&bar, a->quiet);
     struct progress progress = progress_bar_steps(&bar);

@@ -5,7 +5,7 @@
 
 struct convert_args {
     struct option_texts words;
-    const char *config, *vae;
+    const char *config, *vae, *text_encoder;
     int type, layout, prediction;
     bool quiet;
 };
@@ -32,7 +32,8 @@ static bool convert_run(const void *args, struct err *e)
     progress_bar_init(&bar, a->quiet);
     struct progress progress = progress_bar_steps(&bar);
     struct convert convert = {
-        .files = { .path = in, .config = a->config, .vae = a->vae, .predicts = (enum predicts)a->prediction },
+        .files = { .path = in, .config = a->config, .vae = a->vae, .text_encoder = a->text_encoder,
+                   .predicts = (enum predicts)a->prediction },
         .output = out, .type = weights_type_of_choice(a->type), .layout = single ? CONVERT_SINGLE : CONVERT_FOLDER,
     };
     bool good = model_convert(&convert, &progress, e);

@@ -143,15 +143,25 @@ bool engine_find_only_model(char *out, const char *comfyui, const char *extra, c
     return good;
 }
 
-bool engine_find_vae(char *out, const struct model_places *places, const char **name, struct err *e)
+static bool find_part(char *out, const struct model_places *places, unsigned kinds, const char *what, const char *option,
+                      const char **name, struct err *e)
 {
     if (!*name)
         return true;
-    if (is_path(*name) ? !path_join(out, "", *name, e)
-                       : !model_places_find(places, 1U << MODELS_VAE | 1U << MODELS_VAE_APPROX, "VAE", *name, out, e))
-        return err_add(e, "--vae");
+    if (is_path(*name) ? !path_join(out, "", *name, e) : !model_places_find(places, kinds, what, *name, out, e))
+        return err_add(e, "--%s", option);
     *name = out;
     return true;
+}
+
+bool engine_find_vae(char *out, const struct model_places *places, const char **name, struct err *e)
+{
+    return find_part(out, places, 1U << MODELS_VAE | 1U << MODELS_VAE_APPROX, "VAE", "vae", name, e);
+}
+
+bool engine_find_text(char *out, const struct model_places *places, const char **name, struct err *e)
+{
+    return find_part(out, places, 1U << MODELS_TEXT_ENCODERS, "text encoder", "text-encoder", name, e);
 }
 
 /* The first of folder/names that is a folder, into out; "" if there is none. */

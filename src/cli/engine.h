@@ -21,13 +21,15 @@ const char *precision_choice(int index);
             .help = "a model folder or file, or the name of an installed one", .initial_help = "limn-emoji"          \
     }
 
-/* Where the parts that a single file lacks come from: members config, vae (const char *) and prediction (int). */
+/* Where the parts that a single file lacks come from: members config, vae, text_encoder (const char *) and prediction (int). */
 #define OPTION_ROWS_MODEL_PARTS(type)                                                                        \
     { "config", 0, OPTION_TEXT, offsetof(type, config), .value = "FOLDER",                                   \
       .help = "configs and tokenizer of a model in a single file, from a folder in diffusers' layout",       \
       .initial_help = "those of its family" },                                                               \
     { "vae", 0, OPTION_TEXT, offsetof(type, vae), .value = "FILE",                                           \
       .help = "a file or folder whose VAE is taken in place of the model's" },                               \
+    { "text-encoder", 0, OPTION_TEXT, offsetof(type, text_encoder), .value = "FILE",                         \
+      .help = "a file or folder whose text encoder is taken in place of the model's (first) one: ChatGLM3's of a Kolors" }, \
     { "prediction", 0, OPTION_CHOICE, offsetof(type, prediction), "auto", .choices = prediction_choice,      \
       .help = "what the denoiser predicts, where a file does not tell it truly" }
 const char *prediction_choice(int index);
@@ -69,8 +71,9 @@ MUST_USE bool engine_places(struct model_places *places, const char *comfyui, co
 /* The folder or file of a model into out[PATH_MAX_BYTES]: `name` itself if it is there or begins as a path ('/', "./", "../"); else
  * the model of that name in the places (model_places_find). NULL: the model that limn brings. ERR_MISSING lists the places. */
 MUST_USE bool engine_find_model(char *out, const struct model_places *places, const char *name, struct err *e);
-/* The same for --vae: *name becomes out, or stays NULL. */
+/* The same for --vae and for --text-encoder: *name becomes out, or stays NULL. */
 MUST_USE bool engine_find_vae(char *out, const struct model_places *places, const char **name, struct err *e);
+MUST_USE bool engine_find_text(char *out, const struct model_places *places, const char **name, struct err *e);
 /* engine_places and engine_find_model, for commands that need nothing else of the places. */
 MUST_USE bool engine_find_only_model(char *out, const char *comfyui, const char *extra, const char *name, struct err *e);
 

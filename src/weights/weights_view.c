@@ -86,6 +86,66 @@ bool weights_view_turned(struct weights *view, const char *name, const struct we
     return weights_view_add(view, name, &turned, e);
 }
 
+/* Whether an f16 is the same number. */
+static bool is_half(double x)
+{
+    return (double)f16_to_f32(f32_to_f16((float)x)) == x;
+}
+
+static int signed_at(const uint8_t *row, int64_t i, int bits)
+{
+    if (bits == 8)
+        return (int8_t)row[i];
+    int nibble = i % 2 ? row[i / 2] & 15 : row[i / 2] >> 4;
+    return nibble < 8 ? nibble : nibble - 16;
+}
+
+/* A row of a scale as blocks of 32. */
+static void pack_row(char *to, const uint8_t *row, int64_t columns, uint16_t scale, int bits)
+{
+    for (int64_t at = 0; at < columns; at += 32) {
+        memcpy(to, &scale, sizeof scale);
+        to += sizeof scale;
+        if (bits == 8) {
+            memcpy(to, row + at, 32);
+            to += 32;
+            continue;
+        }
+        for (int64_t k = 0; k < 16; k++)
+            *to++ = (char)((signed_at(row, at + k, 4) + 8) | (signed_at(row, at + 16 + k, 4) + 8) << 4);
+    }
+}
+
+bool weights_view_scaled(struct weights *view, const char *name, const struct weight *t, const struct weight *scale, int bits,
+                         struct err *e)
+{
+    if (t->shape.rank != 2 || scale->shape.rank != 1 || scale->shape.dim[0] != t->shape.dim[0])
+        return err_set(e, ERR_SHAPE, "%s: \"%.200s\" is %s with scales %s, want a scale for each row", view->path, t->name,
+                       shape_text(t->shape).s, shape_text(scale->shape).s);
+    if (t->type != DTYPE_I8 || (scale->type != DTYPE_F16 && scale->type != DTYPE_BF16 && scale->type != DTYPE_F32))
+        return err_set(e, ERR_TYPE, "%s: \"%.200s\" is %s with scales of %s, want i8 and floating scales", view->path, t->name,
+                       dtype_name(t->type), dtype_name(scale->type));
+    int64_t rows = t->shape.dim[0], bytes = t->shape.dim[1], columns = bytes * (8 / bits);
+    bool blocks = columns % 32 == 0;
+    for (int64_t i = 0; blocks && i < rows; i++)
+        blocks = is_half(dtype_load(scale->data, scale->type, i));
+    struct weight w = { t->name, !blocks ? DTYPE_F32 : bits == 8 ? DTYPE_Q8_0 : DTYPE_Q4_0, SHAPE(rows, columns), NULL };
+    char *to = mem_aligned(weight_bytes(&w) + 1);
+    w.data = to;
+    if (!own(view, to, e))
+        return false;
+    size_t row_bytes = rows ? weight_bytes(&w) / (size_t)rows : 0;
+    for (int64_t i = 0; i < rows; i++, to += row_bytes) {
+        const uint8_t *row = (const uint8_t *)t->data + i * bytes;
+        double one = dtype_load(scale->data, scale->type, i);
+        if (blocks)
+            pack_row(to, row, columns, f32_to_f16((float)one), bits);
+        for (int64_t k = 0; !blocks && k < columns; k++)
+            ((float *)(void *)to)[k] = (float)(signed_at(row, k, bits) * one);
+    }
+    return weights_view_add(view, name, &w, e);
+}
+
 bool weights_view_end(struct weights *view, struct err *e)
 {
     return weights_make_slots(view, e);

@@ -24,6 +24,11 @@ MUST_USE bool weights_view_part(struct weights *view, const char *name, const st
 /* A copy with rows and columns exchanged; of a quantised type, whose blocks run along the rows, in f32. ERR_SHAPE for other than
  * two dimensions. */
 MUST_USE bool weights_view_turned(struct weights *view, const char *name, const struct weight *t, struct err *e);
+/* A copy of integers whose rows have a scale each, as ChatGLM's own quantisation packs a matrix: t i8 [rows, columns], or two numbers
+ * of 4 bit in a byte, the earlier one in its upper half (bits 4); scale [rows], floating. Where ggml's blocks can hold it
+ * exactly (32 divides the columns and every scale is an f16) it is Q8_0 or Q4_0, otherwise f32. ERR_SHAPE, ERR_TYPE. */
+MUST_USE bool weights_view_scaled(struct weights *view, const char *name, const struct weight *t, const struct weight *scale,
+                                  int bits, struct err *e);
 /* Nothing is added after this, and the view can be asked. ERR_FORMAT if a name was added twice. */
 MUST_USE bool weights_view_end(struct weights *view, struct err *e);
 

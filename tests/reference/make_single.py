@@ -35,6 +35,9 @@ CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads":
           "projection_dim": 1024}
 CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32,
           "projection_dim": 1280}
+GLM = {"num_layers": 28, "padded_vocab_size": 65024, "hidden_size": 4096, "ffn_hidden_size": 13696, "kv_channels": 128,
+       "num_attention_heads": 32, "multi_query_attention": True, "multi_query_group_num": 2, "add_qkv_bias": True,
+       "add_bias_linear": False, "rmsnorm": True, "original_rope": True}
 XL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256, "use_linear_projection": True}
 FAMILIES = {
     "sd1": {"unet": {**BASE, **blocks(1, 1, 1, 0), "block_out_channels": [320, 640, 1280, 1280], "cross_attention_dim": 768,
@@ -52,12 +55,17 @@ FAMILIES = {
                               "cross_attention_dim": 1280, "attention_head_dim": [6, 12, 24, 24],
                               "transformer_layers_per_block": 4, "projection_class_embeddings_input_dim": 2560},
                      "vae": VAE, "text_2": ("open", CLIP_G)},
+    "kolors": {"unet": {**BASE, **XL, **blocks(0, 1, 1), "block_out_channels": [320, 640, 1280], "cross_attention_dim": 2048,
+                        "attention_head_dim": [5, 10, 20], "transformer_layers_per_block": [1, 2, 10], "encoder_hid_dim": 4096,
+                        "encoder_hid_dim_type": "text_proj", "projection_class_embeddings_input_dim": 5632}, "vae": VAE,
+               "text": ("glm", GLM)},
 }
 PREFIXES = {
     "sd": {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "clip": "cond_stage_model.transformer.",
            "open": "cond_stage_model.model."},
     "sdxl": {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "clip": "conditioner.embedders.0.transformer.",
              "open": "conditioner.embedders.1.model."},
+    "kolors": {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "glm": "conditioner.embedders.0.transformer."},
     "refiner": {"unet": "model.diffusion_model.", "vae": "first_stage_model.", "open": "conditioner.embedders.0.model."},
 }
 
@@ -76,7 +84,7 @@ def unet_name(name, config):
     """diffusers' name of a UNet's tensor -> the file's, below its prefix."""
     ends = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
             "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
-            "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}
+            "encoder_hid_proj": "encoder_hid_proj", "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}
     stem, last = name.rsplit(".", 1)
     if stem in ends:
         return f"{ends[stem]}.{last}"
@@ -140,7 +148,7 @@ def rows_of(part, kind, names, config, prefix):
             outer, how = unet_name(name, config), ""
         elif kind == "vae":
             outer, how = vae_name(name, config), ""
-        elif kind == "clip":
+        elif kind in ("clip", "glm"):
             outer, how = name, ""
         else:
             outer, how = open_name(name)
@@ -172,8 +180,12 @@ def judge(name, file, parts, configs, modules, prefixes):
             continue  # tiny-sd2 has blocks of different lengths, which diffusers' converter does not know
         if kind == "unet":
             back = u.convert_ldm_unet_checkpoint(dict(file), configs[part][1])
+            hid = prefixes["unet"] + "encoder_hid_proj."  # a name that diffusers' converter does not bring over
+            back |= {k.removeprefix(prefixes["unet"]): v for k, v in file.items() if k.startswith(hid)}
         elif kind == "vae":
             back = u.convert_ldm_vae_checkpoint(dict(file), configs[part][1])
+        elif kind == "glm":
+            continue  # diffusers reads no single file of it: its own names behind a prefix
         elif kind == "clip":
             prefix = prefixes["clip"]
             back = u.convert_ldm_clip_checkpoint(dict(file), remove_prefix=prefix)
@@ -205,16 +217,24 @@ def write(name, file, parts):
 
 
 def named(module):
-    out = {k: v for k, v in module.state_dict().items() if not k.endswith("position_ids")}
+    out = {k: v for k, v in module.state_dict().items() if not k.endswith(("position_ids", "inv_freq"))}
+    if any("query_key_value" in k for k in out):
+        return out
     if any(k.startswith("encoder.layers") for k in out):
         out = {k if k.startswith("text_projection") else "text_model." + k: v for k, v in out.items()}
     return out
 
 
+def glm(config):
+    from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
+    return ChatGLMModel(ChatGLMConfig(**config), empty_init=False)
+
+
 def full(name, spec):
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-    prefixes = PREFIXES["refiner" if name.endswith("refiner") else "sdxl" if name.startswith("sdxl") else "sd"]
+    prefixes = PREFIXES["refiner" if name.endswith("refiner") else "sdxl" if name.startswith("sdxl") else
+                        "kolors" if name == "kolors" else "sd"]
     parts, configs, modules = {}, {}, {}
     with torch.device("meta"):
         modules["unet"] = UNet2DConditionModel(**spec["unet"])
@@ -224,7 +244,8 @@ def full(name, spec):
             if part in spec:
                 kind, config = spec[part]
                 key = "text_encoder" + part.removeprefix("text")
-                modules[key] = make(CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **config))
+                modules[key] = (glm(config) if kind == "glm" else
+                                make(CLIPTextConfig(vocab_size=49408, max_position_embeddings=77, **config)))
                 configs[key] = (kind, config)
     for part, module in modules.items():
         kind, config = configs[part]
@@ -259,9 +280,9 @@ def tiny(name, prefixes, *kinds):
         tensors = {}
         for path in sorted((MODELS / name / part).glob("*.safetensors")):
             with safe_open(path, "pt") as f:
-                tensors.update({k: f.get_tensor(k) for k in f.keys() if not k.endswith("position_ids")})
+                tensors.update({k: f.get_tensor(k) for k in f.keys() if not k.endswith(("position_ids", "inv_freq"))})
         config = json.loads((MODELS / name / part / "config.json").read_text())
-        if part.startswith("text_encoder"):
+        if part.startswith("text_encoder") and what != "glm":
             tensors = {k if k.startswith("text_projection") else "text_model." + k.removeprefix("text_model."): v
                        for k, v in tensors.items()}
             make = CLIPTextModelWithProjection if "text_projection.weight" in tensors else CLIPTextModel
@@ -283,6 +304,7 @@ def main():
     tiny("tiny-sd1", "sd", "clip")
     tiny("tiny-sd2", "sd", "open")
     tiny("tiny-sdxl", "sdxl", "clip", "open")
+    tiny("tiny-kolors", "kolors", "glm")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "test.h"
-#include "weights/weights.h"
+#include "weights/weights_view.h"
 
 static const struct weight *need(const struct weights *w, const char *name)
 {
@@ -280,4 +280,45 @@ TEST(the_first_value_that_is_no_number_is_found)
             }
     }
     mem_free(data);
+}
+
+/* Rows of 64 numbers of 8 and of 4 bit, each row with its scale: blocks of ggml that mean exactly the same. */
+TEST(integers_with_a_scale_for_each_row_become_blocks_of_the_same_numbers)
+{
+    enum { ROWS = 5, COLUMNS = 64 };
+    static const int odd_columns = 40;
+    for (int bits = 4; bits <= 8; bits += 4)
+        for (int columns = odd_columns; columns <= COLUMNS; columns += COLUMNS - odd_columns) {
+            struct err e = { 0 };
+            int8_t q[ROWS * COLUMNS] = { 0 };
+            uint16_t scales[ROWS];
+            double want[ROWS][COLUMNS];
+            for (int i = 0; i < ROWS; i++) {
+                scales[i] = f32_to_f16(0.001F * (float)(i + 1));
+                for (int k = 0; k < columns; k++) {
+                    int v = (i * 131 + k * 37) % (1 << bits) - (1 << (bits - 1));
+                    want[i][k] = v * (double)f16_to_f32(scales[i]);
+                    if (bits == 8)
+                        q[i * columns + k] = (int8_t)v;
+                    else
+                        q[(i * columns + k) / 2] |= (int8_t)(k % 2 ? v & 15 : v * 16); /* the earlier one above */
+                }
+            }
+            struct weights_entry entries[] = { { "w", DTYPE_I8, SHAPE(ROWS, columns * bits / 8) }, { "s", DTYPE_F16, SHAPE(ROWS) } };
+            REQUIRE(weights_save(test_scratch("rows.safetensors"), entries, (const void *const[]){ q, scales }, 2, NULL, 0, &e));
+            struct weights *w = weights_open(test_scratch("rows.safetensors"), &e), *view = w ? weights_view_new(w, &e) : NULL;
+            REQUIRE(view);
+            REQUIRE(weights_view_scaled(view, "w", weights_find(w, "w"), weights_find(w, "s"), bits, &e) && weights_view_end(view, &e));
+            const struct weight *t = weights_find(view, "w");
+            CHECK(shape_same(t->shape, SHAPE(ROWS, columns)), "%s", shape_text(t->shape).s);
+            CHECK(t->type == (columns % 32 ? DTYPE_F32 : bits == 8 ? DTYPE_Q8_0 : DTYPE_Q4_0), "%s", dtype_name(t->type));
+            for (int i = 0; i < ROWS * columns; i++)
+                CHECK_NEAR(dtype_load(t->data, t->type, i), (double)(float)want[i / columns][i % columns], 0, "%d bits, %d", bits, i);
+            struct weights *wrong = weights_view_new(w, &e);
+            REQUIRE(wrong);
+            CHECK_FAILS(weights_view_scaled(wrong, "w", weights_find(w, "s"), weights_find(w, "s"), bits, &e), ERR_SHAPE, "a scale for each row");
+            weights_free(wrong);
+            weights_free(view);
+            weights_free(w);
+        }
 }

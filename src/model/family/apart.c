@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/family/single_file.h"
+
 static const struct {
     const char *part, *name, *json;
 } configs[] = {
@@ -11,10 +13,7 @@ static const struct {
       " \"scheduler\": [\"diffusers\", \"EulerDiscreteScheduler\"], \"text_encoder\": [\"kolors\", \"ChatGLMModel\"],"
       " \"tokenizer\": [\"kolors\", \"ChatGLMTokenizer\"], \"unet\": [\"diffusers\", \"UNet2DConditionModel\"],"
       " \"vae\": [\"diffusers\", \"AutoencoderKL\"]}" },
-    { "scheduler", "../scheduler/scheduler_config.json",
-      "{\"_class_name\": \"EulerDiscreteScheduler\", \"beta_schedule\": \"scaled_linear\", \"beta_start\": 0.00085,"
-      " \"beta_end\": 0.014, \"num_train_timesteps\": 1100, \"prediction_type\": \"epsilon\", \"steps_offset\": 1,"
-      " \"timestep_spacing\": \"leading\", \"interpolation_type\": \"linear\", \"use_karras_sigmas\": false}" },
+    { "scheduler", "../scheduler/scheduler_config.json", NULL }, /* single_kind_json has it */
     { "unet", "config.json",
       "{\"_class_name\": \"UNet2DConditionModel\", \"sample_size\": 128, \"in_channels\": 4, \"out_channels\": 4,"
       " \"block_out_channels\": [320, 640, 1280], \"layers_per_block\": 2, \"attention_head_dim\": [5, 10, 20],"
@@ -58,6 +57,8 @@ json_t *apart_json(const char *part, const char *path, char where[PATH_MAX_BYTES
         if (path_exists(where))
             return json_read(where, e);
     }
+    if (!configs[i].json)
+        return single_kind_json(KIND_KOLORS, part, e);
     snprintf(where, PATH_MAX_BYTES, "Kolors' own config of %s", *part ? part : "its pipeline");
     return json_parse(configs[i].json, strlen(configs[i].json), where, e);
 }

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "model/family/convert_internal.h"
 #include "model/family/family.h"
+#include "model/family/glm_file.h"
 #include "model/family/ldm_names.h"
 #include "model/layer/net.h"
 
@@ -26,8 +27,10 @@ static bool kind_of_configs(const struct model_source *s, const json_t *index, c
         *kind = linear ? KIND_SD2 : KIND_SD1;
     else if (family == &family_sdxl && (!encoder || !strcmp(encoder, "CLIPTextModel")))
         *kind = encoder ? KIND_SDXL : KIND_SDXL_REFINER;
+    else if (family == &family_kolors || (encoder && !strcmp(encoder, family_kolors.text[PART_TEXT].class)))
+        *kind = KIND_KOLORS;
     else
-        return err_set(e, ERR_TYPE, "%s: a \"%s\" has no layout in one file; Stable Diffusion 1, 2 and XL have", s->path,
+        return err_set(e, ERR_TYPE, "%s: a \"%s\" has no layout in one file; Stable Diffusion 1, 2 and XL and Kolors have", s->path,
                        class ? class : "?");
     return true;
 }
@@ -49,7 +52,7 @@ static bool outer_names(struct name_map *m, const char **prefix, enum single_kin
         return ldm_vae_names(m, &v, e) && ldm_vae_old_names(m, e);
     case SINGLE_TEXT:
         if (kind != KIND_SD2) {
-            *prefix = kind == KIND_SDXL ? "conditioner.embedders.0.transformer." : "cond_stage_model.transformer.";
+            *prefix = kind == KIND_SDXL || kind == KIND_KOLORS ? "conditioner.embedders.0.transformer." : "cond_stage_model.transformer.";
             return ldm_same_names(m, e);
         }
         *prefix = "cond_stage_model.model.";
@@ -64,6 +67,8 @@ static bool outer_names(struct name_map *m, const char **prefix, enum single_kin
 static struct weights *whole_names(const struct weights *w, struct err *e)
 {
     struct name_map m;
+    if (weights_find(w, "transformer." GLM_WITNESS) || weights_find(w, GLM_WITNESS))
+        return glm_view(w, weights_find(w, GLM_WITNESS) ? "" : "transformer.", false, e);
     name_map_init(&m);
     struct weights *view = ldm_clip_names(&m, e) ? name_map_view(&m, w, "", e) : NULL;
     name_map_release(&m);
@@ -103,6 +108,17 @@ static bool add_part(struct output *out, const struct model_source *s, enum sing
     return good;
 }
 
+/* ChatGLM3's tokenizer.model as a tensor, so that the file has all that drawing takes. */
+static bool add_pieces(struct output *out, const struct model_source *s, struct weight *t, char **data, struct err *e)
+{
+    char where[PATH_MAX_BYTES];
+    size_t bytes;
+    if (!model_source_pieces(s, data, &bytes, where, e))
+        return false;
+    *t = (struct weight){ GLM_PIECES, out->format == WEIGHTS_GGUF ? DTYPE_I8 : DTYPE_U8, SHAPE((int64_t)bytes), *data };
+    return output_add(out, GLM_PIECES, t, NAME_WHOLE, 0, e);
+}
+
 static bool to_single(const struct convert *c, const struct model_source *s, const struct progress *progress, struct err *e)
 {
     char where[PATH_MAX_BYTES];
@@ -112,9 +128,13 @@ static bool to_single(const struct convert *c, const struct model_source *s, con
     bool good = unet && kind_of_configs(s, index, unet, &kind, e);
     output_init(&out, c->output, c->type);
     for (int part = 0; good && part < SINGLE_PARTS; part++) {
-        bool there = part == SINGLE_TEXT ? kind != KIND_SDXL_REFINER : part == SINGLE_TEXT_2 ? kind >= KIND_SDXL : true;
+        bool two = kind == KIND_SDXL || kind == KIND_SDXL_REFINER;
+        bool there = part == SINGLE_TEXT ? kind != KIND_SDXL_REFINER : part == SINGLE_TEXT_2 ? two : true;
         good = !there || add_part(&out, s, kind, (enum single_part)part, e);
     }
+    struct weight pieces;
+    char *words = NULL;
+    good = good && (kind != KIND_KOLORS || add_pieces(&out, s, &pieces, &words, e));
     json_t *scheduler = good ? model_source_json(s, "scheduler", where, e) : NULL;
     const char *predicts = json_string_value(json_object_get(scheduler, "prediction_type"));
     bool v = predicts && !strcmp(predicts, "v_prediction");
@@ -124,6 +144,7 @@ static bool to_single(const struct convert *c, const struct model_source *s, con
                                                                : (struct weights_pair){ "format", "pt" } };
     good = scheduler && output_write(&out, c->output, pairs, 2, progress, e);
     output_release(&out);
+    mem_free(words);
     json_decref(index);
     json_decref(unet);
     json_decref(scheduler);
@@ -257,9 +278,32 @@ static bool write_config(const struct model_source *s, const char *part, const c
     return good;
 }
 
+/* Of files: a folder's text encoder comes with its tokenizer. */
+static bool kind_is_glm(const struct model_source *s)
+{
+    const struct single_file *f = s->text ? s->text : s->file;
+    return f && single_file_is_glm(f);
+}
+
+/* ChatGLM3's tokenizer, wherever it is, as a folder's. */
+static bool write_pieces(const struct model_source *s, const char *part, const char *folder, struct err *e)
+{
+    char where[PATH_MAX_BYTES], path[PATH_MAX_BYTES], *data = NULL;
+    size_t bytes;
+    json_t *config = single_file_json(s->text ? s->text : s->file, part, PREDICTS_AUTO, e);
+    bool good = config && model_source_pieces(s, &data, &bytes, where, e) && folder_make(folder, e) &&
+                path_join(path, folder, "tokenizer.model", e) && file_write_whole(path, data, bytes, e) &&
+                path_join(path, folder, "tokenizer_config.json", e) && (path_exists(path) || json_write(config, path, e));
+    mem_free(data);
+    json_decref(config);
+    return good;
+}
+
 static bool write_tokenizer(const struct model_source *s, const char *part, const char *folder, struct err *e)
 {
     char list[PATH_MAX_BYTES], where[PATH_MAX_BYTES];
+    if (kind_is_glm(s))
+        return write_pieces(s, part, folder, e);
     json_t *config = clip_vocabulary_find(list, e) ? model_source_json(s, part, where, e) : NULL;
     bool good = config && clip_vocabulary_write(list, config, folder, e);
     json_decref(config);
@@ -285,8 +329,10 @@ static bool fill_folder(const struct convert *c, const struct model_source *s, c
         if (!wanted(index, name))
             continue;
         /* a config that another VAE has changed is written as it is read */
-        bool copy = configs && !(part == SINGLE_VAE && s->vae_path[0]);
-        good = path_join(to, folder, name, e) && (!configs || path_join(from, configs, name, e)) &&
+        bool other = (part == SINGLE_VAE && s->vae_path[0]) || (part == SINGLE_TEXT && s->text);
+        good = path_join(to, folder, name, e) && (!configs || path_join(from, configs, name, e));
+        bool copy = configs && !other;
+        good = good &&
                (copy ? copy_small(from, to, e) : write_config(s, name, to, "config.json", e)) &&
                write_part(c, s, name, to, progress, e);
     }
@@ -298,7 +344,7 @@ static bool fill_folder(const struct convert *c, const struct model_source *s, c
         if (good && scheduler)
             good = write_config(s, rest[i], to, "scheduler_config.json", e);
         else if (good && configs)
-            good = !path_is_folder(from) || copy_small(from, to, e);
+            good = (!path_is_folder(from) || copy_small(from, to, e)) && (!kind_is_glm(s) || write_pieces(s, rest[i], to, e));
         else if (good)
             good = write_tokenizer(s, rest[i], to, e);
     }
@@ -347,7 +393,7 @@ bool model_convert(const struct convert *c, const struct progress *progress, str
         return false;
     if (!c->files.path || !path_exists(c->files.path))
         return err_set(e, ERR_MISSING, "%s: no such file or folder", c->files.path ? c->files.path : "a model in parts");
-    if (c->layout == CONVERT_SINGLE && !path_is_folder(c->files.path) && !c->files.vae)
+    if (c->layout == CONVERT_SINGLE && !path_is_folder(c->files.path) && !c->files.vae && !c->files.text_encoder)
         return same_names(c, progress, e);
     if (!model_source_open(&s, &c->files, e))
         return false;

@@ -2,6 +2,8 @@
 
 #include <stdio.h>
 
+#include "base/mem.h"
+
 static const char *const tokenizer_names[TEXT_PARTS] = { "tokenizer", "tokenizer_2" };
 
 /* The class that model_index.json gives a part: ["library", "class"]. */
@@ -119,13 +121,31 @@ static bool read_scheduler(struct model_folder *f, const json_t *index, const ch
     return good;
 }
 
-/* An encoder whose config and tokenizer lie in no folder: its kind is CLIP's. */
+/* An encoder of CLIP's kind that is not, or not wholly, in a folder. */
 static bool open_clip(struct model_folder *f, int part, const char *class, struct err *e)
 {
-    char where[PATH_MAX_BYTES];
+    char where[PATH_MAX_BYTES], ignored[PATH_MAX_BYTES], folder[PATH_MAX_BYTES];
     json_t *config = model_source_json(&f->source, model_part_names[part], where, e);
-    struct clip_tokenizer *words = config ? model_source_tokenizer(&f->source, tokenizer_names[part], e) : NULL;
+    struct clip_tokenizer *words = NULL;
+    if (config && !model_source_configs(&f->source))
+        words = model_source_tokenizer(&f->source, tokenizer_names[part], e);
+    else if (config && model_source_text(&f->source, model_part_names[part], tokenizer_names[part], ignored, folder, e))
+        words = clip_tokenizer_open(folder, e);
     bool good = words && text_clip_open(&f->parts.text[part], class, config, where, words, where, e);
+    json_decref(config);
+    return good;
+}
+
+static bool open_glm(struct model_folder *f, int part, struct err *e)
+{
+    char where[PATH_MAX_BYTES], place[PATH_MAX_BYTES], *data = NULL;
+    size_t bytes = 0;
+    json_t *config = model_source_json(&f->source, model_part_names[part], where, e);
+    struct chatglm_tokenizer *words = NULL;
+    if (config && model_source_pieces(&f->source, &data, &bytes, place, e))
+        words = chatglm_tokenizer_parse(data, bytes, place, e);
+    bool good = words && text_chatglm_open(&f->parts.text[part], config, where, words, place, e);
+    mem_free(data);
     json_decref(config);
     return good;
 }
@@ -141,7 +161,9 @@ static bool open_text(struct model_folder *f, int part, const json_t *index, con
     if (!class_in(index, where, model_part_names[part], classes, &class, e) ||
         !class_in(index, where, tokenizer_names[part], text->kind->tokenizers, &ignored, e))
         return false;
-    if (!model_source_configs(&f->source) && text->kind == &text_clip)
+    if (text->kind == &text_chatglm)
+        return open_glm(f, part, e);
+    if (!model_source_configs(&f->source) || (f->source.text && part == PART_TEXT))
         return open_clip(f, part, class, e);
     return model_source_text(&f->source, model_part_names[part], tokenizer_names[part], encoder, tokenizer, e) &&
            text->kind->open(&f->parts.text[part], class, encoder, tokenizer, e);

@@ -15,7 +15,7 @@ static const struct inside unet_resnet[] = {
 };
 static const struct inside unet_ends[] = {
     { "time_embed.0", "time_embedding.linear_1" }, { "time_embed.2", "time_embedding.linear_2" },
-    { "label_emb.0.0", "add_embedding.linear_1" }, { "label_emb.0.2", "add_embedding.linear_2" },
+    { "encoder_hid_proj", "encoder_hid_proj" }, { "label_emb.0.0", "add_embedding.linear_1" }, { "label_emb.0.2", "add_embedding.linear_2" },
     { "input_blocks.0.0", "conv_in" }, { "out.0", "conv_norm_out" }, { "out.2", "conv_out" }, { 0 },
 };
 static const struct inside vae_resnet[] = {

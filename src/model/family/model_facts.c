@@ -109,6 +109,9 @@ static bool put_single(json_t *facts, json_t *parts, const struct single_file *f
                put(facts, "title", json_string(single_kind_titles[kind]), e) &&
                put(facts, "inpaints", json_boolean(single_file_inpaints(f)), e) &&
                put(facts, "predicts", json_string(predicts_names[predicts]), e) && put(facts, "predicts_how", json_string(how), e);
+    } else if (good && single_file_is_glm(f)) {
+        good = put(facts, "family", json_string(single_kind_names[KIND_KOLORS]), e) &&
+               put(facts, "title", json_string("ChatGLM3, the text encoder of Kolors"), e);
     }
     for (int part = 0; good && part < SINGLE_PARTS; part++) {
         struct weights *view = single_file_has(f, (enum single_part)part) ? single_file_weights(f, (enum single_part)part, e) : NULL;
@@ -187,6 +190,9 @@ static bool put_family(json_t *facts, const char *path, const json_t *index, con
     if (!json_get_string(index, where, "_class_name", &class, e))
         return false;
     const struct family *family = class ? family_of(class, &pipeline) : NULL;
+    const char *encoder = json_string_value(json_array_get(json_object_get(index, "text_encoder"), 1));
+    if (family && encoder && !strcmp(encoder, family_kolors.text[PART_TEXT].class))
+        family = &family_kolors; /* whose first folders call themselves pipelines of SDXL */
     if (!path_join(part, path, "unet", e) || !path_join(config, part, "config.json", e))
         return false;
     if (path_exists(config)) {

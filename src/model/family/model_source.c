@@ -2,7 +2,9 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "model/family/apart.h"
+#include "tokenizer/chatglm_tokenizer.h"
 
 /* A VAE of its own: a file, or a folder. */
 static bool open_vae(struct model_source *s, const char *path, struct err *e)
@@ -11,6 +13,15 @@ static bool open_vae(struct model_source *s, const char *path, struct err *e)
         return !e->code;
     s->vae = single_file_open(s->vae_path, e);
     return s->vae && (single_file_has(s->vae, SINGLE_VAE) || err_set(e, ERR_TYPE, "%s holds no VAE", s->vae_path));
+}
+
+/* A text encoder of its own: whatever weights.h opens. */
+static bool open_text(struct model_source *s, const char *path, struct err *e)
+{
+    if (!path_join(s->text_path, "", path, e))
+        return false;
+    s->text = single_file_open(s->text_path, e);
+    return s->text && (single_file_has(s->text, SINGLE_TEXT) || err_set(e, ERR_TYPE, "%s holds no text encoder", s->text_path));
 }
 
 static bool open_apart(struct model_source *s, const struct model_files *files, struct err *e)
@@ -23,7 +34,8 @@ static bool open_apart(struct model_source *s, const struct model_files *files, 
         if (!path_exists(parts[i].path))
             return err_set(e, ERR_MISSING, "%s: no such folder or file, for the %s", parts[i].path, parts[i].what);
     }
-    if (path_join(s->path, "", files->unet, e) && path_join(s->text_path, "", files->text_encoder, e) && open_vae(s, files->vae, e))
+    s->apart = true;
+    if (path_join(s->path, "", files->unet, e) && open_text(s, files->text_encoder, e) && open_vae(s, files->vae, e))
         return true;
     model_source_release(s);
     return false;
@@ -49,6 +61,8 @@ bool model_source_open(struct model_source *s, const struct model_files *files, 
         good = (s->file = single_file_open(s->path, e)) != NULL;
     if (good && files->vae)
         good = open_vae(s, files->vae, e);
+    if (good && files->text_encoder)
+        good = open_text(s, files->text_encoder, e);
     if (!good)
         model_source_release(s);
     return good;
@@ -58,6 +72,7 @@ void model_source_release(struct model_source *s)
 {
     single_file_free(s->file);
     single_file_free(s->vae);
+    single_file_free(s->text);
     *s = (struct model_source){ 0 };
 }
 
@@ -102,6 +117,21 @@ static json_t *vae_json(const struct model_source *s, json_t *model, struct err 
     return model;
 }
 
+/* A named text encoder's: of the config folder, or beside it, or of its shapes. */
+static json_t *text_json(const struct model_source *s, char where[PATH_MAX_BYTES], struct err *e)
+{
+    char folder[PATH_MAX_BYTES];
+    if (s->config[0] && (!config_path(where, s->config, "text_encoder", e) || path_exists(where)))
+        return e->code ? NULL : json_read(where, e);
+    if (!apart_folder(folder, s->text_path, e) || !path_join(where, folder, "config.json", e))
+        return NULL;
+    json_t *j = path_exists(where) ? json_read(where, e) : NULL;
+    if (e->code || (j && json_object_get(j, "model_type") && !json_object_get(j, "_class_name")))
+        return j;
+    json_decref(j); /* of something else that lies there */
+    return path_join(where, "", s->text_path, e) ? single_file_json(s->text, "text_encoder", PREDICTS_AUTO, e) : NULL;
+}
+
 json_t *model_source_json(const struct model_source *s, const char *part, char where[PATH_MAX_BYTES], struct err *e)
 {
     char folder[PATH_MAX_BYTES];
@@ -109,12 +139,17 @@ json_t *model_source_json(const struct model_source *s, const char *part, char w
     if (vae && !s->vae)
         return vae_folder(folder, s, e) && path_join(where, folder, "config.json", e) ? json_read(where, e) : NULL;
     json_t *j = NULL;
-    if (s->text_path[0]) {
+    if (s->text && !strcmp(part, "text_encoder")) {
+        j = text_json(s, where, e);
+    } else if (s->apart) {
         j = apart_json(part, vae ? s->vae_path : s->path, where, e);
     } else if (s->config[0]) {
         j = config_path(where, s->config, part, e) ? json_read(where, e) : NULL;
     } else if (path_join(where, "", s->path, e)) {
-        j = single_file_json(s->file, part, s->predicts, e);
+        bool lent = vae && !single_file_has(s->file, SINGLE_VAE);
+        j = lent ? single_kind_json(single_file_kind(s->file), part, e) : single_file_json(s->file, part, s->predicts, e);
+        if (!j && e->code == ERR_MISSING)
+            err_add(e, "--vae and --text-encoder name such a part, or --config a folder that has it");
     }
     if (j && s->predicts != PREDICTS_AUTO && !strcmp(part, "scheduler") &&
         json_object_set_new(j, "prediction_type", json_string(predicts_names[s->predicts]))) {
@@ -133,13 +168,42 @@ const char *model_source_configs(const struct model_source *s)
 bool model_source_text(const struct model_source *s, const char *part, const char *tokenizer_part, char *encoder, char *tokenizer,
                        struct err *e)
 {
-    if (!s->text_path[0])
-        return path_join(encoder, s->config, part, e) && path_join(tokenizer, s->config, tokenizer_part, e);
-    char words[PATH_MAX_BYTES];
-    if (!apart_folder(encoder, s->text_path, e) || !path_join(tokenizer, encoder, "../tokenizer", e) ||
-        !path_join(words, tokenizer, "tokenizer.model", e))
+    return path_join(encoder, s->config, part, e) && path_join(tokenizer, s->config, tokenizer_part, e);
+}
+
+bool model_source_pieces(const struct model_source *s, char **data, size_t *bytes, char where[PATH_MAX_BYTES], struct err *e)
+{
+    char beside[2][PATH_MAX_BYTES] = { "", "" };
+    const struct single_file *files[] = { s->text, s->file };
+    if ((s->text_path[0] && !apart_folder(beside[0], s->text_path, e)) ||
+        (s->file && !apart_folder(beside[1], s->path, e)))
         return false;
-    return path_exists(words) || path_join(tokenizer, encoder, "", e); /* beside the weights, or beside their folder */
+    /* Kolors' first folder keeps it beside the weights */
+    const struct { const char *folder, *below; } places[] = {
+        { s->config, "tokenizer" }, { s->config, "text_encoder" }, { beside[0], "../tokenizer" }, { beside[0], "" }, { beside[1], "" },
+    };
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char folder[PATH_MAX_BYTES];
+        if (!places[i].folder[0])
+            continue;
+        if (!path_join(folder, places[i].folder, places[i].below, e) || !path_join(where, folder, "tokenizer.model", e))
+            return false;
+        if (path_exists(where))
+            return file_read(where, CHATGLM_MODEL_MAX_BYTES, data, bytes, e);
+    }
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        const struct weight *t = files[i] ? single_file_pieces(files[i]) : NULL;
+        if (!t)
+            continue;
+        *bytes = weight_bytes(t);
+        *data = mem_aligned(*bytes + 1);
+        if (!*data)
+            return err_nomem(e, "a tokenizer");
+        memcpy(*data, t->data, *bytes);
+        return path_join(where, "", weights_path(single_file_all(files[i])), e);
+    }
+    return err_set(e, ERR_MISSING, "no tokenizer.model, by which ChatGLM3 reads words: it is looked for in --config's folder, beside the "
+                   "text encoder, and within its file");
 }
 
 struct weights *model_source_weights(const struct model_source *s, const char *part, struct err *e)
@@ -147,14 +211,19 @@ struct weights *model_source_weights(const struct model_source *s, const char *p
     char folder[PATH_MAX_BYTES];
     bool vae = s->vae_path[0] && !strcmp(part, "vae");
     const struct single_file *file = vae ? s->vae : s->file;
-    if (s->text_path[0] && !vae)
-        return weights_open(strcmp(part, "unet") ? s->text_path : s->path, e);
+    if (s->text && !strcmp(part, "text_encoder"))
+        return single_file_weights(s->text, SINGLE_TEXT, e);
+    if (s->apart && !vae)
+        return weights_open(s->path, e);
     for (int i = 0; file && i < SINGLE_PARTS; i++)
-        if (!strcmp(part, single_part_names[i]))
+        if (!strcmp(part, single_part_names[i]) && (single_file_has(file, (enum single_part)i) || !s->config[0]))
             return single_file_weights(file, (enum single_part)i, e);
-    if (!(vae ? vae_folder(folder, s, e) : path_join(folder, s->path, part, e)))
+    if (!(vae ? vae_folder(folder, s, e) : path_join(folder, s->config, part, e)))
         return NULL;
-    return weights_open(folder, e);
+    struct weights *w = weights_open(folder, e);
+    if (!w && s->file && e->code == ERR_MISSING)
+        err_add(e, "%s has none; --vae and --text-encoder name such a part", s->path);
+    return w;
 }
 
 struct clip_tokenizer *model_source_tokenizer(const struct model_source *s, const char *part, struct err *e)

@@ -1,9 +1,10 @@
 /* The configs that a single file does not carry: what a family always has is a row of text here, sizes come from shapes.
  *
  * source  the config files of the families' own folders (stable-diffusion-v1-5, -inpainting, stable-diffusion-2-base, -2-1,
- *         -2-inpainting, stable-diffusion-xl-base-1.0, -refiner-1.0), as diffusers takes them for single files. */
+ *         -2-inpainting, stable-diffusion-xl-base-1.0, -refiner-1.0, Kolors-diffusers), as diffusers takes them for single files. */
 #include <string.h>
 
+#include "model/family/glm_file.h"
 #include "model/family/single_internal.h"
 #include "model/layer/net.h"
 
@@ -23,9 +24,19 @@
     "\"num_train_timesteps\": 1000, \"beta_start\": 0.00085, \"beta_end\": 0.012, \"beta_schedule\": \"scaled_linear\", " \
     "\"trained_betas\": null, \"clip_sample\": false, \"set_alpha_to_one\": false, \"skip_prk_steps\": true, " \
     "\"steps_offset\": 1"
-#define EULER \
-    "{\"_class_name\": \"EulerDiscreteScheduler\", " SCHEDULE ", \"interpolation_type\": \"linear\", " \
+#define EULER_OF(schedule) \
+    "{\"_class_name\": \"EulerDiscreteScheduler\", " schedule ", \"interpolation_type\": \"linear\", " \
     "\"timestep_spacing\": \"leading\", \"use_karras_sigmas\": false}"
+#define EULER EULER_OF(SCHEDULE)
+#define KOLORS_EULER \
+    EULER_OF("\"num_train_timesteps\": 1100, \"beta_start\": 0.00085, \"beta_end\": 0.014, " \
+             "\"beta_schedule\": \"scaled_linear\", \"steps_offset\": 1")
+#define GLM \
+    "{\"model_type\": \"chatglm\", \"architectures\": [\"ChatGLMModel\"], \"layernorm_epsilon\": 1e-5, \"rmsnorm\": true, " \
+    "\"post_layer_norm\": true, \"apply_residual_connection_post_layernorm\": false, \"multi_query_attention\": true, " \
+    "\"seq_length\": 32768, \"original_rope\": true, \"fp32_residual_connection\": false, \"bias_dropout_fusion\": true, " \
+    "\"attention_softmax_in_fp32\": true, \"apply_query_key_layer_scaling\": true, \"quantization_bit\": 0, " \
+    "\"pre_seq_len\": null, \"prefix_projection\": false, \"hidden_dropout\": 0.0, \"attention_dropout\": 0.0}"
 
 /* What no shape tells, by model line. */
 static const struct line {
@@ -52,6 +63,9 @@ static const struct line {
     [KIND_SDXL_REFINER] = { "StableDiffusionXLImg2ImgPipeline", NULL, "{" UNET_ALL ", " XL_CONDITIONS "}",
                               "{" VAE_ALL ", \"scaling_factor\": 0.13025, \"force_upcast\": true}", NULL, OPENCLIP, EULER, 128,
                               128, 0, 64, 0, NULL, "!" },
+    [KIND_KOLORS] = { "KolorsPipeline", "KolorsInpaintPipeline", "{" UNET_ALL ", " XL_CONDITIONS "}",
+                      "{" VAE_ALL ", \"scaling_factor\": 0.13025, \"force_upcast\": true}", GLM, NULL, KOLORS_EULER, 128, 128,
+                      0, 64, 0, NULL, NULL },
 };
 
 /* Sizes that the family's fixed numbers do not divide are those of another model. */
@@ -163,6 +177,11 @@ static bool unet_config(json_t *j, const struct weights *w, const struct line *l
     if (weights_find(w, "add_embedding.linear_1.weight") &&
         !(size_of(w, "add_embedding.linear_1.weight", 1, &conditions, e) &&
           put(j, "projection_class_embeddings_input_dim", json_integer(conditions), e)))
+        return false;
+    int64_t states = 0;
+    if (weights_find(w, "encoder_hid_proj.weight") &&
+        !(size_of(w, "encoder_hid_proj.weight", 1, &states, e) && put(j, "encoder_hid_dim", json_integer(states), e) &&
+          put(j, "encoder_hid_dim_type", json_string("text_proj"), e)))
         return false;
     return put(j, "in_channels", json_integer(in), e) && put(j, "out_channels", json_integer(out), e) &&
            put(j, "cross_attention_dim", json_integer(context), e) &&
@@ -281,6 +300,13 @@ static bool scheduler_config(json_t *j, const struct single_file *f, enum predic
     return put(j, "prediction_type", json_string(how == PREDICTS_V ? "v_prediction" : "epsilon"), e);
 }
 
+static bool kolors_index(json_t *j, struct err *e)
+{
+    return put(j, "text_encoder", json_pack("[s, s]", "kolors", "ChatGLMModel"), e) &&
+           put(j, "tokenizer", json_pack("[s, s]", "kolors", "ChatGLMTokenizer"), e) &&
+           put(j, "force_zeros_for_empty_prompt", json_false(), e);
+}
+
 static bool model_index(json_t *j, const struct single_file *f, const struct line *line, enum predicts how,
                         struct err *e)
 {
@@ -301,9 +327,11 @@ static bool model_index(json_t *j, const struct single_file *f, const struct lin
         if (wanted[part])
             good = put(j, single_part_names[part],
                        json_pack("[s, s]", part <= SINGLE_TEXT_2 ? "transformers" : "diffusers", classes[part]), e);
-        else if (f->kind >= KIND_SDXL)
+        else if (f->kind >= KIND_SDXL && f->kind != KIND_KOLORS)
             good = put(j, single_part_names[part], json_pack("[n, n]"), e);
     }
+    if (f->kind == KIND_KOLORS)
+        return good && kolors_index(j, e);
     good = good && put(j, "tokenizer", line->text ? json_pack("[s, s]", "transformers", "CLIPTokenizer") : json_pack("[n, n]"), e);
     if (good && f->kind >= KIND_SDXL)
         good = put(j, "tokenizer_2", json_pack("[s, s]", "transformers", "CLIPTokenizer"), e) &&
@@ -329,7 +357,8 @@ static json_t *part_json(const struct single_file *f, enum single_part part, enu
     const struct line *line = &lines[f->kind];
     const char *const texts[SINGLE_PARTS] = { line->text, line->text_2, line->unet, line->vae };
     bool open = f->place[part].naming == NAMING_OPENCLIP;
-    const char *text = part == SINGLE_TEXT && f->kind == KIND_NONE && open ? OPENCLIP : texts[part];
+    bool glm = part == SINGLE_TEXT && single_file_is_glm(f);
+    const char *text = glm ? GLM : part == SINGLE_TEXT && f->kind == KIND_NONE && open ? OPENCLIP : texts[part];
     if (!text) {
         err_set(e, ERR_MISSING, "%s has no %s, as %s has none", weights_path(f->all), single_part_names[part],
                 single_kind_titles[f->kind]);
@@ -342,6 +371,8 @@ static json_t *part_json(const struct single_file *f, enum single_part part, enu
         good = unet_config(j, w, line, how, e);
     else if (good && part == SINGLE_VAE)
         good = vae_config(j, w, e);
+    else if (good && glm)
+        good = glm_config(j, w, e);
     else if (good)
         good = text_config(j, w, line, part == SINGLE_TEXT_2, e);
     weights_free(w);
@@ -354,6 +385,9 @@ static json_t *part_json(const struct single_file *f, enum single_part part, enu
 static json_t *tokenizer_json(const struct single_file *f, const char *part, struct err *e)
 {
     const struct line *line = &lines[f->kind];
+    if (!strcmp(part, "tokenizer") && single_file_is_glm(f))
+        return begin("{\"tokenizer_class\": \"ChatGLMTokenizer\", \"padding_side\": \"left\", \"do_lower_case\": false, "
+                     "\"remove_space\": false, \"clean_up_tokenization_spaces\": false}", e);
     const char *pad = !strcmp(part, "tokenizer_2") ? line->pad_2 : line->pad;
     json_t *j = pad ? json_pack("{s:s, s:s, s:s, s:s, s:s, s:f, s:b}", "tokenizer_class", "CLIPTokenizer", "bos_token",
                                 "<|startoftext|>", "eos_token", "<|endoftext|>", "unk_token", "<|endoftext|>", "pad_token", pad,
@@ -361,6 +395,11 @@ static json_t *tokenizer_json(const struct single_file *f, const char *part, str
     if (!j)
         err_set(e, pad ? ERR_NOMEM : ERR_MISSING, "%s has no %s", weights_path(f->all), part);
     return j;
+}
+
+json_t *single_kind_json(enum single_kind kind, const char *part, struct err *e)
+{
+    return begin(!strcmp(part, "vae") ? lines[kind].vae : lines[kind].scheduler, e);
 }
 
 json_t *single_file_json(const struct single_file *f, const char *part, enum predicts how, struct err *e)

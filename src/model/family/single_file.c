@@ -3,14 +3,15 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/family/glm_file.h"
 #include "model/family/single_internal.h"
 #include "model/layer/net.h"
 
 const char *const predicts_names[PREDICTS_COUNT] = { "auto", "epsilon", "v_prediction" };
 const char *const single_part_names[SINGLE_PARTS] = { "text_encoder", "text_encoder_2", "unet", "vae" };
-const char *const single_kind_names[KIND_COUNT] = { "none", "sd1", "sd2", "sdxl", "sdxl-refiner" };
+const char *const single_kind_names[KIND_COUNT] = { "none", "sd1", "sd2", "sdxl", "sdxl-refiner", "kolors" };
 const char *const single_kind_titles[KIND_COUNT] = { "no kind", "Stable Diffusion 1", "Stable Diffusion 2",
-                                                         "Stable Diffusion XL", "Stable Diffusion XL refiner" };
+                                                         "Stable Diffusion XL", "Stable Diffusion XL refiner", "Kolors" };
 
 /* Where parts may lie: the first row of a part whose witness is there. ComfyUI and others write the same prefixes. */
 static const struct {
@@ -37,6 +38,12 @@ static const struct {
     { SINGLE_TEXT, "", "text_model.embeddings.token_embedding.weight", NAMING_LDM },
     { SINGLE_TEXT, "", "embeddings.token_embedding.weight", NAMING_LDM },
     { SINGLE_TEXT, "", "transformer.resblocks.0.attn.in_proj_weight", NAMING_OPENCLIP },
+    { SINGLE_TEXT, "conditioner.embedders.0.transformer.", GLM_WITNESS, NAMING_GLM },
+    { SINGLE_TEXT, "cond_stage_model.transformer.", GLM_WITNESS, NAMING_GLM },
+    { SINGLE_TEXT, "text_encoder.", GLM_WITNESS, NAMING_GLM },
+    { SINGLE_TEXT, "transformer.", GLM_WITNESS, NAMING_GLM },
+    { SINGLE_TEXT, "", GLM_WITNESS, NAMING_GLM },
+    { SINGLE_TEXT, "", GLM_GGML_WITNESS, NAMING_GLM_GGML },
     { SINGLE_TEXT_2, "conditioner.embedders.1.model.", "transformer.resblocks.0.attn.in_proj_weight", NAMING_OPENCLIP },
     { SINGLE_TEXT_2, "conditioner.embedders.0.model.", "transformer.resblocks.0.attn.in_proj_weight", NAMING_OPENCLIP },
 };
@@ -131,6 +138,8 @@ static enum single_kind kind_of(const struct single_file *f)
     bool diffusers = f->place[SINGLE_UNET].naming == NAMING_DIFFUSERS;
     if (!f->place[SINGLE_UNET].there)
         return KIND_NONE;
+    if (has(f, SINGLE_UNET, path_of("encoder_hid_proj.weight")))
+        return KIND_KOLORS; /* the only one here that brings text states to another width */
     bool label = has(f, SINGLE_UNET, path_of(diffusers ? "add_embedding.linear_1.weight" : "label_emb.0.0.weight"));
     if (label && !f->place[SINGLE_TEXT].there && f->place[SINGLE_TEXT_2].there)
         return KIND_SDXL_REFINER;
@@ -153,8 +162,8 @@ static bool unknown(const struct single_file *f, struct err *e)
 {
     for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++)
         if (weights_find(f->all, strangers[i].witness))
-            return err_set(e, ERR_TYPE, "%s: this looks like %s; models of Stable Diffusion 1, 2 and XL, and VAEs and text "
-                           "encoders of those, are known", weights_path(f->all), strangers[i].what);
+            return err_set(e, ERR_TYPE, "%s: this looks like %s; models of Stable Diffusion 1, 2 and XL and Kolors, and VAEs and "
+                           "text encoders of those, are known", weights_path(f->all), strangers[i].what);
     for (size_t i = 0; i < weights_count(f->all); i++) {
         const char *name = weights_at(f->all, i)->name;
         if (!strncmp(name, "lora_", 5) || strstr(name, ".lora_") || strstr(name, "_lora."))
@@ -243,6 +252,19 @@ bool single_file_is_plain(const struct single_file *f, enum single_part part)
     return f->place[part].naming == NAMING_DIFFUSERS;
 }
 
+bool single_file_is_glm(const struct single_file *f)
+{
+    const struct single_place *p = &f->place[SINGLE_TEXT];
+    return p->there && (p->naming == NAMING_GLM || p->naming == NAMING_GLM_GGML);
+}
+
+const struct weight *single_file_pieces(const struct single_file *f)
+{
+    const struct weight *t = single_find(f, SINGLE_TEXT, GLM_PIECES);
+    t = t ? t : weights_find(f->all, GLM_PIECES);
+    return t && t->shape.rank == 1 && (t->type == DTYPE_U8 || t->type == DTYPE_I8) ? t : NULL;
+}
+
 bool single_file_inpaints(const struct single_file *f)
 {
     const struct weight *w = single_find(f, SINGLE_UNET, single_file_is_plain(f, SINGLE_UNET) ? "conv_in.weight"
@@ -296,6 +318,8 @@ struct weights *single_file_weights(const struct single_file *f, enum single_par
 {
     const struct single_place *p = &f->place[part];
     struct name_map map;
+    if (part == SINGLE_TEXT && single_file_is_glm(f))
+        return glm_view(f->all, p->prefix, p->naming == NAMING_GLM_GGML, e);
     name_map_init(&map);
     bool good = p->there || err_set(e, ERR_MISSING, "%s has no %s", weights_path(f->all), single_part_names[part]);
     if (good && p->naming == NAMING_DIFFUSERS)

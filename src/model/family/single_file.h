@@ -3,7 +3,7 @@
  *
  * source  the layouts of CompVis' and Stability AI's files: "model.diffusion_model." (UNet), "first_stage_model." (VAE),
  *         "cond_stage_model." and "conditioner.embedders.N." (text encoders), as they and ComfyUI write them; files that hold
- *         one part alone, under LDM's or diffusers' names. What a file is comes from its tensors and their shapes, never from
+ *         one part alone, under LDM's or diffusers' names; Kolors the same way, its ChatGLM3 as glm_file.h says. What a file is comes from its tensors and their shapes, never from
  *         its name.
  * A file carries no configs: those of the family are taken (single_config.c), sizes come from the shapes. What shapes cannot
  * tell (heads, groups, activations, what a UNet predicts) is the family's; a file of a model with other ones needs the configs
@@ -23,8 +23,8 @@ enum single_part { SINGLE_TEXT, SINGLE_TEXT_2, SINGLE_UNET, SINGLE_VAE, SINGLE_P
 extern const char *const single_part_names[SINGLE_PARTS]; /* "text_encoder", "text_encoder_2", "unet", "vae" */
 
 /* A model line as single files have it. */
-enum single_kind { KIND_NONE, KIND_SD1, KIND_SD2, KIND_SDXL, KIND_SDXL_REFINER, KIND_COUNT };
-extern const char *const single_kind_names[KIND_COUNT]; /* "none", "sd1", "sd2", "sdxl", "sdxl-refiner" */
+enum single_kind { KIND_NONE, KIND_SD1, KIND_SD2, KIND_SDXL, KIND_SDXL_REFINER, KIND_KOLORS, KIND_COUNT };
+extern const char *const single_kind_names[KIND_COUNT]; /* "none", "sd1", "sd2", "sdxl", "sdxl-refiner", "kolors" */
 extern const char *const single_kind_titles[KIND_COUNT]; /* "Stable Diffusion 1" ... for people */
 
 struct single_file;
@@ -46,6 +46,9 @@ bool single_file_has(const struct single_file *f, enum single_part part);
 /* What the part's names begin with in the file, "" for none, and whether they are diffusers' already. */
 const char *single_file_prefix(const struct single_file *f, enum single_part part);
 bool single_file_is_plain(const struct single_file *f, enum single_part part);
+/* The text encoder is ChatGLM3 (glm_file.h), and the bytes of its tokenizer.model where the file has them, too; NULL: it has not. */
+bool single_file_is_glm(const struct single_file *f);
+const struct weight *single_file_pieces(const struct single_file *f);
 /* What the UNet predicts, and how that is known (for people). PREDICTS_EPSILON without a UNet. */
 enum predicts single_file_predicts(const struct single_file *f, const char **how);
 
@@ -57,5 +60,7 @@ MUST_USE struct weights *single_file_weights(const struct single_file *f, enum s
  * `how` says what the UNet predicts. ERR_MISSING for a part that is not there; ERR_TYPE where sizes are none that the family
  * has, so that heads or groups cannot be known. */
 MUST_USE json_t *single_file_json(const struct single_file *f, const char *part, enum predicts how, struct err *e);
+/* What a model line says of a part whatever its sizes are, "vae" or "scheduler": the same without a file. */
+MUST_USE json_t *single_kind_json(enum single_kind kind, const char *part, struct err *e);
 
 #endif

@@ -6,7 +6,7 @@
 #include "model/family/single_file.h"
 
 /* How a part's names are written. */
-enum single_naming { NAMING_LDM, NAMING_OPENCLIP, NAMING_DIFFUSERS, NAMING_TINY, NAMING_TINY_DECODER };
+enum single_naming { NAMING_LDM, NAMING_OPENCLIP, NAMING_DIFFUSERS, NAMING_GLM, NAMING_GLM_GGML, NAMING_TINY, NAMING_TINY_DECODER };
 
 /* Where a part lies in the file. */
 struct single_place {

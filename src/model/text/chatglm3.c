@@ -28,8 +28,8 @@ static bool only_ours(const json_t *j, const char *path, struct err *e)
         !json_get_double(j, path, "rope_ratio", 0, 1e9, &rope_ratio, e))
         return false;
     if (bits)
-        return err_set(e, ERR_TYPE, "%s: \"quantization_bit\" is %lld: ChatGLM's packed weights are not read; take its files of "
-                       "16 bit", path, (long long)bits);
+        return err_set(e, ERR_TYPE, "%s: \"quantization_bit\" is %lld: a folder of ChatGLM's packed weights is not read, a file of "
+                       "them is (--text-encoder)", path, (long long)bits);
     if (rope_ratio != 1)
         return err_set(e, ERR_TYPE, "%s: \"rope_ratio\" is %g: only ChatGLM3-6B's 1 is known", path, rope_ratio);
     if (prefix && !json_is_null(prefix))
@@ -40,8 +40,13 @@ static bool only_ours(const json_t *j, const char *path, struct err *e)
 bool chatglm_config_read(struct chatglm_config *c, const char *path, struct err *e)
 {
     json_t *j = json_read(path, e);
-    if (!j)
-        return false;
+    bool good = j && chatglm_config_from_json(c, j, path, e);
+    json_decref(j);
+    return good;
+}
+
+bool chatglm_config_from_json(struct chatglm_config *c, const json_t *j, const char *path, struct err *e)
+{
     /* diffusers' defaults for ChatGLMConfig */
     *c = (struct chatglm_config){ 28, 65024, 4096, 13696, 128, 32, 1, 2048, false, false, 1e-5 };
     const char *type = "chatglm";
@@ -65,7 +70,6 @@ bool chatglm_config_read(struct chatglm_config *c, const char *path, struct err 
     if (good && c->head_width % 4)
         good = err_set(e, ERR_FORMAT, "%s: \"kv_channels\" is %lld: pairs of its half are turned, so 4 must divide it", path,
                        (long long)c->head_width);
-    json_decref(j);
     return good;
 }
 
@@ -74,7 +78,7 @@ struct value chatglm_embed(struct net *n, const struct chatglm_config *c, const 
     static const char scale[] = "encoder.layers.0.self_attention.query_key_value.weight_scale";
     int64_t tokens = shape_last(graph_shape(n->g, in->ids));
     if (n->stored && (weights_find(n->stored, scale) || weights_find(n->stored, path_of("transformer.%s", scale).s)))
-        return graph_fail(n->g, ERR_TYPE, "%s: ChatGLM's packed weights of 4 or 8 bit are not read; take its file of 16 bit",
+        return graph_fail(n->g, ERR_TYPE, "%s: ChatGLM's packed weights of 4 or 8 bit are read of a file of their own (--text-encoder), not here",
                           weights_path(n->stored));
     if (tokens > c->positions)
         return graph_fail(n->g, ERR_SHAPE, "%lld tokens; the text encoder has %lld positions", (long long)tokens,

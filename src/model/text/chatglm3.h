@@ -19,6 +19,8 @@ struct chatglm_config {
 /* Reads a text encoder's config.json. ERR_FORMAT names file, key and value; ERR_TYPE for a variant that this graph has not:
  * weights of 4 or 8 bit, a learnt prefix, layer norm, keys of its own for every head. */
 MUST_USE bool chatglm_config_read(struct chatglm_config *c, const char *path, struct err *e);
+/* The same of what is read already; path: its place, for errors. */
+MUST_USE bool chatglm_config_from_json(struct chatglm_config *c, const json_t *j, const char *path, struct err *e);
 
 struct chatglm_input {
     struct value ids;    /* i32 [n, t], t <= positions */

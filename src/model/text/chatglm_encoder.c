@@ -20,25 +20,33 @@ static bool agree(const struct chatglm_config *c, const struct chatglm_tokenizer
     return true;
 }
 
-static bool chatglm_open(struct text_encoder *t, const char *class, const char *encoder, const char *tokenizer, struct err *e)
+bool text_chatglm_open(struct text_encoder *t, const json_t *config, const char *config_place, struct chatglm_tokenizer *words,
+                       const char *tokenizer_place, struct err *e)
 {
-    char config[PATH_MAX_BYTES], model[PATH_MAX_BYTES];
     struct chatglm_config c;
-    if (!path_join(config, encoder, "config.json", e) || !chatglm_config_read(&c, config, e) ||
-        !path_join(model, tokenizer, "tokenizer.model", e))
-        return false;
-    if (!path_exists(model)) /* Kolors' first folder keeps it beside the weights */
-        tokenizer = encoder;
-    struct chatglm_tokenizer *words = chatglm_tokenizer_open(tokenizer, e);
-    if (!words)
-        return false;
-    if (!agree(&c, words, config, tokenizer, e)) {
+    if (!chatglm_config_from_json(&c, config, config_place, e) || !agree(&c, words, config_place, tokenizer_place, e)) {
         chatglm_tokenizer_free(words);
         return false;
     }
     *t = (struct text_encoder){ .kind = &text_chatglm, .tokens = TOKENS, .width = c.hidden_size, .pooled = c.hidden_size,
                                 .layers = c.layers, .chatglm = c, .pieces = words, .owned = true };
     return true;
+}
+
+static bool chatglm_open(struct text_encoder *t, const char *class, const char *encoder, const char *tokenizer, struct err *e)
+{
+    char where[PATH_MAX_BYTES], model[PATH_MAX_BYTES];
+    json_t *config = path_join(where, encoder, "config.json", e) ? json_read(where, e) : NULL;
+    if (!config || !path_join(model, tokenizer, "tokenizer.model", e)) {
+        json_decref(config);
+        return false;
+    }
+    if (!path_exists(model)) /* Kolors' first folder keeps it beside the weights */
+        tokenizer = encoder;
+    struct chatglm_tokenizer *words = chatglm_tokenizer_open(tokenizer, e);
+    bool good = words && text_chatglm_open(t, config, where, words, tokenizer, e);
+    json_decref(config);
+    return good;
 }
 
 static void chatglm_release(struct text_encoder *t)

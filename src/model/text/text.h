@@ -71,6 +71,10 @@ extern const struct text_kind text_clip, text_chatglm;
 MUST_USE bool text_clip_open(struct text_encoder *t, const char *class, const json_t *config, const char *config_place,
                              struct clip_tokenizer *tokenizer, const char *tokenizer_place, struct err *e);
 
+/* The same of ChatGLM's kind. */
+MUST_USE bool text_chatglm_open(struct text_encoder *t, const json_t *config, const char *config_place,
+                                struct chatglm_tokenizer *words, const char *tokenizer_place, struct err *e);
+
 /* An encoder of CLIP's kind from parts that the caller has and keeps. */
 struct text_encoder text_clip_of(const struct clip_config *c, const struct clip_tokenizer *tokenizer);
 
