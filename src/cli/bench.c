@@ -359,15 +359,15 @@ bool bench_train(const struct bench_options *o, const struct bench_training *t, 
                                    .eps = 1e-8, .decay = 0.01, .optimizer = t->optimizer } };
     s.trainer = trainer_new(o->backend, t->g, &(struct trainer_goal){ .loss = t->loss }, t->params, &s.options, t->recompute, 1, e);
     bool good = s.trainer && (kept || err_nomem(e, "a list of weights")) &&
-                (!t->frozen || give_frozen(trainer_program(s.trainer), t->frozen, kept, e)) &&
-                give_inputs(trainer_program(s.trainer), o->shape->text.vocab_size, inputs, e) &&
+                (!t->frozen || give_frozen(trainer_program(s.trainer, 0), t->frozen, kept, e)) &&
+                give_inputs(trainer_program(s.trainer, 0), o->shape->text.vocab_size, inputs, e) &&
                 timed(o->runs, one_step, &s, &out->seconds, e);
     out->batch = t->batch;
     out->trains = true;
     if (good) {
-        out->flops = graph_flops(program_graph(trainer_program(s.trainer)));
+        out->flops = graph_flops(program_graph(trainer_program(s.trainer, 0)));
         if (o->profile)
-            program_profile_text(trainer_program(s.trainer), &out->profile);
+            program_profile_text(trainer_program(s.trainer, 0), &out->profile);
     }
     trainer_free(s.trainer);
     release_inputs(inputs);

@@ -30,6 +30,14 @@ const char *finetune_type_choice(int index)
     return type_names(index);
 }
 
+enum { BUCKETS_NONE, BUCKETS_KOHYA, BUCKETS_SDXL };
+OPTION_CHOICES(bucket_lists, "none", "kohya", "sdxl")
+
+const char *finetune_buckets_choice(int index)
+{
+    return bucket_lists(index);
+}
+
 OPTION_CHOICES(precision_names, "auto", "f32", "bf16", "32", "16", "16-mixed", "bf16-mixed")
 
 const char *finetune_precision_choice(int index)
@@ -90,6 +98,22 @@ bool finetune_resolution(const char *text, int64_t side, int64_t *width, int64_t
     *width = w;
     *height = count == 2 ? h : w;
     return true;
+}
+
+bool finetune_buckets(const struct finetune_args *a, int64_t side, struct buckets *out, struct err *e)
+{
+    int64_t width, height;
+    if (!finetune_resolution(a->resolution, side, &width, &height, e))
+        return false;
+    buckets_one(out, (int)width, (int)height);
+    if (a->buckets == BUCKETS_SDXL && a->resolution)
+        return err_set(e, ERR_ARG, "--buckets sdxl has sizes of its own: leave --resolution out");
+    if (a->buckets == BUCKETS_SDXL)
+        buckets_sdxl(out);
+    if (a->buckets == BUCKETS_KOHYA && width != height)
+        return err_set(e, ERR_ARG, "--buckets kohya wants one number for --resolution, not %s", a->resolution);
+    return a->buckets != BUCKETS_KOHYA ||
+           buckets_kohya(out, (int)width, (int)a->bucket_least, (int)a->bucket_most, (int)a->bucket_step, e);
 }
 
 struct sample_options finetune_samples(const struct finetune_args *a)

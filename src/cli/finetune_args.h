@@ -14,9 +14,9 @@ struct finetune_args {
         *cache, *masks, *regular;
     struct option_texts prompts, rates;
     struct option_settings settings;
-    int optimizer, prediction, format, init, type, schedule, precision, loss, timesteps;
+    int optimizer, prediction, format, init, type, schedule, precision, loss, timesteps, buckets;
     int64_t rank, steps, epochs, keep_tokens, sample_every, sample_steps, batch, accumulate, warmup, seed, log_every, save_every,
-        threads, stop_at, cycles, validate_every, patience, memory;
+        threads, stop_at, cycles, validate_every, patience, memory, bucket_least, bucket_most, bucket_step;
     double power, alpha, rate, text_rate, decay, beta1, beta2, eps, clip, ema, minutes, final_rate;
     double caption_dropout, regular_weight;
     double huber, min_snr, noise_offset, least, most, logit_mean, logit_deviation;
@@ -42,6 +42,7 @@ const char *finetune_timesteps_choice(int index);
 const char *finetune_format_choice(int index);
 const char *finetune_init_choice(int index);
 const char *finetune_type_choice(int index);
+const char *finetune_buckets_choice(int index);
 /* "auto", "f32", "bf16", then the names that Lightning has for them: "32", "16", "16-mixed", "bf16-mixed". */
 const char *finetune_precision_choice(int index);
 enum precision finetune_precision(int choice);
@@ -79,6 +80,11 @@ enum precision finetune_precision(int choice);
     { "resolution", 0, OPTION_TEXT, FINETUNE_AT(resolution), .value = "PIXELS",                                       \
       .help = "pictures are scaled to cover so many pixels and cut to them: 512, or 768x512", .initial_help = "the model's own", \
       .group = "Pictures and words" },                                                                                \
+    { "buckets", 0, OPTION_CHOICE, FINETUNE_AT(buckets), "none", .choices = finetune_buckets_choice,                  \
+      .help = "many sizes, each picture gets the one of its shape: sd-scripts' of --resolution, or SDXL's; a batch has pictures of one" }, \
+    { "bucket-min", 0, OPTION_INT, FINETUNE_AT(bucket_least), "256", .min = 8, .max = 8192, .value = "PX", .help = "kohya: the shortest side" }, \
+    { "bucket-max", 0, OPTION_INT, FINETUNE_AT(bucket_most), "2048", .min = 8, .max = 8192, .value = "PX", .help = "kohya: the longest side" }, \
+    { "bucket-step", 0, OPTION_INT, FINETUNE_AT(bucket_step), "64", .min = 8, .max = 1024, .value = "PX", .help = "kohya: sides are multiples of it" }, \
     { "center-crop", 0, OPTION_FLAG, FINETUNE_AT(center_crop), .help = "cut around the middle: the default" },        \
     { "random-crop", 0, OPTION_FLAG, FINETUNE_AT(random_crop), .help = "cut somewhere, each time elsewhere" },        \
     { "random-flip", 0, OPTION_FLAG, FINETUNE_AT(flip), .help = "mirror half of the samples" },                       \
@@ -174,6 +180,8 @@ struct objective_options finetune_objective(const struct finetune_args *a);
 MUST_USE bool finetune_train_options(const struct finetune_args *a, int64_t steps, bool text, struct run_groups *groups,
                                      struct train_options *o, struct err *e);
 struct sample_options finetune_samples(const struct finetune_args *a);
+/* The sizes that pictures are cut to: of --buckets, or the one of --resolution; a square of `side` where that is not given. */
+MUST_USE bool finetune_buckets(const struct finetune_args *a, int64_t side, struct buckets *out, struct err *e);
 /* "512" or "768x512" -> width and height; without it a square of `side`. */
 MUST_USE bool finetune_resolution(const char *text, int64_t side, int64_t *width, int64_t *height, struct err *e);
 

@@ -90,8 +90,10 @@ static bool cache_folder(const struct finetune_args *a, char *folder, struct err
 static bool open_samples(struct work *w, const struct finetune_args *a, const struct progress *progress, struct err *e)
 {
     struct sample_options s = finetune_samples(a);
+    struct buckets buckets;
     char cache[PATH_MAX_BYTES];
-    return finetune_resolution(a->resolution, model_folder_side(&w->model), &s.width, &s.height, e) && cache_folder(a, cache, e) &&
+    s.buckets = &buckets;
+    return finetune_buckets(a, model_folder_side(&w->model), &buckets, e) && cache_folder(a, cache, e) &&
            features_open(&w->features, cache, &w->encoders, e) &&
            samples_open(&w->samples, &s, &w->features, &w->objective, w->targets.learns, progress, e);
 }
@@ -108,7 +110,7 @@ static bool begin_samples(struct work *w, const struct finetune_args *a, struct 
     else if (a->epochs)
         steps = (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
     o->sizes = w->samples.sizes;
-    o->source = (struct batch_source){ &w->samples, samples_fill, samples_fill_held_out, samples_held_out(&w->samples) };
+    o->source = samples_source(&w->samples);
     return finetune_train_options(a, steps, text_learns(w), &w->groups, &o->run, e);
 }
 
@@ -142,14 +144,37 @@ static bool make(struct work *w, const struct finetune_args *a, struct finetune_
     return true;
 }
 
+/* The aspect buckets that pictures have, each with a program of its own. */
+static json_t *buckets_json(const struct work *w, const struct finetune_options *o)
+{
+    const struct samples *s = &w->samples;
+    json_t *all = json_array();
+    for (size_t i = 0; all && o->source.shapes && i < s->shape_count; i++)
+        json_array_append_new(all, json_pack("{s:i, s:i, s:I, s:I}", "width", s->buckets[i].width, "height", s->buckets[i].height, "pictures",
+                                             (json_int_t)samples_of_shape(s, i), "activations",
+                                             (json_int_t)finetune_activations(w->finetune, i)));
+    return all;
+}
+
+static void print_plan(const struct work *w, const struct finetune_options *o)
+{
+    struct train_memory m = finetune_memory(w->finetune);
+    const struct samples *s = &w->samples;
+    run_print_plan(&m);
+    for (size_t i = 0; o->source.shapes && s->shape_count > 1 && i < s->shape_count; i++)
+        printf("bucket %4dx%-4d %6.1f MiB of activations, %zu pictures a round\n", s->buckets[i].width, s->buckets[i].height,
+               ldexp((double)finetune_activations(w->finetune, i), -20), samples_of_shape(s, i));
+}
+
 /* One line of facts: the plan, or the run. */
 static bool print_json(const struct work *w, const struct finetune_args *a, const struct finetune_options *o, struct err *e)
 {
     struct train_memory m = finetune_memory(w->finetune);
-    json_t *j = json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I}", "output", a->output, "steps", (json_int_t)o->run.steps, "learns",
+    json_t *j = json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o*}", "output", a->output, "steps", (json_int_t)o->run.steps, "learns",
                           (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute, "weights",
                           (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer",
-                          (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss());
+                          (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss(), "buckets",
+                          buckets_json(w, o));
     char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (!line)
@@ -163,6 +188,9 @@ static void tell(const struct work *w, const struct finetune_options *o, const s
 {
     progress_line(progress, "%.2f million numbers learn%s; %lld steps", (double)finetune_learns(w->finetune) * 1e-6,
                   o->targets ? path_of(", in %zu modules", w->targets.adapters.count).s : "", (long long)o->run.steps);
+    for (size_t i = 0; o->source.shapes && w->samples.shape_count > 1 && i < w->samples.shape_count; i++)
+        progress_line(progress, "bucket %dx%d: %zu pictures a round", w->samples.buckets[i].width, w->samples.buckets[i].height,
+                      samples_of_shape(&w->samples, i));
 }
 
 static bool check(const struct finetune_args *a, struct err *e)
@@ -201,8 +229,9 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     if (!(a->replay ? begin_replay(w, a, o, e) : begin_samples(w, a, o, progress, e)))
         return false;
     o->run.ranks = w->ranks;
-    if (a->prompts.count && !train_look_init(&w->look, &w->files, &w->engine, &a->prompts, a->sample_steps, &o->sizes,
-                                             vae_factor(&w->model.parts.vae), e))
+    int64_t width = o->sizes.w * vae_factor(&w->model.parts.vae), height = o->sizes.h * vae_factor(&w->model.parts.vae);
+    if (a->prompts.count && ((a->buckets && !finetune_resolution(a->resolution, model_folder_side(&w->model), &width, &height, e)) ||
+                             !train_look_init(&w->look, &w->files, &w->engine, &a->prompts, a->sample_steps, width, height, e)))
         return false;
     o->look = a->prompts.count ? train_look_draw : NULL;
     o->look_self = &w->look;
@@ -251,11 +280,10 @@ bool finetune_command(const struct command *command, const struct finetune_args 
     struct progress progress = progress_bar_steps(&bar);
     bool good = prepare(w, command, a, &o, &progress, e);
     if (good && a->plan) {
-        struct train_memory m = finetune_memory(w->finetune);
         if (a->json)
             good = print_json(w, a, &o, e);
         else
-            run_print_plan(&m);
+            print_plan(w, &o);
     } else if (good) {
         struct encoding encoding = { &w->samples, o.run.steps * o.run.accumulate, &progress };
         if (!ranks_mine(w->ranks))

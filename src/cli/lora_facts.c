@@ -22,6 +22,32 @@ static void add(struct lora_facts_list *l, const char *key, const char *format, 
     l->count++;
 }
 
+/* A text of any length; false if there is none. */
+static bool add_text(struct lora_facts_list *l, const char *key, char *text)
+{
+    if (text && l->count < LORA_FACTS_MOST) {
+        l->owned[l->count] = mem_string(text);
+        l->pairs[l->count] = (struct weights_pair){ key, l->owned[l->count] };
+        l->count++;
+    }
+    free(text);
+    return text != NULL;
+}
+
+/* The aspect buckets and how many pictures each has, as sd-scripts tells them. */
+static bool add_buckets(struct lora_facts_list *l, const struct samples *s)
+{
+    json_t *all = json_object();
+    for (size_t i = 0; i < s->shape_count; i++)
+        json_object_set_new(all, path_of("%zu", i).s, json_pack("{s:[i, i], s:I}", "resolution", s->buckets[i].width, s->buckets[i].height,
+                                                                "count", (json_int_t)samples_of_shape(s, i)));
+    json_t *info = json_pack("{s:o}", "buckets", all);
+    add(l, "ss_enable_bucket", "%s", s->shape_count > 1 ? "True" : "False");
+    bool good = add_text(l, "ss_bucket_info", info ? json_dumps(info, JSON_COMPACT) : NULL);
+    json_decref(info);
+    return good;
+}
+
 /* What sd-scripts and the model specification call the model's line. */
 static void add_base(struct lora_facts_list *l, const struct model_parts *m, enum prediction prediction)
 {
@@ -70,7 +96,9 @@ bool lora_facts_make(struct lora_facts_list *l, const struct finetune_options *o
     add(l, "ss_min_snr_gamma", "%g", o->objective->o.min_snr);
     add(l, "ss_zero_terminal_snr", "%s", o->objective->noise.zero_snr ? "True" : "False");
     add(l, "ss_loss_type", "%s", objective_loss_names[o->objective->o.loss]);
+    bool good = true;
     if (samples) {
+        good = add_buckets(l, samples);
         add(l, "ss_num_train_images", "%zu", samples_count(samples));
         add(l, "ss_num_batches_per_epoch", "%lld", (long long)samples_round(samples));
         add(l, "ss_caption_dropout_rate", "%g", samples->o.caption_dropout);
@@ -79,14 +107,7 @@ bool lora_facts_make(struct lora_facts_list *l, const struct finetune_options *o
         add(l, "limn.dataset", "%016llx", (unsigned long long)samples_print(samples));
     }
     add(l, "limn.version", "%s", LIMN_VERSION);
-    char *text = json_dumps(settings, JSON_COMPACT);
-    if (text) {
-        l->owned[l->count] = mem_string(text);
-        l->pairs[l->count] = (struct weights_pair){ "limn.settings", l->owned[l->count] };
-        l->count++;
-    }
-    bool good = text != NULL;
-    free(text);
+    good = add_text(l, "limn.settings", json_dumps(settings, JSON_COMPACT)) && good;
     for (size_t i = 0; i < l->count; i++)
         good = good && l->owned[i];
     return good || err_nomem(e, "a LoRA's metadata");

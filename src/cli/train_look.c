@@ -35,10 +35,10 @@ static bool add_file(struct train_look *l, const char *path, struct err *e)
 }
 
 bool train_look_init(struct train_look *l, const struct model_files *files, const struct engine *engine, const struct option_texts *words,
-                     int64_t steps, const struct batch_sizes *sizes, int64_t factor, struct err *e)
+                     int64_t steps, int64_t width, int64_t height, struct err *e)
 {
-    *l = (struct train_look){ .files = files, .engine = engine, .steps = steps, .alpha = NAN, .width = sizes->w * factor,
-                              .height = sizes->h * factor, .prompts = mem_zeroed(MOST_PICTURES, sizeof *l->prompts),
+    *l = (struct train_look){ .files = files, .engine = engine, .steps = steps, .alpha = NAN, .width = width,
+                              .height = height, .prompts = mem_zeroed(MOST_PICTURES, sizeof *l->prompts),
                               .seeds = mem_zeroed(MOST_PICTURES, sizeof *l->seeds) };
     bool good = (l->prompts && l->seeds) || err_nomem(e, "sample prompts");
     for (int i = 0; good && i < words->count; i++)

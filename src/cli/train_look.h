@@ -15,10 +15,9 @@ struct train_look {
     double alpha; /* of files that do not tell theirs; NAN: they do */
 };
 
-/* words: each a text, or a file with one on every line. steps 0: the model's own. */
+/* words: each a text, or a file with one on every line. steps 0: the model's own. Pictures are of width x height pixels. */
 MUST_USE bool train_look_init(struct train_look *l, const struct model_files *files, const struct engine *engine,
-                              const struct option_texts *words, int64_t steps, const struct batch_sizes *sizes, int64_t factor,
-                              struct err *e);
+                              const struct option_texts *words, int64_t steps, int64_t width, int64_t height, struct err *e);
 void train_look_release(struct train_look *l);
 /* For finetune_options.look. made: a LoRA file, or the folder of a whole model. */
 MUST_USE bool train_look_draw(void *self, const char *made, int64_t step, const char *png, json_t *metrics, struct err *e);

@@ -1,5 +1,6 @@
 #include "graph/program.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,7 +19,9 @@ struct program {
     const void **outside;    /* per value: where an input or weight lies; NULL: not given yet */
     bool *bound;             /* per value: a weight that was given */
     size_t (*pack_at)[OP_MAX_IN]; /* per op and input: where its packed form lies */
-    unsigned char *arena, *packed;
+    struct program *host;    /* the program in whose room this one runs: itself, or that of program_share_room */
+    unsigned char *arena, *packed; /* arena: the host's */
+    size_t room_bytes;       /* of the arena: the largest need of all that run in it */
     size_t packed_bytes;
     bool resolved;           /* the calls' data pointers are those of the present arena and bindings */
     struct op_profile profile[OP_COUNT];
@@ -89,10 +92,20 @@ struct program *program_new(const struct backend *backend, struct graph *g, stru
         err_nomem(e, "a program");
     good = good && prepare_ops(p, scratch, e) && plan_make(&p->plan, &p->graph, scratch, e);
     mem_free(scratch);
+    p->host = p;
+    p->room_bytes = p->plan.arena_bytes;
     if (good)
         return p;
     program_free(p);
     return NULL;
+}
+
+void program_share_room(struct program *p, struct program *host)
+{
+    assert(!p->arena && !host->arena && p->host == p && host->host == host);
+    p->host = host;
+    if (p->room_bytes > host->room_bytes)
+        host->room_bytes = p->room_bytes;
 }
 
 void program_free(struct program *p)
@@ -102,7 +115,7 @@ void program_free(struct program *p)
     for (size_t o = 0; p->prepared && o < p->graph.n_ops; o++)
         if (p->prepared[o])
             p->backend->release(p->backend, &p->calls[o]);
-    mem_pages_free(p->arena, p->plan.arena_bytes);
+    mem_pages_free(p->arena, p->room_bytes);
     mem_pages_free(p->packed, p->packed_bytes);
     plan_release(&p->plan);
     mem_free(p->calls);
@@ -204,15 +217,16 @@ bool program_set_input(struct program *p, const char *name, const void *data, st
 static void *address(const struct program *p, int32_t v)
 {
     size_t offset = p->plan.offset[v];
-    return offset == PLAN_OUTSIDE ? (void *)(uintptr_t)p->outside[p->plan.root[v]] : p->arena + offset;
+    return offset == PLAN_OUTSIDE ? (void *)(uintptr_t)p->outside[p->plan.root[v]] : p->host->arena + offset;
 }
 
 /* Fills in the data pointers of every call. */
 static bool resolve(struct program *p, struct err *e)
 {
     const struct graph *g = &p->graph;
-    if (!p->arena && !(p->arena = mem_pages(p->plan.arena_bytes)))
-        return err_set(e, ERR_NOMEM, "out of memory for an arena of %zu bytes", p->plan.arena_bytes);
+    struct program *host = p->host;
+    if (!host->arena && !(host->arena = mem_pages(host->room_bytes)))
+        return err_set(e, ERR_NOMEM, "out of memory for an arena of %zu bytes", host->room_bytes);
     for (size_t v = 1; v < g->n_values; v++) {
         bool there = g->values[v].kind == VALUE_WEIGHT ? p->bound[v] : p->outside[v] != NULL;
         if (g->values[v].kind != VALUE_OP && !there && read_in_place(p, (int32_t)v))
@@ -233,7 +247,7 @@ static bool resolve(struct program *p, struct err *e)
                 call->in[i].data = call->packed_bytes[i] ? p->packed + p->pack_at[o][i] : address(p, node->in[i]);
         for (int i = 0; i < node->n_out; i++)
             call->out[i].data = address(p, node->out[i]);
-        call->scratch = p->arena + p->plan.scratch_offset[o];
+        call->scratch = host->arena + p->plan.scratch_offset[o];
     }
     p->resolved = true;
     return true;

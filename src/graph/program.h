@@ -14,11 +14,14 @@ struct program;
  * nothing big before the first bind or run. backend is borrowed. */
 MUST_USE struct program *program_new(const struct backend *backend, struct graph *g, struct err *e);
 void program_free(struct program *p);
+/* For programs that run in turn: p runs in the room of `host`, whose arena becomes as large as the larger of both needs. What one
+ * left as its output is gone once the other runs. Before the first run of either; host outlives p. */
+void program_share_room(struct program *p, struct program *host);
 const struct graph *program_graph(const struct program *p);
 
 /* What the program will take, in bytes. */
 struct program_memory {
-    size_t arena;    /* activations, gradients and scratch, at the planned peak */
+    size_t arena;    /* activations, gradients and scratch, at the planned peak of this program alone */
     size_t packed;   /* constant weights in the backend's form */
     size_t borrowed; /* weights used where they lie (mapped from a file, or the trainer's); of tables the rows looked up */
 };

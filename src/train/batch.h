@@ -6,7 +6,7 @@
 #include "model/family/family.h"
 
 struct batch_sizes {
-    int64_t n, h, w, channels;                /* of the latents */
+    int64_t n, h, w, channels;                /* of the latents; of several shapes those of the largest */
     int64_t tokens, text_width, pooled_width; /* of the states; pooled 0: the family has none */
     int64_t time_ids;                         /* 0: none */
     bool ids[TEXT_PARTS];                     /* this encoder is run in the step: its ids are given, not its states */
@@ -29,14 +29,24 @@ struct batch {
 MUST_USE bool batch_init(struct batch *b, const struct batch_sizes *s, struct err *e);
 void batch_release(struct batch *b);
 
+struct batch_shape {
+    int64_t h, w; /* of the latents */
+};
+
 /* Where batches come from. */
 struct batch_source {
     void *self;
-    /* Batch `index` of the run: a function of the index alone. */
+    /* Batch `index` of the run: a function of the index alone. Sets b->sizes.h and w to those of its shape, where there are several; b has
+     * room for the largest. */
     bool (*fill)(void *self, int64_t index, struct batch *b, struct err *e);
     /* Batch `index` < held_out of what is held out. */
     bool (*fill_held_out)(void *self, int64_t index, struct batch *b, struct err *e);
     int64_t held_out;
+    /* Aspect buckets: which shapes there are, and which of them a batch has. NULL: one, that of the sizes. */
+    const struct batch_shape *shapes;
+    size_t shape_count;
+    size_t (*shape)(void *self, int64_t index);
+    size_t (*held_out_shape)(void *self, int64_t index);
 };
 
 #endif

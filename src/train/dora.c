@@ -95,13 +95,14 @@ void dora_release(struct dora *d)
     *d = (struct dora){ 0 };
 }
 
-bool dora_step(struct dora *d, struct program *trains, struct err *e)
+bool dora_step(struct dora *d, struct err *e)
 {
-    if (!d->program)
-        return true;
-    if (!program_run(d->program, e))
-        return err_add(e, "in DoRA's norms");
-    for (size_t i = 0; i < d->targets->adapters.count; i++)
+    return !d->program || program_run(d->program, e) || err_add(e, "in DoRA's norms");
+}
+
+bool dora_give(const struct dora *d, struct program *trains, struct err *e)
+{
+    for (size_t i = 0; i < (d->program ? d->targets->adapters.count : 0); i++)
         if (d->norms[i].id && !program_set_input(trains, path_of("%s.norm", d->targets->list[i].name).s,
                                                  program_output(d->program, d->norms[i]), e))
             return false;
@@ -112,8 +113,8 @@ bool dora_begin(struct dora *d, struct train_state *state, struct err *e)
 {
     if (!d->program)
         return true;
-    if (!program_run(d->program, e))
-        return err_add(e, "in DoRA's norms");
+    if (!dora_step(d, e))
+        return false;
     for (size_t k = 0; k < state->params.count; k++) {
         const struct param *p = &state->params.at[k];
         if (p->role != ADAPTER_GAIN || p->stored)

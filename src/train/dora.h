@@ -16,8 +16,10 @@ struct dora {
 MUST_USE bool dora_init(struct dora *d, const struct targets *t, struct model_folder *model, const struct backend *backend,
                         const struct train_state *state, struct err *e);
 void dora_release(struct dora *d);
-/* Computes the norms and gives them to the program that trains. They stay as they are until the next call. */
-MUST_USE bool dora_step(struct dora *d, struct program *trains, struct err *e);
+/* Computes the norms, which stay as they are until the next call. */
+MUST_USE bool dora_step(struct dora *d, struct err *e);
+/* Gives them to a program that trains. */
+MUST_USE bool dora_give(const struct dora *d, struct program *trains, struct err *e);
 /* Magnitudes that lie in no file begin as the norms, so that the first step begins at the model with its pairs. */
 MUST_USE bool dora_begin(struct dora *d, struct train_state *state, struct err *e);
 

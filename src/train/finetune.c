@@ -15,6 +15,7 @@ struct finetune {
     int32_t *place[TEXT_PARTS]; /* of a text encoder that is run: CLIP's pooled tokens [n]; ChatGLM's places [n, tokens] */
     int32_t *pads[TEXT_PARTS];  /* ChatGLM's [n] */
     int64_t step;               /* done, as far as batches tell */
+    bool measures;              /* the last batch was of what is held out */
 };
 
 static const char *const ids_names[TEXT_PARTS] = { "ids", "ids_2" };
@@ -90,15 +91,15 @@ static struct value all_states(struct finetune *f, struct graph *g, struct value
     return states;
 }
 
-static struct value loss_graph(struct finetune *f, struct graph *g, struct err *e)
+static struct value loss_graph(struct finetune *f, struct graph *g, struct batch_shape size, struct err *e)
 {
     const struct model_parts *m = &f->o.model->parts;
     const struct batch_sizes *s = &f->o.sizes;
-    struct shape latents = SHAPE(s->n, s->h, s->w, s->channels);
+    struct shape latents = SHAPE(s->n, size.h, size.w, s->channels);
     struct value latent = graph_input(g, "latent", DTYPE_F32, latents), target = graph_input(g, "target", DTYPE_F32, latents);
     struct value timestep = graph_input(g, "timestep", DTYPE_F32, SHAPE(s->n));
     struct value weight = graph_input(g, "weight", DTYPE_F32, SHAPE(s->n));
-    struct value mask = s->mask ? graph_input(g, "mask", DTYPE_F32, SHAPE(s->n, s->h, s->w, 1)) : VALUE_NONE;
+    struct value mask = s->mask ? graph_input(g, "mask", DTYPE_F32, SHAPE(s->n, size.h, size.w, 1)) : VALUE_NONE;
     struct unet_extra extra = { .pooled = VALUE_NONE };
     struct value text = all_states(f, g, &extra.pooled, e);
     struct net n = net_of(f, g, PART_UNET, e);
@@ -113,35 +114,52 @@ static struct value loss_graph(struct finetune *f, struct graph *g, struct err *
     return objective_graph(&f->o.objective->o, g, said, target, weight, mask);
 }
 
-static bool make(struct finetune *f, struct err *e)
+/* Whole weights that learn must be of a type that a model folder can hold. */
+static bool check_learnt(const struct finetune *f, struct err *e)
 {
-    const struct model_parts *m = &f->o.model->parts;
-    if (model_extra_channels(m) || m->unet.guidance_dim)
-        return err_set(e, ERR_TYPE, "%s: a denoiser %s is not taught here", f->o.model->path,
-                       m->unet.guidance_dim ? "that is told its guidance" : "made for inpainting");
+    for (size_t i = 0; !f->o.targets && i < f->learnt.count; i++)
+        if (dtype_is_quantised(f->learnt.at[i].stored->type))
+            return err_set(e, ERR_TYPE, "%s is %s: a model folder cannot hold what is learnt of it; limn model convert makes another type of "
+                           "it, and a LoRA learns beside it as it is", f->learnt.at[i].name, dtype_name(f->learnt.at[i].stored->type));
+    return true;
+}
+
+/* The program of a shape of batches: the first makes the trainer. */
+static bool add_shape(struct finetune *f, struct batch_shape size, struct err *e)
+{
     struct graph g;
     graph_init(&g);
-    if (f->o.targets)
-        f->adapters = f->o.targets->adapters;
-    f->adapters.params = &f->learnt;
-    struct value loss = loss_graph(f, &g, e);
+    struct trainer_goal goal = { .loss = loss_graph(f, &g, size, e) };
     if (!e->code && graph_ok(&g, e) && !f->learnt.count)
         err_set(e, ERR_ARG, "no weight learns: no name fits \"%s\"", f->o.blocks);
-    if (e->code || (f->o.targets && !targets_begin(f->o.targets, &f->learnt, e))) {
+    if (e->code || (!f->trainer && f->o.targets && !targets_begin(f->o.targets, &f->learnt, e)) || !check_learnt(f, e)) {
         graph_release(&g);
         return false;
     }
-    for (size_t i = 0; !f->o.targets && i < f->learnt.count; i++)
-        if (dtype_is_quantised(f->learnt.at[i].stored->type)) {
-            graph_release(&g);
-            return err_set(e, ERR_TYPE, "%s is %s: a model folder cannot hold what is learnt of it; limn model convert makes another type of "
-                           "it, and a LoRA learns beside it as it is", f->learnt.at[i].name, dtype_name(f->learnt.at[i].stored->type));
-        }
     for (size_t i = 0; i < f->learnt.count; i++)
         f->learnt.at[i].decay = true; /* biases and norms too: what other fine-tuners do, so that runs can be compared */
-    f->trainer = trainer_new(f->backend, &g, &(struct trainer_goal){ .loss = loss }, &f->learnt, &f->o.run,
-                             f->o.recompute, f->o.seed, e);
+    if (f->trainer) {
+        params_release(&f->learnt); /* the trainer has them */
+        return trainer_add(f->trainer, &g, &goal, f->o.recompute, e);
+    }
+    f->trainer = trainer_new(f->backend, &g, &goal, &f->learnt, &f->o.run, f->o.recompute, f->o.seed, e);
     return f->trainer != NULL;
+}
+
+static bool make(struct finetune *f, struct err *e)
+{
+    const struct model_parts *m = &f->o.model->parts;
+    const struct batch_source *source = &f->o.source;
+    if (model_extra_channels(m) || m->unet.guidance_dim)
+        return err_set(e, ERR_TYPE, "%s: a denoiser %s is not taught here", f->o.model->path,
+                       m->unet.guidance_dim ? "that is told its guidance" : "made for inpainting");
+    if (f->o.targets)
+        f->adapters = f->o.targets->adapters;
+    f->adapters.params = &f->learnt;
+    bool good = source->shapes || add_shape(f, (struct batch_shape){ f->o.sizes.h, f->o.sizes.w }, e);
+    for (size_t i = 0; good && source->shapes && i < source->shape_count; i++)
+        good = add_shape(f, source->shapes[i], e);
+    return good;
 }
 
 struct finetune *finetune_new(const struct finetune_options *o, const struct backend *backend, struct err *e)
@@ -187,6 +205,11 @@ struct train_memory finetune_memory(const struct finetune *f)
         for (size_t i = 0; f->o.in_place && i < f->frozen[part].count; i++)
             m.weights += weight_bytes(f->frozen[part].at[i].stored);
     return m;
+}
+
+size_t finetune_activations(const struct finetune *f, size_t shape)
+{
+    return program_memory(trainer_program(f->trainer, shape)).arena;
 }
 
 int64_t finetune_learns(const struct finetune *f)
@@ -243,15 +266,30 @@ static bool fill(void *self, int64_t index, struct program *program, struct err 
     int64_t step = index / f->o.run.accumulate + 1;
     bool begins = step != f->step; /* of several processes each sees some batches of a step, and not always the first */
     f->step = step;
-    return f->o.source.fill(f->o.source.self, index, &f->batch, e) && (!begins || dora_step(&f->dora, program, e)) &&
-           give(f, program, e);
+    f->measures = false;
+    return f->o.source.fill(f->o.source.self, index, &f->batch, e) && (!begins || dora_step(&f->dora, e)) &&
+           dora_give(&f->dora, program, e) && give(f, program, e);
 }
 
 static bool fill_held_out(void *self, int64_t index, struct program *program, struct err *e)
 {
     struct finetune *f = self;
-    return f->o.source.fill_held_out(f->o.source.self, index, &f->batch, e) && (index || dora_step(&f->dora, program, e)) &&
-           give(f, program, e);
+    bool begins = !f->measures; /* of several processes each sees some batches, and not always the first */
+    f->measures = true;
+    return f->o.source.fill_held_out(f->o.source.self, index, &f->batch, e) && (!begins || dora_step(&f->dora, e)) &&
+           dora_give(&f->dora, program, e) && give(f, program, e);
+}
+
+static size_t shape(void *self, int64_t index)
+{
+    const struct finetune *f = self;
+    return f->o.source.shape(f->o.source.self, index);
+}
+
+static size_t held_out_shape(void *self, int64_t index)
+{
+    const struct finetune *f = self;
+    return f->o.source.held_out_shape(f->o.source.self, index);
 }
 
 static enum state_kind learnt_kind(const struct finetune *f)
@@ -285,8 +323,6 @@ static bool export_lora(void *self, const struct train_state *state, const char 
     if (!strcmp(path_name(folder), "best"))
         return write_lora(f, state, path_of("lora-best.%s", ending(f)).s, path, e);
     struct path kept = path_of("lora-step%08lld.%s", (long long)step, ending(f));
-    if (!strcmp(path_name(folder), "best"))
-        return write_lora(f, state, path_of("lora-best.%s", ending(f)).s, path, e);
     if (epoch) {
         kept = path_of("checkpoints/epoch=%lld-step=%lld.%s", (long long)(step / epoch - 1), (long long)step, ending(f));
         if (!path_join(checkpoints, f->o.run.folder, "checkpoints", e) || !folder_make(checkpoints, e))
@@ -329,8 +365,11 @@ static bool bind_frozen(struct finetune *f, struct err *e)
         if (!f->frozen[part].count)
             continue;
         const struct weights *stored = model_folder_weights(f->o.model, (enum model_part)part, e);
-        if (!stored || !params_bind(&f->frozen[part], trainer_program(f->trainer), stored, e))
+        if (!stored)
             return false;
+        for (size_t i = 0; i < trainer_programs(f->trainer); i++)
+            if (!params_bind(&f->frozen[part], trainer_program(f->trainer, i), stored, e))
+                return false;
     }
     return true;
 }
@@ -343,6 +382,10 @@ bool finetune_run(struct finetune *f, const struct progress *progress, struct er
         return false;
     struct train_task task = { .self = f, .what = "fine-tuning", .fill = fill, .sample = f->o.look ? sample : NULL,
                                .export = f->o.targets ? export_lora : export_model };
+    if (f->o.source.shapes) {
+        task.shape = shape;
+        task.held_out_shape = held_out_shape;
+    }
     if (f->o.source.held_out) {
         task.fill_held_out = fill_held_out;
         task.held_out = f->o.source.held_out;

@@ -19,7 +19,7 @@ struct finetune_options {
     const char *blocks;             /* without targets: the denoiser's weights that learn, as net.only; NULL: all */
     const struct model_files *files; /* without targets: what model/ is made from */
     enum dtype export_type;         /* of model/; DTYPE_COUNT: as the files have it */
-    struct batch_sizes sizes;       /* of every batch; ids says which encoders are run in the step: those that learn, at least */
+    struct batch_sizes sizes;       /* of every batch, of the largest where the source has several shapes; ids says which encoders are run in the step: those that learn, at least */
     struct batch_source source;
     const struct objective *objective;
     struct lora_output output;
@@ -41,6 +41,8 @@ MUST_USE struct finetune *finetune_new(const struct finetune_options *o, const s
 void finetune_free(struct finetune *f);
 /* Weights are the frozen ones, in place or packed, and those that learn. */
 struct train_memory finetune_memory(const struct finetune *f);
+/* Activations of the program of one of the source's shapes alone, in bytes. */
+size_t finetune_activations(const struct finetune *f, size_t shape);
 /* Numbers that learn. */
 int64_t finetune_learns(const struct finetune *f);
 /* The run. */

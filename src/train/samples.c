@@ -9,8 +9,8 @@
 #include "base/mem.h"
 #include "image/image.h"
 
-/* Streams of random numbers, apart from each other and from those of other trainings. */
-enum { STREAM_ORDER = 101, STREAM_PICTURE, STREAM_CUT, STREAM_WORDS, STREAM_NOISE, STREAM_TIMESTEP, STREAM_HELD_OUT };
+/* Streams of random numbers, apart from each other and from those of other trainings; rounds.c has those before them. */
+enum { STREAM_CUT = 103, STREAM_WORDS, STREAM_NOISE, STREAM_TIMESTEP, STREAM_HELD_OUT };
 
 enum { HELD_OUT_LOOKS = 4, HELD_OUT_MOST = 64 }; /* timesteps of a held-out picture; batches at most */
 
@@ -21,6 +21,7 @@ struct sample_picture {
     char id[DIGEST_TEXT_BYTES];
     const char *words;      /* borrowed from the manifest */
     int64_t width, height;  /* of the file */
+    size_t shape;
 };
 
 struct sample_set {
@@ -29,8 +30,11 @@ struct sample_set {
     size_t count;
     uint32_t *entries;      /* a picture's number, as often as it comes in a round */
     size_t entry_count;
-    uint32_t *order;        /* of the entries in round `round` */
-    int64_t round;
+    int32_t *shape;         /* of each entry */
+    struct rounds rounds;   /* of the entries */
+    /* Of a set that is held out: its pictures by shape, and how many batches of each are looked at. */
+    uint32_t *by_shape;
+    size_t *first, *looks;  /* [shapes + 1], [shapes] */
 };
 
 /* One sample: what it is made of, and the numbers that remain to be drawn. */
@@ -50,7 +54,11 @@ static void set_free(struct sample_set *set)
     }
     mem_free(set->pictures);
     mem_free(set->entries);
-    mem_free(set->order);
+    mem_free(set->shape);
+    mem_free(set->by_shape);
+    mem_free(set->first);
+    mem_free(set->looks);
+    rounds_release(&set->rounds);
     manifest_free(set->manifest);
     mem_free(set);
 }
@@ -110,14 +118,12 @@ static bool find_mask(struct sample_picture *p, const char *masks, struct err *e
 }
 
 /* Room for so many pictures that come so often in all. */
-static bool set_room(struct sample_set *set, size_t pictures, size_t entries, const char *folder, struct err *e)
+static bool set_room(struct sample_set *set, size_t pictures, size_t entries, struct err *e)
 {
-    if (entries > UINT32_MAX)
-        return err_set(e, ERR_LIMIT, "%s: its pictures are repeated %zu times in all, more than 2^32", folder, entries);
     set->pictures = mem_zeroed(pictures + 1, sizeof *set->pictures);
     set->entries = mem_zeroed(entries + 1, sizeof *set->entries);
-    set->order = mem_zeroed(entries + 1, sizeof *set->order);
-    return (set->pictures && set->entries && set->order) || err_nomem(e, "a data set");
+    set->shape = mem_zeroed(entries + 1, sizeof *set->shape);
+    return (set->pictures && set->entries && set->shape) || err_nomem(e, "a data set");
 }
 
 static bool add_picture(struct sample_set *set, const char *path, const struct manifest_picture *from, const char *words,
@@ -138,14 +144,14 @@ static bool add_picture(struct sample_set *set, const char *path, const struct m
 }
 
 /* The pictures of a list that are held out, or those that are not; none that is excluded. */
-static bool take_list(struct sample_set *set, const char *folder, bool held_out, const char *words, const char *masks,
+static bool take_list(struct sample_set *set, bool held_out, const char *words, const char *masks,
                       const struct progress *progress, struct err *e)
 {
     size_t all = manifest_count(set->manifest), entries = 0;
     char path[PATH_MAX_BYTES];
     for (size_t i = 0; i < all; i++)
         entries += (size_t)manifest_picture(set->manifest, i)->repeats;
-    bool good = set_room(set, all, entries, folder, e);
+    bool good = set_room(set, all, entries, e);
     for (size_t i = 0; good && i < all; i++) {
         const struct manifest_picture *p = manifest_picture(set->manifest, i);
         progress_step(progress, "looking at pictures", (long)i + 1, (long)all, NULL);
@@ -163,7 +169,7 @@ static bool take_folder(struct sample_set *set, const char *folder, const char *
     size_t count;
     if (!folder_names(folder, NULL, &names, &count, e))
         return false;
-    bool good = set_room(set, count, count, folder, e);
+    bool good = set_room(set, count, count, e);
     for (size_t i = 0; good && i < count; i++)
         if (image_is_picture_name(names[i]))
             good = stop_check(e) && path_join(path, folder, names[i], e) && add_picture(set, path, &unknown, words, masks, e);
@@ -181,10 +187,9 @@ static struct sample_set *set_open(const char *folder, bool held_out, const char
         err_nomem(e, "a data set");
         return NULL;
     }
-    set->round = -1;
     set->manifest = open_list(folder, &none, e);
-    bool good = set->manifest ? take_list(set, folder, held_out, words, masks, progress, e)
-              : !e->code && none && held_out ? set_room(set, 0, 0, folder, e)
+    bool good = set->manifest ? take_list(set, held_out, words, masks, progress, e)
+              : !e->code && none && held_out ? set_room(set, 0, 0, e)
               : !e->code && none && words ? take_folder(set, folder, words, masks, e)
                                           : (e->code ? false : err_set(e, ERR_MISSING, "%s has no metadata.jsonl or metadata.csv that "
                                                                        "says what its pictures show", folder));
@@ -196,33 +201,93 @@ static struct sample_set *set_open(const char *folder, bool held_out, const char
     return NULL;
 }
 
+/* Which of the used buckets a picture has; one that was not used yet is added. */
+static size_t shape_index(struct samples *s, const struct sample_picture *p)
+{
+    struct bucket mine = bucket_nearest(s->o.buckets, p->width, p->height);
+    for (size_t i = 0; i < s->shape_count; i++)
+        if (s->buckets[i].width == mine.width && s->buckets[i].height == mine.height)
+            return i;
+    s->buckets[s->shape_count] = mine;
+    return s->shape_count++;
+}
+
+/* The shapes of the data set's pictures and of those that are held out, the largest of them, and room for its moments. */
+static bool find_shapes(struct samples *s, int64_t factor, struct err *e)
+{
+    s->buckets = mem_zeroed((size_t)s->o.buckets->count, sizeof *s->buckets);
+    s->shapes = mem_zeroed((size_t)s->o.buckets->count, sizeof *s->shapes);
+    if (!s->buckets || !s->shapes)
+        return err_nomem(e, "aspect buckets");
+    for (int k = 0; k <= 2; k += 2)
+        for (size_t i = 0; i < s->set[k]->count; i++)
+            s->set[k]->pictures[i].shape = shape_index(s, &s->set[k]->pictures[i]);
+    for (size_t i = 0; i < s->shape_count; i++) {
+        const struct bucket *b = &s->buckets[i];
+        struct batch_shape *z = &s->shapes[i];
+        if (b->width % factor || b->height % factor)
+            return err_set(e, ERR_ARG, "%dx%d pixels: sides must be multiples of %lld", b->width, b->height, (long long)factor);
+        *z = (struct batch_shape){ b->height / factor, b->width / factor };
+        if (z->h * z->w > s->sizes.h * s->sizes.w) {
+            s->sizes.h = z->h;
+            s->sizes.w = z->w;
+        }
+    }
+    s->moments = mem_aligned((size_t)(2 * s->sizes.h * s->sizes.w * s->sizes.channels) * sizeof *s->moments);
+    return s->moments || err_nomem(e, "a latent");
+}
+
+/* A set's pictures get their places in rounds. Regular ones have the shape of the batch that they come in. */
+static bool plan_rounds(const struct samples *s, struct sample_set *set, bool shaped, struct err *e)
+{
+    for (size_t i = 0; shaped && i < set->entry_count; i++)
+        set->shape[i] = (int32_t)set->pictures[set->entries[i]].shape;
+    return rounds_init(&set->rounds, set->shape, set->entry_count, shaped ? s->shape_count : 1, s->o.batch, s->o.draws, s->o.seed, e);
+}
+
+/* What is held out by shape, and how often each shape is looked at. */
+static bool plan_held_out(struct samples *s, struct sample_set *set, struct err *e)
+{
+    size_t n = (size_t)s->sizes.n, all = 0;
+    set->by_shape = mem_zeroed(set->count + 1, sizeof *set->by_shape);
+    set->first = mem_zeroed(s->shape_count + 1, sizeof *set->first);
+    set->looks = mem_zeroed(s->shape_count, sizeof *set->looks);
+    if (!set->by_shape || !set->first || !set->looks)
+        return err_nomem(e, "what is held out");
+    for (size_t shape = 0, at = 0; shape < s->shape_count; shape++) {
+        for (size_t i = 0; i < set->count; i++)
+            if (set->pictures[i].shape == shape)
+                set->by_shape[at++] = (uint32_t)i;
+        set->first[shape + 1] = at;
+        set->looks[shape] = ((at - set->first[shape]) * HELD_OUT_LOOKS + n - 1) / n;
+        all += set->looks[shape];
+    }
+    for (size_t shape = 0; all > HELD_OUT_MOST && shape < s->shape_count; shape++)
+        if (set->looks[shape] && !(set->looks[shape] = set->looks[shape] * HELD_OUT_MOST / all))
+            set->looks[shape] = 1;
+    return true;
+}
+
 bool samples_open(struct samples *s, const struct sample_options *o, struct features *features, const struct objective *objective,
                   const bool learns[TEXT_PARTS], const struct progress *progress, struct err *e)
 {
     const struct model_parts *m = &features->encoders->model->parts;
-    int64_t factor = vae_factor(&m->vae);
     float ids[FAMILY_MAX_TIME_IDS];
     *s = (struct samples){ .o = *o, .features = features, .objective = objective, .model = m };
-    if (o->width % factor || o->height % factor)
-        return err_set(e, ERR_ARG, "%lldx%lld pixels: sides must be multiples of %lld", (long long)o->width, (long long)o->height,
-                       (long long)factor);
-    s->sizes = (struct batch_sizes){ .n = o->batch * (o->regular ? 2 : 1), .h = o->height / factor, .w = o->width / factor,
-                                     .channels = m->vae.latent_channels, .text_width = model_text_width(m),
-                                     .pooled_width = model_pooled_width(m), .mask = o->masks != NULL };
+    s->sizes = (struct batch_sizes){ .n = o->batch * (o->regular ? 2 : 1), .channels = m->vae.latent_channels,
+                                     .text_width = model_text_width(m), .pooled_width = model_pooled_width(m), .mask = o->masks != NULL };
     for (int i = 0; i < TEXT_PARTS; i++) {
         s->sizes.tokens = m->text[i].kind ? m->text[i].tokens : s->sizes.tokens;
         s->sizes.ids[i] = learns[i];
     }
     if (m->family->time_ids)
         s->sizes.time_ids = (int64_t)m->family->time_ids(&m->settings, &(struct picture_facts){ 0 }, false, ids);
-    s->moments = mem_aligned((size_t)(2 * s->sizes.h * s->sizes.w * s->sizes.channels) * sizeof *s->moments);
-    if (!s->moments)
-        return err_nomem(e, "a latent");
     s->set[0] = set_open(o->dataset, false, o->words, o->masks, progress, e);
     if (!s->set[0] || !(s->set[2] = set_open(o->dataset, true, o->words, o->masks, progress, e)))
         return false;
     s->set[1] = o->regular ? set_open(o->regular, false, o->regular_words, NULL, progress, e) : NULL;
-    return s->set[1] || !o->regular;
+    return (s->set[1] || !o->regular) && find_shapes(s, vae_factor(&m->vae), e) && plan_rounds(s, s->set[0], true, e) &&
+           plan_held_out(s, s->set[2], e) && (!s->set[1] || plan_rounds(s, s->set[1], false, e));
 }
 
 void samples_release(struct samples *s)
@@ -230,14 +295,20 @@ void samples_release(struct samples *s)
     set_free(s->set[0]);
     set_free(s->set[1]);
     set_free(s->set[2]);
+    mem_free(s->buckets);
+    mem_free(s->shapes);
     mem_free(s->moments);
     *s = (struct samples){ 0 };
 }
 
 int64_t samples_round(const struct samples *s)
 {
-    int64_t n = s->o.batch;
-    return ((int64_t)s->set[0]->entry_count + n - 1) / n;
+    return (int64_t)s->set[0]->rounds.batches;
+}
+
+size_t samples_of_shape(const struct samples *s, size_t shape)
+{
+    return s->set[0]->rounds.first[shape + 1] - s->set[0]->rounds.first[shape];
 }
 
 size_t samples_count(const struct samples *s)
@@ -256,34 +327,6 @@ uint64_t samples_print(const struct samples *s)
             h = (h ^ (unsigned char)*c) * 0x100000001B3;
     }
     return h;
-}
-
-/* Shuffles the entries for a round (Fisher and Yates), unless they are. */
-static void order_round(struct sample_set *set, uint64_t seed, int64_t round)
-{
-    if (set->round == round)
-        return;
-    struct random r = random_of(seed + STREAM_ORDER, (uint64_t)round);
-    memcpy(set->order, set->entries, set->entry_count * sizeof *set->order);
-    for (size_t i = set->entry_count; i > 1; i--) {
-        size_t k = (size_t)random_below(&r, i);
-        uint32_t kept = set->order[i - 1];
-        set->order[i - 1] = set->order[k];
-        set->order[k] = kept;
-    }
-    set->round = round;
-}
-
-/* Picture `index` of the run. The last batch of a round is filled up from its beginning. */
-static const struct sample_picture *pick(const struct samples *s, struct sample_set *set, uint64_t index)
-{
-    struct random r = random_of(s->o.seed + STREAM_PICTURE, index);
-    if (s->o.draws)
-        return &set->pictures[set->entries[random_below(&r, set->entry_count)]];
-    int64_t batches = ((int64_t)set->entry_count + s->o.batch - 1) / s->o.batch;
-    uint64_t each = (uint64_t)(batches * s->o.batch);
-    order_round(set, s->o.seed, (int64_t)(index / each));
-    return &set->pictures[set->order[index % each % set->entry_count]];
 }
 
 /* Words between commas in another order, behind the first `keep`. */
@@ -313,14 +356,15 @@ static void shuffle_words(char *words, int64_t keep, struct random *r)
         used += (size_t)snprintf(words + used, WORDS_BYTES - used, "%s%s", i ? ", " : "", piece[i]);
 }
 
-static void cut_of(const struct samples *s, const struct sample_picture *p, uint64_t index, struct picture_cut *out)
+static void cut_of(const struct samples *s, const struct sample_picture *p, size_t shape, uint64_t index, struct picture_cut *out)
 {
     struct random r = random_of(s->o.seed + STREAM_CUT, index);
-    double wide = (double)s->o.width / (double)p->width, high = (double)s->o.height / (double)p->height;
+    const struct bucket *size = &s->buckets[shape];
+    double wide = (double)size->width / (double)p->width, high = (double)size->height / (double)p->height;
     double scale = wide > high ? wide : high;
     int64_t w = llrint((double)p->width * scale), h = llrint((double)p->height * scale);
-    *out = (struct picture_cut){ .path = p->path, .id = p->id, .mask = p->mask, .width = s->o.width, .height = s->o.height,
-                                 .scaled_width = w > s->o.width ? w : s->o.width, .scaled_height = h > s->o.height ? h : s->o.height };
+    *out = (struct picture_cut){ .path = p->path, .id = p->id, .mask = p->mask, .width = size->width, .height = size->height,
+                                 .scaled_width = w > size->width ? w : size->width, .scaled_height = h > size->height ? h : size->height };
     int64_t left = out->scaled_width - out->width, top = out->scaled_height - out->height;
     float turn = random_uniform(&r);
     out->left = s->o.random_crop ? (int64_t)random_below(&r, (uint64_t)left + 1) : llrint((double)left / 2);
@@ -335,8 +379,8 @@ static void sample_of(const struct samples *s, int64_t batch, int64_t i, struct 
     struct sample_set *set = s->set[regular];
     uint64_t index = (uint64_t)(batch * s->o.batch + i % s->o.batch), stream = 2 * index + regular;
     struct random r = random_of(s->o.seed + STREAM_WORDS, stream);
-    out->picture = pick(s, set, index);
-    cut_of(s, out->picture, stream, &out->cut);
+    out->picture = &set->pictures[set->entries[rounds_entry(&set->rounds, batch, i % s->o.batch)]];
+    cut_of(s, out->picture, rounds_shape(&s->set[0]->rounds, batch), stream, &out->cut);
     snprintf(out->words, sizeof out->words, "%s", out->picture->words);
     if (random_uniform(&r) < (float)s->o.caption_dropout)
         out->words[0] = 0;
@@ -346,17 +390,31 @@ static void sample_of(const struct samples *s, int64_t batch, int64_t i, struct 
 
 int64_t samples_held_out(const struct samples *s)
 {
-    int64_t looks = (int64_t)s->set[2]->count * HELD_OUT_LOOKS, batches = (looks + s->sizes.n - 1) / s->sizes.n;
-    return batches < HELD_OUT_MOST ? batches : HELD_OUT_MOST;
+    size_t all = 0;
+    for (size_t shape = 0; shape < s->shape_count; shape++)
+        all += s->set[2]->looks[shape];
+    return (int64_t)all;
 }
 
-/* Look `look` at what is held out: whole words, the middle of the picture. */
-static void held_out_sample(const struct samples *s, int64_t look, struct sample *out)
+/* The shape of a batch of what is held out; *batch becomes its number among those of its shape. */
+static size_t held_out_shape(const struct samples *s, int64_t *batch)
+{
+    size_t shape = 0;
+    for (; *batch >= (int64_t)s->set[2]->looks[shape]; shape++)
+        *batch -= (int64_t)s->set[2]->looks[shape];
+    return shape;
+}
+
+/* Look i of a batch at what is held out: whole words, the middle of the picture. *where: how far among the looks at its shape, in (0, 1). */
+static void held_out_sample(const struct samples *s, int64_t batch, int64_t i, struct sample *out, double *where)
 {
     struct samples plain = *s;
+    const struct sample_set *set = s->set[2];
     plain.o.random_crop = plain.o.flip = false;
-    out->picture = &s->set[2]->pictures[(size_t)look % s->set[2]->count];
-    cut_of(&plain, out->picture, 0, &out->cut);
+    size_t shape = held_out_shape(s, &batch), look = (size_t)(batch * s->sizes.n + i), first = set->first[shape];
+    out->picture = &set->pictures[set->by_shape[first + look % (set->first[shape + 1] - first)]];
+    *where = ((double)look + 0.5) / (double)(set->looks[shape] * (size_t)s->sizes.n);
+    cut_of(&plain, out->picture, shape, 0, &out->cut);
     snprintf(out->words, sizeof out->words, "%s", out->picture->words);
 }
 
@@ -398,7 +456,8 @@ bool samples_prepare(struct samples *s, int64_t count, const struct progress *pr
         }
     for (int64_t look = 0; good && look < samples_held_out(s) * s->sizes.n; look++) {
         struct sample one;
-        held_out_sample(s, look, &one);
+        double where;
+        held_out_sample(s, look / s->sizes.n, look % s->sizes.n, &one, &where);
         good = stop_check(e) && prepare_one(s, &one, seen, &made, e);
     }
     g_hash_table_unref(seen);
@@ -423,7 +482,7 @@ static void time_ids(const struct samples *s, const struct sample *one, float *o
 static bool fill_row(struct samples *s, const struct sample *one, struct random r, int64_t timestep, int64_t i, struct batch *b,
                      struct err *e)
 {
-    const struct batch_sizes *z = &s->sizes;
+    const struct batch_sizes *z = &b->sizes;
     int64_t cells = z->h * z->w, each = cells * z->channels, state = z->tokens * z->text_width;
     struct feature_key key;
     if (!features_key_of_picture(s->features, &one->cut, &key, e) ||
@@ -457,18 +516,36 @@ static bool fill_one(struct samples *s, int64_t batch, int64_t i, struct batch *
     return fill_row(s, &one, random_of(s->o.seed + STREAM_NOISE, stream), objective_timestep(s->objective, &t), i, b, e);
 }
 
+static void take_shape(const struct samples *s, size_t shape, struct batch *b)
+{
+    b->sizes.h = s->shapes[shape].h;
+    b->sizes.w = s->shapes[shape].w;
+}
+
+static size_t samples_shape(void *self, int64_t index)
+{
+    struct samples *s = self;
+    return rounds_shape(&s->set[0]->rounds, index);
+}
+
+static size_t samples_held_out_shape(void *self, int64_t index)
+{
+    return held_out_shape(self, &index);
+}
+
 bool samples_fill_held_out(void *self, int64_t index, struct batch *b, struct err *e)
 {
     struct samples *s = self;
-    double looks = (double)(samples_held_out(s) * s->sizes.n), count = (double)s->objective->noise.count;
+    double count = (double)s->objective->noise.count;
     double least = s->objective->o.least * count, most = s->objective->o.most * count;
+    take_shape(s, samples_held_out_shape(s, index), b);
     for (int64_t i = 0; i < s->sizes.n; i++) {
-        int64_t look = index * s->sizes.n + i;
-        int64_t timestep = (int64_t)(least + (most - least) * ((double)look + 0.5) / looks);
         struct sample one;
-        held_out_sample(s, look, &one);
+        double where;
+        held_out_sample(s, index, i, &one, &where);
         b->weight[i] = 1;
-        if (!fill_row(s, &one, random_of(STREAM_HELD_OUT, (uint64_t)look), timestep, i, b, e))
+        if (!fill_row(s, &one, random_of(STREAM_HELD_OUT, (uint64_t)(index * s->sizes.n + i)), (int64_t)(least + (most - least) * where), i, b,
+                      e))
             return err_add(e, "in held-out batch %lld", (long long)index);
     }
     return true;
@@ -477,8 +554,16 @@ bool samples_fill_held_out(void *self, int64_t index, struct batch *b, struct er
 bool samples_fill(void *self, int64_t index, struct batch *b, struct err *e)
 {
     struct samples *s = self;
+    take_shape(s, samples_shape(s, index), b);
     for (int64_t i = 0; i < s->sizes.n; i++)
         if (!fill_one(s, index, i, b, e))
             return err_add(e, "in batch %lld", (long long)index);
     return true;
+}
+
+struct batch_source samples_source(struct samples *s)
+{
+    return (struct batch_source){ .self = s, .fill = samples_fill, .fill_held_out = samples_fill_held_out, .held_out = samples_held_out(s),
+                                  .shapes = s->shapes, .shape_count = s->shape_count, .shape = samples_shape,
+                                  .held_out_shape = samples_held_out_shape };
 }

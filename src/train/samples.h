@@ -4,14 +4,18 @@
 #define LIMN_TRAIN_SAMPLES_H
 
 #include "base/progress.h"
+#include "dataset/buckets.h"
 #include "dataset/manifest.h"
 #include "train/features.h"
 #include "train/objective.h"
+#include "train/rounds.h"
 
 struct sample_options {
     const char *dataset;        /* a folder with a list (manifest.h), or with train/ that has one. Held-out and excluded pictures are
                                    left out */
-    int64_t width, height;      /* pixels that pictures are scaled to cover and cut to; multiples of the VAE's factor */
+    /* Sizes in pixels, multiples of the VAE's factor: each picture is scaled to cover the one of its shape and cut to it. A batch has
+     * pictures of one size. Regular pictures are cut to the size of the batch that they come in. Borrowed for samples_open. */
+    const struct buckets *buckets;
     bool random_crop;           /* else around the middle */
     bool flip;                  /* half of the samples are mirrored */
     bool draws;                 /* pictures are drawn at random, each time from all; else each comes once a round, in a new order */
@@ -37,6 +41,9 @@ struct samples {
     const struct model_parts *model;
     struct sample_set *set[3]; /* the data set, the regular pictures, and those held out of the data set; NULL: none */
     struct batch_sizes sizes;
+    struct bucket *buckets;    /* those of the list that some picture has */
+    struct batch_shape *shapes; /* the same as latents */
+    size_t shape_count;
     float *moments;            /* of one picture */
 };
 
@@ -48,6 +55,8 @@ MUST_USE bool samples_open(struct samples *s, const struct sample_options *o, st
 void samples_release(struct samples *s);
 /* Batches of a round: every picture as often as the list says. */
 int64_t samples_round(const struct samples *s);
+/* Pictures of a shape, as often as they come in a round. */
+size_t samples_of_shape(const struct samples *s, size_t shape);
 /* Pictures of the data set, and a hash of all of them with their words. */
 size_t samples_count(const struct samples *s);
 uint64_t samples_print(const struct samples *s);
@@ -57,7 +66,8 @@ int64_t samples_held_out(const struct samples *s);
 MUST_USE bool samples_fill_held_out(void *self, int64_t index, struct batch *b, struct err *e);
 /* Encodes what batches [0, count), and those held out, need and is not kept yet. Stoppable. */
 MUST_USE bool samples_prepare(struct samples *s, int64_t count, const struct progress *progress, struct err *e);
-/* For batch_source; self is a struct samples. */
+/* A batch_source of these functions; s is borrowed. */
+struct batch_source samples_source(struct samples *s);
 MUST_USE bool samples_fill(void *self, int64_t index, struct batch *b, struct err *e);
 
 #endif

@@ -7,12 +7,14 @@
 #include "train/state.h"
 
 struct share;
-/* state and ranks are borrowed; program adds to the gradients by ops that update "gradient/<name>". */
-MUST_USE struct share *share_new(struct ranks *ranks, const struct train_state *state, const struct program *program, struct err *e);
+/* All are borrowed; each program adds to the gradients by ops that update "gradient/<name>". Of several, which run in turn, processes may
+ * run different ones at the same time: pieces go in the order of the first. */
+MUST_USE struct share *share_new(struct ranks *ranks, const struct train_state *state, struct program *const *programs, size_t count,
+                                 struct err *e);
 void share_free(struct share *s);
 size_t share_bytes(const struct share *s);
-/* Runs the program (the last one before the optimizer's step), and then all gradients are sums. */
-MUST_USE bool share_run(struct share *s, struct program *program, struct err *e);
+/* Runs program `which` of them (the last one before the optimizer's step), and then all gradients are sums. */
+MUST_USE bool share_run(struct share *s, size_t which, struct err *e);
 
 /* The state of process 0 to all others. */
 MUST_USE bool share_state(struct ranks *ranks, struct train_state *state, struct err *e);

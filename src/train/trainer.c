@@ -15,9 +15,11 @@
 struct trainer {
     const struct backend *backend;
     struct train_state state;
-    struct program *gradients;
-    struct value loss;            /* output of gradients */
+    struct program **gradients;   /* per shape of batches; they run in the room of the first */
+    struct value *loss;           /* outputs of them */
+    size_t shapes;
     struct optimizer *optimizer;
+    struct ranks *ranks;          /* borrowed; NULL: one process */
     struct share *share;          /* NULL: one process */
     bool wants_end, all_end;      /* this process wants the run to stop; one of all did at the last step */
     bool lost;                    /* another process did not answer */
@@ -91,6 +93,44 @@ static struct program *gradient_program(struct trainer *t, struct graph *g, cons
     return program_new(t->backend, g, e);
 }
 
+/* What is trained, and its gradients, lie where the state has them. */
+static bool bind(const struct train_state *s, struct program *program, struct err *e)
+{
+    bool good = state_bind(s, STATE_VALUE, program, e);
+    for (size_t i = 0; good && i < s->params.count; i++) {
+        struct path name = path_of("gradient/%s", s->params.at[i].name);
+        struct tensor slot = state_tensor(s, STATE_GRADIENT, i);
+        bool kept_there;
+        if (graph_find(program_graph(program), VALUE_WEIGHT, name.s).id)
+            good = program_bind_weight(program, name.s, &slot, &kept_there, e);
+    }
+    return good;
+}
+
+bool trainer_add(struct trainer *t, struct graph *g, const struct trainer_goal *goal, bool recompute, struct err *e)
+{
+    size_t n = t->shapes, room = n, loss_room = n;
+    struct program **gradients = mem_grow(t->gradients, &room, n + 1, sizeof *gradients);
+    t->gradients = gradients ? gradients : t->gradients;
+    struct value *loss = gradients ? mem_grow(t->loss, &loss_room, n + 1, sizeof *loss) : NULL;
+    t->loss = loss ? loss : t->loss;
+    if (!loss) {
+        graph_release(g);
+        return err_nomem(e, "a trainer");
+    }
+    if (!(gradients[n] = gradient_program(t, g, goal, recompute, e)))
+        return false;
+    loss[n] = goal->loss;
+    t->shapes++;
+    if (n)
+        program_share_room(gradients[n], gradients[0]);
+    if (!bind(&t->state, gradients[n], e))
+        return false;
+    share_free(t->share);
+    t->share = t->ranks ? share_new(t->ranks, &t->state, t->gradients, t->shapes, e) : NULL;
+    return t->share || !t->ranks;
+}
+
 struct trainer *trainer_new(const struct backend *backend, struct graph *g, const struct trainer_goal *goal,
                             struct params *params, const struct train_options *o, bool recompute, uint64_t seed, struct err *e)
 {
@@ -109,20 +149,9 @@ struct trainer *trainer_new(const struct backend *backend, struct graph *g, cons
         return NULL;
     }
     t->backend = backend;
-    t->loss = goal->loss;
-    t->gradients = gradient_program(t, g, goal, recompute, e);
-    t->optimizer = t->gradients ? optimizer_new(backend, &t->state, o->optimizer, o->groups, o->group_count, e) : NULL;
-    bool good = t->optimizer && state_bind(&t->state, STATE_VALUE, t->gradients, e);
-    for (size_t i = 0; good && i < t->state.params.count; i++) {
-        struct path name = path_of("gradient/%s", t->state.params.at[i].name);
-        struct tensor slot = state_tensor(&t->state, STATE_GRADIENT, i);
-        bool kept_there;
-        if (graph_find(program_graph(t->gradients), VALUE_WEIGHT, name.s).id)
-            good = program_bind_weight(t->gradients, name.s, &slot, &kept_there, e);
-    }
-    if (good && o->ranks)
-        good = (t->share = share_new(o->ranks, &t->state, t->gradients, e)) != NULL;
-    if (good)
+    t->ranks = o->ranks;
+    if (trainer_add(t, g, goal, recompute, e) &&
+        (t->optimizer = optimizer_new(backend, &t->state, o->optimizer, o->groups, o->group_count, e)))
         return t;
     trainer_free(t);
     return NULL;
@@ -132,7 +161,10 @@ void trainer_free(struct trainer *t)
 {
     if (!t)
         return;
-    program_free(t->gradients);
+    for (size_t i = t->shapes; i-- > 0;) /* the first is the others' host */
+        program_free(t->gradients[i]);
+    mem_free(t->gradients);
+    mem_free(t->loss);
     share_free(t->share);
     optimizer_free(t->optimizer);
     state_release(&t->state);
@@ -144,16 +176,25 @@ struct train_state *trainer_state(struct trainer *t)
     return &t->state;
 }
 
-struct program *trainer_program(struct trainer *t)
+size_t trainer_programs(const struct trainer *t)
 {
-    return t->gradients;
+    return t->shapes;
+}
+
+struct program *trainer_program(struct trainer *t, size_t shape)
+{
+    return t->gradients[shape];
 }
 
 struct train_memory trainer_memory(const struct trainer *t)
 {
-    struct program_memory m = program_memory(t->gradients);
-    return (struct train_memory){ .activations = m.arena, .packed = m.packed, .weights = state_weight_bytes(&t->state),
-                                  .optimizer = state_other_bytes(&t->state) + share_bytes(t->share) };
+    struct train_memory m = { .weights = state_weight_bytes(&t->state), .optimizer = state_other_bytes(&t->state) + share_bytes(t->share) };
+    for (size_t i = 0; i < t->shapes; i++) {
+        struct program_memory one = program_memory(t->gradients[i]);
+        m.activations = one.arena > m.activations ? one.arena : m.activations;
+        m.packed += one.packed;
+    }
+    return m;
 }
 
 /* The norm of all gradients together, in f64; the order of sums does not depend on threads. */
@@ -190,13 +231,15 @@ static bool gradients(struct trainer *t, const struct train_task *task, const st
     *sum = 0;
     for (int64_t i = 0; i < each; i++) {
         bool shares = t->share && i + 1 == each;
-        if (!task->fill(task->self, first + i, t->gradients, e))
+        size_t shape = task->shape ? task->shape(task->self, first + i) : 0;
+        struct program *program = t->gradients[shape];
+        if (!task->fill(task->self, first + i, program, e))
             return false;
-        if (!(shares ? share_run(t->share, t->gradients, e) : program_run(t->gradients, e))) {
+        if (!(shares ? share_run(t->share, shape, e) : program_run(program, e))) {
             t->lost = shares;
             return false;
         }
-        *sum += *(const float *)program_output(t->gradients, t->loss);
+        *sum += *(const float *)program_output(program, t->loss[shape]);
     }
     return true;
 }
@@ -242,11 +285,21 @@ bool trainer_step(struct trainer *t, const struct train_task *task, const struct
 static bool measure(struct trainer *t, const struct train_task *task, struct ranks *ranks, double *losses, struct err *e)
 {
     for (int64_t i = ranks_mine(ranks); i < task->held_out; i += ranks_count(ranks)) {
-        if (!task->fill_held_out(task->self, i, t->gradients, e) || !program_run_until(t->gradients, t->loss, e))
+        size_t shape = task->held_out_shape ? task->held_out_shape(task->self, i) : 0;
+        struct program *program = t->gradients[shape];
+        if (!task->fill_held_out(task->self, i, program, e) || !program_run_until(program, t->loss[shape], e))
             return err_add(e, "measuring the loss on what is held out");
-        losses[i] = (double)*(const float *)program_output(t->gradients, t->loss);
+        losses[i] = (double)*(const float *)program_output(program, t->loss[shape]);
     }
     return true;
+}
+
+static bool bind_all(struct trainer *t, enum state_kind kind, struct err *e)
+{
+    bool good = true;
+    for (size_t i = 0; good && i < t->shapes; i++)
+        good = state_bind(&t->state, kind, t->gradients[i], e);
+    return good;
 }
 
 bool trainer_validate(struct trainer *t, const struct train_task *task, struct ranks *ranks, double *loss, struct err *e)
@@ -254,8 +307,8 @@ bool trainer_validate(struct trainer *t, const struct train_task *task, struct r
     size_t n = (size_t)task->held_out, processes = (size_t)ranks_count(ranks);
     double *mine = mem_zeroed(n, sizeof *mine), *all = mem_zeroed(n * processes, sizeof *all), sum = 0;
     bool good = (mine && all) || err_nomem(e, "the losses of held-out batches");
-    good = good && state_bind(&t->state, STATE_EMA, t->gradients, e) && measure(t, task, ranks, mine, e);
-    good = state_bind(&t->state, STATE_VALUE, t->gradients, e) && good;
+    good = good && bind_all(t, STATE_EMA, e) && measure(t, task, ranks, mine, e);
+    good = bind_all(t, STATE_VALUE, e) && good;
     if (good) {
         t->lost = !ranks_gather(ranks, mine, (int)n, all, e);
         good = !t->lost;
@@ -476,7 +529,8 @@ static void tell_profile(const struct trainer *t, const struct progress *progres
 {
     struct text table;
     text_init(&table, 1 << 14);
-    program_profile_text(t->gradients, &table);
+    for (size_t i = 0; i < t->shapes; i++)
+        program_profile_text(t->gradients[i], &table);
     optimizer_profile_text(t->optimizer, &table);
     progress_line(progress, "%s", text_string(&table));
     text_release(&table);

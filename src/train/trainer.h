@@ -53,6 +53,9 @@ double train_rate(const struct train_options *o, int64_t step);
 struct train_task {
     void *self;
     const char *what;          /* "vae": shown in progress */
+    /* Which of the trainer's programs (trainer_add) micro-batch `index` runs in, and a batch of what is held out. NULL: all in the first. */
+    size_t (*shape)(void *self, int64_t index);
+    size_t (*held_out_shape)(void *self, int64_t index);
     /* Gives the inputs of micro-batch `index` (step * accumulate + i) to the program. */
     bool (*fill)(void *self, int64_t index, struct program *program, struct err *e);
     /* A preview of the EMA weights, as a PNG. May add numbers to metrics (a JSON object) such as "psnr". */
@@ -76,15 +79,19 @@ struct trainer_goal {
 };
 
 /* Takes over params and g. What is trained are the weights of params; other weights of g must be bound by the caller through
- * trainer_program. Of o the optimizer, the groups and whether there is a running mean count here. recompute: less memory, a third
+ * trainer_program(t, 0). Of o the optimizer, the groups and whether there is a running mean count here. recompute: less memory, a third
  * more work. */
 MUST_USE struct trainer *trainer_new(const struct backend *backend, struct graph *g, const struct trainer_goal *goal,
                                      struct params *params, const struct train_options *o, bool recompute, uint64_t seed,
                                      struct err *e);
 void trainer_free(struct trainer *t);
+/* Batches of another size: g asks for the same weights, and its program, the next in number, learns into the same state in the room of
+ * the others. Takes over g. Before the first step. */
+MUST_USE bool trainer_add(struct trainer *t, struct graph *g, const struct trainer_goal *goal, bool recompute, struct err *e);
 struct train_state *trainer_state(struct trainer *t);
-struct program *trainer_program(struct trainer *t);
-/* Activations, gradients and state, for --plan. */
+size_t trainer_programs(const struct trainer *t);
+struct program *trainer_program(struct trainer *t, size_t shape);
+/* Activations (of the program that needs most), gradients and state, for --plan. */
 struct train_memory {
     size_t activations, packed, weights, optimizer;
 };

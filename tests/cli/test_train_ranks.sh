@@ -5,7 +5,7 @@ set -u
 cd "$(dirname "$0")/../.."
 limn=${LIMN_BUILD:-build}/limn
 same="two processes end in the bits of one with the same batches"
-lora="two processes learn the LoRA that one learns"
+lora="two processes learn the LoRA that one learns, from pictures of several shapes"
 uneven="batches that cannot be shared evenly are an error that says what can"
 dead="a killed process ends the run with an error and a checkpoint that resumes"
 if ! command -v mpirun >/dev/null; then
@@ -69,11 +69,17 @@ cmp "$place/one.lines" "$place/both.lines" >>"$place/why" 2>&1
 [ "$(wc -l <"$place/both.lines")" = 16 ] || echo "not 16 lines" >>"$place/why"
 say "$(cat "$place/why")" "$same"
 
+# Pictures of two shapes: in a step one process may have a batch of this one, the other of that.
+mkdir "$place/set"
+for name in cat.png coffee.jpg astronaut.webp; do
+    cp "tests/data/pictures/$name" "$place/set/$name"
+    echo "{\"file_name\":\"$name\",\"text\":\"a picture\"}" >>"$place/set/metadata.jsonl"
+done
 lora() {
     starter=$1 out=$2
     shift 2
-    $starter "$limn" train lora -q -m tests/data/models/tiny-sdxl -d tests/data/emoji-mini -o "$place/$out" --resolution 64 --batch 1 \
-        --accumulate 2 --steps 4 --dora --learning-rate 1e-3 --precision f32 --threads 1 --cache "$place/$out-cache"
+    $starter "$limn" train lora -q -m tests/data/models/tiny-sdxl -d "$place/set" -o "$place/$out" --resolution 64 --batch 1 \
+        --buckets kohya --bucket-min 32 --bucket-step 16 --accumulate 2 --steps 4 --dora --learning-rate 1e-3 --precision f32 --threads 1 --cache "$place/$out-cache"
 }
 lora "" lora-one && lora two lora-both
 say "$(cmp "$place/lora-one/lora.safetensors" "$place/lora-both/lora.safetensors" 2>&1)" "$lora"
