@@ -6,6 +6,7 @@
 #include <ftw.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -209,6 +210,17 @@ void file_map_forget(const struct file_map *m, size_t offset, size_t bytes)
         madvise((void *)(uintptr_t)(m->data + from), to - from, MADV_DONTNEED);
 }
 
+static const char own_files[] = "/proc/self/fd";
+
+/* A file in path's folder that has no name; -1 where there is no such thing. */
+static int open_nameless(const char *path)
+{
+    char folder[PATH_MAX_BYTES];
+    const char *name = path_name(path);
+    snprintf(folder, sizeof folder, "%.*s", name == path ? 1 : (int)(name - path), name == path ? "." : path);
+    return path_exists(own_files) ? open(folder, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666) : -1;
+}
+
 bool file_begin(struct file_write *w, const char *path, struct err *e)
 {
     w->f = NULL;
@@ -216,8 +228,19 @@ bool file_begin(struct file_write *w, const char *path, struct err *e)
     int b = snprintf(w->temporary, sizeof w->temporary, "%s.part-%ld", path, (long)getpid());
     if (a < 0 || b < 0 || (size_t)b >= sizeof w->temporary)
         return err_set(e, ERR_LIMIT, "a path of more than %d bytes", PATH_MAX_BYTES);
-    w->f = fopen(w->temporary, "wbe");
-    return w->f || err_errno(e, "cannot write %s", path);
+    int fd = open_nameless(path);
+    w->nameless = fd >= 0;
+    if (!w->nameless && (fd = open(w->temporary, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0666)) < 0)
+        return err_errno(e, "cannot write %s", path);
+    if (!w->nameless)
+        flock(fd, LOCK_EX | LOCK_NB); /* for leftovers_remove; a file system that knows no locks is no reason to refuse */
+    if ((w->f = fdopen(fd, "wb")))
+        return true;
+    err_errno(e, "cannot write %s", path);
+    close(fd);
+    if (!w->nameless)
+        unlink(w->temporary);
+    return false;
 }
 
 bool file_put(struct file_write *w, const void *data, size_t bytes, struct err *e)
@@ -230,20 +253,39 @@ void file_abandon(struct file_write *w)
     if (w->f)
         fclose(w->f);
     w->f = NULL;
-    unlink(w->temporary);
+    if (!w->nameless)
+        unlink(w->temporary);
+}
+
+/* Gives a nameless file its place. A link replaces nothing, so where there is a file it is linked beside that and renamed. */
+static bool put_name(struct file_write *w, bool *beside, struct err *e)
+{
+    char own[sizeof own_files + 20];
+    snprintf(own, sizeof own, "%s/%d", own_files, fileno(w->f));
+    *beside = false;
+    if (linkat(AT_FDCWD, own, AT_FDCWD, w->path, AT_SYMLINK_FOLLOW) == 0)
+        return true;
+    *beside = errno == EEXIST;
+    if (*beside && linkat(AT_FDCWD, own, AT_FDCWD, w->temporary, AT_SYMLINK_FOLLOW) == 0)
+        return true;
+    if (*beside && errno == EEXIST && unlink(w->temporary) == 0 && linkat(AT_FDCWD, own, AT_FDCWD, w->temporary, AT_SYMLINK_FOLLOW) == 0)
+        return true;
+    return err_errno(e, "cannot write %s", w->path);
 }
 
 bool file_commit(struct file_write *w, struct err *e)
 {
+    bool beside = !w->nameless;
     bool good = fflush(w->f) == 0 && fsync(fileno(w->f)) == 0;
     if (!good)
         err_errno(e, "cannot write %s", w->path);
+    good = good && (!w->nameless || put_name(w, &beside, e));
     if (fclose(w->f) != 0 && good)
         good = err_errno(e, "cannot write %s", w->path);
     w->f = NULL;
-    if (good && rename(w->temporary, w->path) != 0)
+    if (good && beside && rename(w->temporary, w->path) != 0)
         good = err_errno(e, "cannot rename to %s", w->path);
-    if (!good)
+    if (!good && beside)
         unlink(w->temporary);
     return good;
 }

@@ -40,11 +40,13 @@ void file_unmap(struct file_map *m);
 /* Tells the system that these bytes of the map are not needed in memory any more (they stay readable). */
 void file_map_forget(const struct file_map *m, size_t offset, size_t bytes);
 
-/* Writing: to a temporary name beside `path`, then file_commit (flush, fsync, rename) or file_abandon (nothing is
- * left). Exactly one of the two ends a successful file_begin; a failed file_commit leaves nothing either. */
+/* Writing: file_begin, then file_commit (flush, fsync, and only then it has its name) or file_abandon (nothing is left). Exactly one of the
+ * two ends a successful file_begin; a failed file_commit leaves nothing either. The file has no name before (O_TMPFILE), so nothing is left of
+ * a process that is killed; where a file system has no such files it is "path.part-PID", locked, and leftovers.h removes what remains. */
 struct file_write {
     FILE *f;
     char path[PATH_MAX_BYTES], temporary[PATH_MAX_BYTES];
+    bool nameless;
 };
 MUST_USE bool file_begin(struct file_write *w, const char *path, struct err *e);
 MUST_USE bool file_put(struct file_write *w, const void *data, size_t bytes, struct err *e);

@@ -8,6 +8,7 @@ struct networks_args {
     struct option_texts words;
     const char *reference, *inception, *clip;
     int64_t count, threads;
+    struct kid kid;
     int split;
     struct eval_output_args out;
 };
@@ -23,6 +24,9 @@ static const struct option networks_options[] = {
       .help = "weights for the CLIP score: a CLIPModel's folder, such as openai/clip-vit-base-patch16's" },
     { "count", 'c', OPTION_INT, AT(count), "0", .min = 2, .max = 4000000, .help = "only so many pictures of a folder, spread over it",
       .initial_help = "all" },
+    { "kid-subsets", 0, OPTION_INT, AT(kid.subsets), "100", .min = 1, .max = 100000, .help = "KID is the mean over so many" },
+    { "kid-subset-size", 0, OPTION_INT, AT(kid.size), "0", .min = 2, .max = 1000000, .help = "pictures of each set in one of them",
+      .initial_help = "1000, of smaller sets half" },
     OPTION_ROW_THREADS(struct networks_args),
     OPTION_ROWS_EVAL_OUTPUT(struct networks_args),
     { 0 },
@@ -35,7 +39,7 @@ static bool distance(struct findings *f, const struct networks_args *a, const st
     struct inception_net net = { 0 };
     bool good = picture_set_open(&reference, a->reference, eval_split(a->split), e) &&
                 inception_net_open(&net, a->inception, engine->backend, e) &&
-                networks_distance(f, &net, drawn, &reference, a->count, progress, e);
+                networks_distance(f, &net, drawn, &reference, a->count, &a->kid, progress, e);
     inception_net_release(&net);
     picture_set_release(&reference);
     return good;
@@ -81,7 +85,7 @@ static bool networks_run(const void *args, struct err *e)
 const struct command command_eval_networks = {
     .name = "eval networks",
     .help = "Measures drawn pictures by networks that you bring: FID and KID against a reference, and the CLIP score.",
-    .details = "FID is pytorch-fid's, KID the unbiased estimate over all pictures, the CLIP score torchmetrics'. limn brings neither network: "
+    .details = "FID is pytorch-fid's, KID torch-fidelity's (mean and deviation over random subsets), the CLIP score torchmetrics'. limn brings neither network: "
                "--inception and --clip say where they are.\nThe words of a picture are those in its PNG file, or in its folder's list.",
     .words = "FOLDER", .words_place = AT(words), .words_min = 1, .words_max = 1,
     .options = networks_options, .args_bytes = sizeof(struct networks_args), .run = networks_run,

@@ -22,7 +22,7 @@ struct search_args {
 #define AT(member) offsetof(struct search_args, member)
 
 static const struct option search_options[] = {
-    OPTION_ROWS_QUERY(struct search_args, "60"),
+    OPTION_ROWS_QUERY(struct search_args, "60", 'l'),
     { "before", 0, OPTION_INT, AT(before), "0", .min = 1, .max = (double)INT64_MAX, .value = "ID", .initial_help = "the first page",
       .help = "go on behind this picture, the last of the page before" },
     { "count", 0, OPTION_FLAG, AT(count), .help = "print only how many there are" },

@@ -58,7 +58,7 @@ const struct command command_gallery_import = {
 static const struct option export_options[] = {
     { "id", 'i', OPTION_TEXTS, AT(ids), .value = "ID", .help = "these pictures, in place of all" },
     { "search", 's', OPTION_TEXTS, AT(search), .value = "TEXT", .help = "only pictures with these words, as limn gallery search finds them" },
-    OPTION_ROWS_QUERY(struct files_args, "0"),
+    OPTION_ROWS_QUERY(struct files_args, "0", 'l'),
     OPTION_ROWS_GALLERY(struct files_args),
     OPTION_ROW_GALLERY_USER(struct files_args),
     OPTION_ROW_JSON(struct files_args),

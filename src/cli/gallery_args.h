@@ -14,13 +14,13 @@ struct gallery_query_args {
     bool deleted;
 };
 const char *gallery_sort_choice(int index);
-/* The rows of a member `query`; how many at most as a text. */
-#define OPTION_ROWS_QUERY(type, most)                                                                        \
+/* The rows of a member `query`; how many at most as a text, and the letter for that. */
+#define OPTION_ROWS_QUERY(type, most, letter)                                                                        \
     { "where", 'w', OPTION_TEXTS, offsetof(type, query.where), .value = "FILTER",                            \
       .help = "only pictures for which this holds, as \"steps>=20\" or tag=cat; all given ones must" },      \
     { "sort", 0, OPTION_CHOICE, offsetof(type, query.sort), "latest", .choices = gallery_sort_choice,        \
       .help = "latest and oldest: as they came in; created: when they were made" },                          \
-    { "limit", 'l', OPTION_INT, offsetof(type, query.limit), most, .min = 0, .max = (double)INT64_MAX, .help = "at most so many" }, \
+    { "limit", letter, OPTION_INT, offsetof(type, query.limit), most, .min = 0, .max = (double)INT64_MAX, .help = "at most so many" }, \
     { "offset", 0, OPTION_INT, offsetof(type, query.offset), "0", .min = 0, .max = (double)INT64_MAX, .help = "leave out so many first" }, \
     { "deleted", 0, OPTION_FLAG, offsetof(type, query.deleted), .help = "those that were deleted" }
 

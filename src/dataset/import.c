@@ -271,8 +271,9 @@ static bool ends_in(const char *path, const char *ending)
 static bool open_manifest(struct importer *w, const struct import_items *items, struct err *e)
 {
     char path[PATH_MAX_BYTES], here[PATH_MAX_BYTES], to[PATH_MAX_BYTES];
-    if (!w->o->to && w->source->zipped)
-        return err_set(e, ERR_ARG, "--output is missing: the folder that %s is unpacked into", w->o->from);
+    if (!w->o->to && (w->source->zipped || w->o->gallery))
+        return err_set(e, ERR_ARG, "--output is missing: the folder that %s %s into", w->o->gallery ? "pictures" : w->o->from,
+                       w->o->gallery ? "are copied" : "is unpacked");
     if (!path_join(path, w->source->root, items->folder, e))
         return false;
     if (!(w->m = manifest_open(w->o->to ? w->o->to : path, MANIFEST_MAKE, e)))
@@ -284,34 +285,50 @@ static bool open_manifest(struct importer *w, const struct import_items *items, 
     w->in_place = !strcmp(here, to);
     size_t length = strlen(here);
     if (!w->in_place && !strncmp(to, here, length) && to[length] == '/')
-        return err_set(e, ERR_ARG, "%s is inside %s: the next run would take its pictures for new ones", w->o->to, w->o->from);
+        return err_set(e, ERR_ARG, "%s is inside %s: the next run would take its pictures for new ones", w->o->to, here);
     return true;
 }
 
-bool dataset_import(const struct import_options *o, struct import_result *r, const struct progress *progress, struct err *e)
+/* Where pictures come from, and which. */
+static bool open_source(const struct import_options *o, struct import_source *source, struct import_items *items, struct err *e)
 {
     char folder[PATH_MAX_BYTES];
-    struct import_source source;
-    struct import_items items;
-    *r = (struct import_result){ .reasons = json_array() };
+    if (o->gallery) {
+        if (!items_of_gallery(items, o->gallery, e))
+            return false;
+        if (source_open(source, o->gallery->folder, false, e))
+            return true;
+        items_release(items);
+        return err_add(e, "the gallery's pictures");
+    }
     bool is_list = ends_in(o->from, ".jsonl") || ends_in(o->from, ".csv"), zipped = ends_in(o->from, ".zip");
     const char *name = path_name(o->from);
     snprintf(folder, sizeof folder, "%.*s", name == o->from ? 1 : (int)(name - o->from), name == o->from ? "." : o->from);
-    if (!r->reasons)
-        return err_nomem(e, "the list of what was skipped");
     if (!path_exists(o->from))
         return err_set(e, ERR_MISSING, "%s: there is no such file or folder", o->from);
     if (!is_list && !zipped && !path_is_folder(o->from))
         return err_set(e, ERR_ARG, "%s: pictures come from a folder, or from a .zip, .jsonl or .csv file", o->from);
-    if (!image_init(e) || !source_open(&source, is_list ? folder : o->from, zipped, e))
+    if (!source_open(source, is_list ? folder : o->from, zipped, e))
+        return false;
+    if (items_find(items, source, is_list ? name : NULL, o, e))
+        return true;
+    source_close(source);
+    return false;
+}
+
+bool dataset_import(const struct import_options *o, struct import_result *r, const struct progress *progress, struct err *e)
+{
+    struct import_source source;
+    struct import_items items;
+    *r = (struct import_result){ .reasons = json_array() };
+    if (!r->reasons)
+        return err_nomem(e, "the list of what was skipped");
+    if (!image_init(e) || !open_source(o, &source, &items, e))
         return false;
     struct importer w = { .o = o, .source = &source, .r = r, .progress = progress };
-    bool good = items_find(&items, &source, is_list ? name : NULL, o, e);
-    if (good) {
-        good = open_manifest(&w, &items, e) && take_all(&w, &items, e);
-        manifest_free(w.m);
-        items_release(&items);
-    }
+    bool good = open_manifest(&w, &items, e) && take_all(&w, &items, e);
+    manifest_free(w.m);
+    items_release(&items);
     source_close(&source);
     return good;
 }

@@ -5,18 +5,28 @@
  *           order; the picture in file_name, file, filename, image, image_path or path, the caption in text, caption or prompt
  *   kohya   folders named "N_name": each picture counts N times; captions in .txt or .caption files beside the pictures, or else
  *           the name
- *   folder  pictures in folders of any depth (not through links to folders), captions in .txt or .caption files beside them */
+ *   folder  pictures in folders of any depth (not through links to folders), captions in .txt or .caption files beside them
+ * And from the gallery: the pictures that a query finds, captioned with their words; what else is known of each, its id first, is in
+ * the manifest's field "gallery". */
 #ifndef LIMN_DATASET_IMPORT_H
 #define LIMN_DATASET_IMPORT_H
 
 #include <jansson.h>
 
 #include "base/progress.h"
+#include "store/gallery.h"
 
 enum import_layout { IMPORT_AUTO, IMPORT_LIST, IMPORT_KOHYA, IMPORT_FOLDER };
 
+struct import_gallery {
+    struct store *store;
+    const char *folder; /* of its picture files */
+    struct gallery_query query;
+};
+
 struct import_options {
     const char *from; /* a folder, a .zip, .jsonl or .csv file */
+    const struct import_gallery *gallery; /* in place of `from`; then `to` is not NULL */
     const char *to;   /* the data set's folder; NULL or `from`: the list is written beside the pictures, nothing is copied */
     enum import_layout layout;
     const char *name_column, *text_column; /* of a list; NULL: the usual names */

@@ -45,7 +45,11 @@ struct import_items {
 /* `list` is the name of a list in the source, or NULL: looked for. */
 MUST_USE bool items_find(struct import_items *items, const struct import_source *s, const char *list, const struct import_options *o,
                          struct err *e);
+/* Of the gallery; the source is then its folder. */
+MUST_USE bool items_of_gallery(struct import_items *items, const struct import_gallery *gallery, struct err *e);
 void items_release(struct import_items *items);
+/* A new item with copies of name and target, or NULL; borrowed until the next. */
+struct import_item *items_add(struct import_items *items, const char *name, const char *target, struct err *e);
 
 /* Of a row of a list: the text in the column `asked`, or, where that is NULL, in the first of `usual` that there is; NULL without.
  * *key: which. */

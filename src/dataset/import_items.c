@@ -30,8 +30,7 @@ void items_release(struct import_items *items)
     *items = (struct import_items){ 0 };
 }
 
-/* A new item with copies of name and target, or NULL. */
-static struct import_item *add_item(struct import_items *items, const char *name, const char *target, struct err *e)
+struct import_item *items_add(struct import_items *items, const char *name, const char *target, struct err *e)
 {
     if (items->count >= DATASET_MAX_PICTURES) {
         err_set(e, ERR_LIMIT, "more than %d pictures", DATASET_MAX_PICTURES);
@@ -77,7 +76,7 @@ static bool add_repeated(struct import_items *items, const char *name, struct er
     int64_t repeats;
     if (!repeated_part(name, &repeats, &word, &length))
         return true; /* other trainers pass it over too */
-    struct import_item *t = add_item(items, name, name, e);
+    struct import_item *t = items_add(items, name, name, e);
     if (!t)
         return false;
     t->repeats = repeats;
@@ -107,7 +106,7 @@ static bool of_folders(struct import_items *items, const struct import_source *s
     bool good = true;
     for (size_t i = 0; good && i < count; i++)
         if (image_is_picture_name(names[i]))
-            good = layout == IMPORT_KOHYA ? add_repeated(items, names[i], e) : add_item(items, names[i], names[i], e) != NULL;
+            good = layout == IMPORT_KOHYA ? add_repeated(items, names[i], e) : items_add(items, names[i], names[i], e) != NULL;
     folder_names_free(names, count);
     if (good && items->count == 0)
         return err_set(e, ERR_MISSING, "%s: no pictures%s", s->root, pictures ? " in folders named N_name" : "");
@@ -209,7 +208,7 @@ static bool add_row(void *self, long line, json_t *row, struct err *e)
     if (!file || !*file)
         err_set(e, ERR_MISSING, "%s, line %ld: no picture: none of the columns %s", l->path, line,
                 l->o->name_column ? l->o->name_column : "file_name, file, filename, image, image_path and path");
-    else if (place_of(l, file, name, e) && (t = add_item(l->items, name, below(name, l->items->folder), e)))
+    else if (place_of(l, file, name, e) && (t = items_add(l->items, name, below(name, l->items->folder), e)))
         good = true;
     if (good && text && !(t->text = mem_string(text)))
         good = err_nomem(e, "a list of pictures");

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/digest.h"
+#include "base/leftovers.h"
 #include "base/mem.h"
 #include "dataset/dataset_internal.h"
 #include "dataset/rows.h"
@@ -324,6 +325,7 @@ static bool lock(struct manifest *m, struct err *e)
     /* a file system that knows no locks is no reason to refuse */
     if (flock(m->lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
         return err_set(e, ERR_IO, "%s: another program is changing this data set: wait until it has ended", m->folder);
+    leftovers_remove(m->folder);
     return true;
 }
 

@@ -189,29 +189,6 @@ bool clip_net_read(struct clip_net *n, const char *words, float *out, struct err
 
 /* --- figures --- */
 
-static double kernel(const float *a, const float *b, int64_t dims)
-{
-    double dot = 0;
-    for (int64_t i = 0; i < dims; i++)
-        dot += (double)a[i] * (double)b[i];
-    double v = dot / (double)dims + 1;
-    return v * v * v;
-}
-
-double kernel_distance(const float *a, int64_t n, const float *b, int64_t m, int64_t dims)
-{
-    double same[2] = { 0 }, cross = 0;
-#pragma omp parallel for schedule(dynamic) reduction(+ : same[:2], cross)
-    for (int64_t i = 0; i < n + m; i++) {
-        const float *x = i < n ? a + i * dims : b + (i - n) * dims;
-        for (int64_t k = 0; k < (i < n ? i : i - n); k++)
-            same[i >= n] += kernel(x, (i < n ? a : b) + k * dims, dims);
-        for (int64_t k = 0; i < n && k < m; k++)
-            cross += kernel(x, b + k * dims, dims);
-    }
-    return 2 * same[0] / (double)(n * (n - 1)) + 2 * same[1] / (double)(m * (m - 1)) - 2 * cross / (double)(n * m);
-}
-
 /* [count, features] of a set; NULL with e set. */
 static float *features_of(struct inception_net *n, const struct picture_set *set, int64_t most, const struct progress *progress,
                           struct err *e)
@@ -234,12 +211,13 @@ static float *features_of(struct inception_net *n, const struct picture_set *set
 }
 
 bool networks_distance(struct findings *f, struct inception_net *n, const struct picture_set *drawn, const struct picture_set *reference,
-                       int64_t most, const struct progress *progress, struct err *e)
+                       int64_t most, const struct kid *subsets, const struct progress *progress, struct err *e)
 {
     const struct picture_set *sets[2] = { drawn, reference };
     size_t count[2], bytes[2];
     float *x[2] = { NULL, NULL };
     struct cloud clouds[2] = { { 0 } };
+    struct kid kid = { 0 };
     double squared = 0;
     bool good = true;
     for (int i = 0; good && i < 2; i++) {
@@ -251,12 +229,16 @@ bool networks_distance(struct findings *f, struct inception_net *n, const struct
         if (good)
             cloud_add(&clouds[i], x[i], (int64_t)count[i]);
     }
-    good = good && cloud_distance(&clouds[0], &clouds[1], false, &squared, e);
+    good = good && cloud_distance(&clouds[0], &clouds[1], false, &squared, e) &&
+           kid_of(&kid, x[0], (int64_t)count[0], x[1], (int64_t)count[1], n->features, subsets->subsets, subsets->size, progress, e);
     if (good) {
         findings_number(f, NULL, "drawn_pictures", (double)count[0], 0);
         findings_number(f, NULL, "reference_pictures", (double)count[1], 0);
         findings_number(f, NULL, "fid", squared, 3);
-        findings_number(f, NULL, "kid", kernel_distance(x[0], (int64_t)count[0], x[1], (int64_t)count[1], n->features), 5);
+        findings_number(f, NULL, "kid", kid.mean, 5);
+        findings_number(f, NULL, "kid_deviation", kid.deviation, 5);
+        findings_number(f, NULL, "kid_subsets", (double)kid.subsets, 0);
+        findings_number(f, NULL, "kid_subset_size", (double)kid.size, 0);
     }
     for (int i = 0; i < 2; i++) {
         cloud_release(&clouds[i]);

@@ -6,14 +6,14 @@
  *
  * FID   Heusel et al. 2017, as pytorch-fid: pictures at 299x299 by bilinear interpolation without smoothing, in -1..1; the squared Frechet
  *       distance of the features
- * KID   Binkowski et al. 2018, "Demystifying MMD GANs": the unbiased squared maximum mean discrepancy with the kernel (x y / d + 1)^3, of all
- *       pictures (other programs take the mean over random subsets, which is the same but for chance)
+ * KID   Binkowski et al. 2018, "Demystifying MMD GANs", as torch-fidelity: the mean over random subsets (kid.h)
  * CLIP score  Hessel et al. 2021, "CLIPScore", as torchmetrics: 100 times the cosine between a picture and its words, at least 0 */
 #ifndef LIMN_EVALUATE_NETWORKS_H
 #define LIMN_EVALUATE_NETWORKS_H
 
 #include "evaluate/findings.h"
 #include "evaluate/gaussian.h"
+#include "evaluate/kid.h"
 #include "evaluate/picture_set.h"
 #include "graph/program.h"
 #include "model/text/text.h"
@@ -49,12 +49,11 @@ int64_t clip_net_width(const struct clip_net *n);
 MUST_USE bool clip_net_see(struct clip_net *n, const struct image *image, float *out, struct err *e);
 MUST_USE bool clip_net_read(struct clip_net *n, const char *words, float *out, struct err *e);
 
-/* a [n, dims], b [m, dims]; n, m at least 2. */
-double kernel_distance(const float *a, int64_t n, const float *b, int64_t m, int64_t dims);
-
-/* Facts "fid" and "kid" of two sets; at most `most` pictures of each, 0: all. errors  ERR_ARG for fewer than 2 pictures. */
+/* Facts "fid", "kid" and "kid_..." of two sets; at most `most` pictures of each, 0: all. Of `subsets` only subsets and size are read, as
+ * kid_of has them. errors  ERR_ARG for fewer than 2 pictures, and for fewer than a subset's. */
 MUST_USE bool networks_distance(struct findings *f, struct inception_net *n, const struct picture_set *drawn,
-                                const struct picture_set *reference, int64_t most, const struct progress *progress, struct err *e);
+                                const struct picture_set *reference, int64_t most, const struct kid *subsets,
+                                const struct progress *progress, struct err *e);
 /* Fact "clip_score" and a table "words", the worst first, of pictures that tell what they were drawn from.
  * errors  ERR_MISSING if none does. */
 MUST_USE bool networks_clip_score(struct findings *f, struct clip_net *n, const struct picture_set *drawn, int64_t most, bool pictures,

@@ -12,7 +12,7 @@
 #include "jobs/keep.h"
 #include "store/picture_files.h"
 
-enum { MOST_DEPTH = 32, PAGE = 200 };
+enum { MOST_DEPTH = 32 };
 
 struct walk {
     struct store *store;
@@ -138,32 +138,9 @@ static bool export_one(struct export *x, int64_t id, struct err *e)
     return good;
 }
 
-static bool export_query(struct export *x, const struct gallery_query *query, struct err *e)
+static bool export_found(void *self, const json_t *picture, struct err *e)
 {
-    struct gallery_query page = *query;
-    int64_t most = query->limit > 0 ? query->limit : INT64_MAX;
-    for (size_t found = PAGE; found == PAGE && *x->count < most;) {
-        json_t *list, *one;
-        size_t i;
-        bool good = true;
-        page.limit = most - *x->count < PAGE ? most - *x->count : PAGE;
-        if (!gallery_search(x->store, &page, &list, e))
-            return false;
-        found = json_array_size(list);
-        json_array_foreach(list, i, one) {
-            int64_t id = json_integer_value(json_object_get(one, "id"));
-            good = good && stop_check(e) && export_one(x, id, e);
-            page.before = id;
-        }
-        json_decref(list);
-        if (!good)
-            return false;
-        if (page.sort == GALLERY_LATEST || page.sort == GALLERY_OLDEST)
-            continue;
-        page.before = 0;
-        page.offset += (int64_t)found;
-    }
-    return true;
+    return stop_check(e) && export_one(self, json_integer_value(json_object_get(picture, "id")), e);
 }
 
 bool keep_export(struct store *s, const char *folder, const struct gallery_query *query, const int64_t *ids, size_t id_count,
@@ -178,7 +155,7 @@ bool keep_export(struct store *s, const char *folder, const struct gallery_query
         return err_set(e, ERR_IO, "%s is there: export into a folder without a list", path);
     if (!file_begin(&x.list, path, e))
         return false;
-    bool good = ids || export_query(&x, query, e);
+    bool good = ids || gallery_each(s, query, export_found, &x, e);
     for (size_t i = 0; good && i < id_count; i++)
         good = stop_check(e) && export_one(&x, ids[i], e);
     if (good)

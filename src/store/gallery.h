@@ -84,6 +84,10 @@ struct gallery_query {
 MUST_USE bool gallery_search(struct store *s, const struct gallery_query *query, json_t **page, struct err *e);
 /* How many the query would find. */
 MUST_USE bool gallery_count(struct store *s, const struct gallery_query *query, int64_t *count, struct err *e);
+/* Calls `take` for each picture that the query finds, in its order, at most `limit` of them (0: all); picture is an object of a page, borrowed.
+ * No transaction is open meanwhile: what is added or deleted while it goes on may be seen or not. errors  those of the search, of take. */
+MUST_USE bool gallery_each(struct store *s, const struct gallery_query *query,
+                           bool (*take)(void *self, const json_t *picture, struct err *e), void *self, struct err *e);
 /* One picture with everything: also "graph", "workflow", "parameters", "parents". `which`: its id, or its hash or the beginning of
  * it (4 digits or more). errors  ERR_MISSING, ERR_ARG if several begin so. */
 MUST_USE bool gallery_get(struct store *s, const char *owner, const char *which, json_t **picture, struct err *e);

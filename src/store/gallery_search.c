@@ -618,6 +618,38 @@ bool gallery_names(struct store *s, const char *owner, const char *column, int64
     return good;
 }
 
+bool gallery_each(struct store *s, const struct gallery_query *query, bool (*take)(void *self, const json_t *picture, struct err *e),
+                  void *self, struct err *e)
+{
+    enum { AT_ONCE = 200 };
+    struct gallery_query page = *query;
+    int64_t left = query->limit > 0 ? query->limit : INT64_MAX;
+    for (size_t found = AT_ONCE; found == AT_ONCE && left > 0;) {
+        json_t *list;
+        const json_t *one;
+        size_t i;
+        bool good = true;
+        page.limit = left < AT_ONCE ? left : AT_ONCE;
+        if (!gallery_search(s, &page, &list, e))
+            return false;
+        found = json_array_size(list);
+        json_array_foreach(list, i, one) {
+            good = good && take(self, one, e);
+            page.before = json_integer_value(json_object_get(one, "id"));
+        }
+        json_decref(list);
+        if (!good)
+            return false;
+        left -= (int64_t)found;
+        page.offset += (int64_t)found;
+        if (page.sort == GALLERY_LATEST || page.sort == GALLERY_OLDEST)
+            page.offset = 0; /* the next page goes on behind an id */
+        else
+            page.before = query->before;
+    }
+    return true;
+}
+
 json_t *picture_json(struct db *db, int64_t id, bool everything, struct err *e)
 {
     static const char *const names[] = { "graph", "workflow", "parameters" };

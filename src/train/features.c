@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "base/leftovers.h"
 #include "base/mem.h"
 #include "image/image.h"
 
@@ -63,6 +64,7 @@ static bool print_of(struct features *f, enum model_part part, uint64_t *out, st
 bool features_open(struct features *f, const char *folder, struct encoders *encoders, struct err *e)
 {
     *f = (struct features){ .encoders = encoders };
+    leftovers_remove(folder);
     return path_join(f->folder, "", folder, e);
 }
 

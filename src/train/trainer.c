@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/leftovers.h"
 #include "base/mem.h"
 #include "graph/passes.h"
 #include "train/metrics.h"
@@ -428,6 +429,7 @@ static bool begin(struct run *r, struct err *e)
     if (!path_join(r->checkpoint, o->folder, "checkpoint.safetensors", e) || !path_join(r->samples, o->folder, "samples", e) ||
         !folder_make(r->samples, e))
         return false;
+    leftovers_remove(o->folder);
     bool there = path_exists(r->checkpoint);
     if (there && !o->resume)
         return err_set(e, ERR_ARG, "%s holds a run already: give --resume to go on with it, or another folder",

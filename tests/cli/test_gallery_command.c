@@ -65,6 +65,57 @@ TEST(pictures_are_kept_found_changed_and_brought_back)
     CHECK(GALLERY("delete", "1", "2") == 0 && GALLERY("purge", "--days", "0") == 0 && !strcmp(said, "2 forgotten, 0 stray files removed\n"), "%s%s", said, complained);
 }
 
+static json_t *line_of(const char *list, int line)
+{
+    struct err e = { 0 };
+    char *data, *at;
+    size_t bytes;
+    REQUIRE(file_read(list, 1 << 20, &data, &bytes, &e));
+    for (at = data; line > 0 && at; line--)
+        at = strchr(at, '\n') ? strchr(at, '\n') + 1 : NULL;
+    CHECK(at, "no such line in %s", data);
+    json_t *j = json_loads(at, JSON_DISABLE_EOF_CHECK, NULL);
+    mem_free(data);
+    return j;
+}
+
+TEST(a_selection_of_the_gallery_becomes_a_data_set)
+{
+    char png[PATH_MAX_BYTES], set[PATH_MAX_BYTES], list[PATH_MAX_BYTES + 20];
+    snprintf(database, sizeof database, "%s", test_scratch("selected/limn.db"));
+    snprintf(png, sizeof png, "%s", test_scratch("selected.png"));
+    snprintf(set, sizeof set, "%s", test_scratch("selection"));
+    snprintf(list, sizeof list, "%s/metadata.jsonl", set);
+    draw("a red circle", "3", png);
+    draw("一个圆圈", "4", png);
+    draw("a red square", "5", png);
+    CHECK(GALLERY("tag", "3", "--add", "good") == 0, "%s", complained);
+#define IMPORT(...) limn("dataset", "import", __VA_ARGS__, "-q", "--json", "--database", database, "--output", set, NULL)
+    CHECK(IMPORT("--gallery", "red", "--where", "seed=5") == 0 && strstr(said, "\"taken\":1,\"there\":0,\"skipped\":0"), "%s%s", said, complained);
+    json_t *line = line_of(list, 0), *of_gallery = json_object_get(line, "gallery");
+    assert_string_equal(json_string_value(json_object_get(line, "text")), "a red square");
+    assert_string_equal(json_string_value(json_object_get(line, "file_name")), "000003.png");
+    CHECK(strstr(json_string_value(json_object_get(line, "source")), "/selected/gallery/"), "where it came from");
+    assert_int_equal(json_integer_value(json_object_get(of_gallery, "id")), 3);
+    assert_int_equal(json_integer_value(json_object_get(of_gallery, "seed")), 5);
+    assert_string_equal(json_string_value(json_object_get(of_gallery, "model")), "tiny-sd1");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(of_gallery, "tags"), 0)), "good");
+    json_decref(line);
+    /* the file of one is lost: the others come, and what is there is left alone */
+    CHECK(GALLERY("show", "1", "--path") == 0, "%s", complained);
+    said[strcspn(said, "\n")] = 0;
+    assert_int_equal(remove(said), 0);
+    CHECK(IMPORT("--gallery", "", "--sort", "oldest") == 0 && strstr(said, "\"taken\":1,\"there\":1,\"skipped\":1"), "%s%s", said, complained);
+    line = line_of(list, 1);
+    assert_string_equal(json_string_value(json_object_get(line, "text")), "一个圆圈");
+    json_decref(line);
+    CHECK(IMPORT("--gallery", "blue") == 1 && strstr(complained, "has no such picture"), "%s", complained);
+    CHECK(IMPORT("--gallery", "red", "--where", "sed=5") == 2 && strstr(complained, "no such name"), "%s", complained);
+    CHECK(IMPORT("--gallery", "red", png) == 2 && strstr(complained, "say one place"), "%s", complained);
+    CHECK(limn("dataset", "import", "--gallery", "red", "--database", database, NULL) == 2 && strstr(complained, "--output is missing"), "%s", complained);
+    CHECK(limn("dataset", "import", NULL) == 2 && strstr(complained, "say one place"), "%s", complained);
+}
+
 TEST(a_flow_that_is_run_puts_its_pictures_into_the_gallery)
 {
     static const char flow[] = "{\"4\":{\"class_type\":\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"tiny-sd1\"}},"

@@ -112,27 +112,75 @@ TEST(the_network_of_fid_sees_what_pytorch_fid_sees)
     inception_net_release(&net);
 }
 
-TEST(kid_is_the_unbiased_estimate)
+/* make_evaluate.py's cloud(n, dims, seed). */
+static float *cloud_of(int64_t n, int64_t dims, int seed)
+{
+    float *x = mem_aligned((size_t)(n * dims) * sizeof *x);
+    for (int64_t p = 0; p < n; p++)
+        for (int64_t j = 0; j < dims; j++)
+            x[p * dims + j] = (float)(sin(1.7 * (double)((p + seed) * (j + 1)) + 0.3 * (double)(j * j)) * (double)(1 + j % 3) +
+                                      0.2 * (double)(j * seed));
+    return x;
+}
+
+static int64_t whole(const json_t *o, const char *key)
+{
+    return json_integer_value(json_object_get(o, key));
+}
+
+TEST(the_distance_of_all_points_is_the_unbiased_estimate)
 {
     json_t *all = expected("expected.json", "distances"), *one;
     size_t i;
     json_array_foreach(all, i, one) {
-        int64_t n[2] = { json_integer_value(json_object_get(one, "n1")), json_integer_value(json_object_get(one, "n2")) };
-        int64_t dims = json_integer_value(json_object_get(one, "dims"));
-        float *x[2];
-        for (int k = 0; k < 2; k++) { /* make_evaluate.py's cloud */
-            x[k] = mem_aligned((size_t)(n[k] * dims) * sizeof **x);
-            for (int64_t p = 0; p < n[k]; p++)
-                for (int64_t j = 0; j < dims; j++)
-                    x[k][p * dims + j] = (float)(sin(1.7 * (double)((p + k + 1) * (j + 1)) + 0.3 * (double)(j * j)) *
-                                                 (double)(1 + j % 3) + 0.2 * (double)(j * (k + 1)));
-        }
+        int64_t n = whole(one, "n1"), m = whole(one, "n2"), dims = whole(one, "dims");
+        float *a = cloud_of(n, dims, 1), *b = cloud_of(m, dims, 2);
         double wanted = json_number_value(json_object_get(one, "kid"));
-        CHECK_NEAR(kernel_distance(x[0], n[0], x[1], n[1], dims), wanted, 1e-6 * fabs(wanted), "case %zu", i);
-        mem_free(x[0]);
-        mem_free(x[1]);
+        CHECK_NEAR(kernel_distance(a, n, b, m, dims), wanted, 1e-6 * fabs(wanted), "case %zu", i);
+        mem_free(a);
+        mem_free(b);
     }
     json_decref(all);
+}
+
+TEST(kid_is_torch_fidelitys_with_the_same_pictures_in_each_subset)
+{
+    json_t *all = expected("expected.json", "kid"), *one;
+    struct err e = { 0 };
+    struct kid kid;
+    size_t i;
+    json_array_foreach(all, i, one) {
+        int64_t n = whole(one, "n1"), m = whole(one, "n2"), dims = whole(one, "dims");
+        float *a = cloud_of(n, dims, 1), *b = cloud_of(m, dims, 2);
+        double mean = json_number_value(json_object_get(one, "mean")), deviation = json_number_value(json_object_get(one, "deviation"));
+        REQUIRE(kid_of(&kid, a, n, b, m, dims, whole(one, "subsets"), whole(one, "size"), NULL, &e));
+        CHECK_NEAR(kid.mean, mean, 1e-6 * fabs(mean), "case %zu", i);
+        CHECK_NEAR(kid.deviation, deviation, 1e-6 * deviation, "case %zu", i);
+        mem_free(a);
+        mem_free(b);
+    }
+    CHECK(i == 4, "%zu cases", i);
+    json_decref(all);
+}
+
+TEST(subsets_of_small_sets_are_half_of_them)
+{
+    struct err e = { 0 };
+    struct kid kid;
+    float *a = cloud_of(1200, 3, 1), *b = cloud_of(1200, 3, 2);
+    static const struct {
+        int64_t n, m, size;
+    } cases[] = { { 1200, 1200, 1000 }, { 1200, 999, 499 }, { 5, 1200, 2 }, { 2, 2, 2 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        REQUIRE(kid_of(&kid, a, cases[i].n, b, cases[i].m, 3, i ? 0 : 2, 0, NULL, &e));
+        CHECK(kid.size == cases[i].size && kid.subsets == (i ? KID_SUBSETS : 2), "case %zu: %lld of %lld", i, (long long)kid.subsets,
+              (long long)kid.size);
+        CHECK(i != 2 || kid.deviation > 0, "subsets that are all the same");
+    }
+    CHECK_FAILS(kid_of(&kid, a, 1, b, 9, 3, 0, 0, NULL, &e), ERR_ARG, "the smaller set's 1");
+    CHECK_FAILS(kid_of(&kid, a, 10, b, 9, 3, 0, 10, NULL, &e), ERR_ARG, "the smaller set's 9");
+    mem_free(a);
+    mem_free(b);
 }
 
 /* The model's folder with the tokenizer of another one's, which it was made for. */

@@ -5,6 +5,7 @@
             [2, 2, 16]
   distances squared Frechet distances of clouds(n1, n2, dims) as pytorch-fid has them (scipy's sqrtm, numpy's cov), and KID's unbiased
             polynomial MMD of all points
+  kid       KID of such clouds by torch-fidelity's formula: mean and deviation over subsets
   said      what diffusers' UNet of tiny-sd1 says of latents() for two prompts at two timesteps, [2, 4, 8, 8]
 """
 
@@ -67,6 +68,21 @@ def distances():
     return out
 
 
+def subsets():
+    """As torch-fidelity 0.4.0 (metric_kid.py): RandomState(2020), a draw from each set in turn, mean and numpy's std of the values."""
+    out = []
+    for n1, n2, dims, count, size in ((200, 150, 24, 100, 50), (40, 30, 5, 20, 30), (300, 5, 8, 10, 4), (2100, 1000, 12, 3, 1000)):
+        a, b = (cloud(n, dims, s).astype(np.float64) for n, s in ((n1, 1), (n2, 2)))
+        rng = np.random.RandomState(2020)
+        values = []
+        for _ in range(count):
+            some = a[rng.choice(n1, size, replace=False)]
+            values.append(kid(some, b[rng.choice(n2, size, replace=False)]))
+        out.append({"n1": n1, "n2": n2, "dims": dims, "subsets": count, "size": size,
+                    "mean": float(np.mean(values)), "deviation": float(np.std(values))})
+    return out
+
+
 def said():
     pipe = StableDiffusionPipeline.from_pretrained(DATA / "models" / "tiny-sd1", torch_dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
@@ -78,7 +94,7 @@ def said():
 
 
 def main():
-    expected = {"latents": latents(), "distances": distances(), "said": said()}
+    expected = {"latents": latents(), "distances": distances(), "kid": subsets(), "said": said()}
     (DATA / "evaluate").mkdir(exist_ok=True)
     (DATA / "evaluate" / "expected.json").write_text(json.dumps(expected) + "\n")
 

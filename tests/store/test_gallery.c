@@ -314,6 +314,73 @@ static bool holds(const json_t *list, const char *key, const char *value)
     return false;
 }
 
+struct walk {
+    char seen[4000];
+    int left;
+};
+
+static bool note_picture(void *self, const json_t *picture, struct err *e)
+{
+    struct walk *w = self;
+    size_t length = strlen(w->seen);
+    if (w->left-- == 0)
+        return err_set(e, ERR_STOPPED, "enough");
+    snprintf(w->seen + length, sizeof w->seen - length, "%s ", json_string_value(json_object_get(picture, "prompt")));
+    return true;
+}
+
+/* The prompts of the pictures that a walk with this query meets. */
+static const char *walked(struct store *s, struct gallery_query query)
+{
+    static struct walk w;
+    struct err e = { 0 };
+    w = (struct walk){ .left = -1 };
+    REQUIRE(gallery_each(s, &query, note_picture, &w, &e));
+    return w.seen;
+}
+
+/* "450 449 ... 1 " or up, without `skip` at the beginning and no more than `most`. */
+static const char *numbers(int from, int to, int most)
+{
+    static char out[4000];
+    out[0] = 0;
+    for (int n = from; most-- > 0; n += from < to ? 1 : -1) {
+        snprintf(out + strlen(out), sizeof out - strlen(out), "%d ", n);
+        if (n == to)
+            break;
+    }
+    return out;
+}
+
+static void walk_claim(struct store *s)
+{
+    enum { PICTURES = 450 }; /* three pages */
+    char word[12];
+    struct err e = { 0 };
+    struct db *db = store_begin(s, STORE_WRITE, &e);
+    bool good = db != NULL;
+    for (int i = 1; good && i <= PICTURES; i++) {
+        int64_t id;
+        bool added;
+        snprintf(word, sizeof word, "%d", i);
+        good = gallery_add(db, &(struct gallery_facts){ .hash = hash_of(i), .prompt = word, .created_ms = 1000 * (1000 - i) }, &id, &added, &e);
+    }
+    REQUIRE(store_end(db, good, &e));
+    assert_string_equal(walked(s, (struct gallery_query){ 0 }), numbers(PICTURES, 1, PICTURES));
+    assert_string_equal(walked(s, (struct gallery_query){ .sort = GALLERY_OLDEST, .limit = 401 }), numbers(1, PICTURES, 401));
+    assert_string_equal(walked(s, (struct gallery_query){ .offset = 5, .limit = 300 }), numbers(PICTURES - 5, 1, 300));
+    assert_string_equal(walked(s, (struct gallery_query){ .sort = GALLERY_CREATED, .offset = 7 }), numbers(8, PICTURES, PICTURES));
+    assert_string_equal(walked(s, (struct gallery_query){ .filters = { "id<=0" }, .filter_count = 1 }), "");
+    struct walk w = { .left = 201 };
+    CHECK_FAILS(gallery_each(s, &(struct gallery_query){ 0 }, note_picture, &w, &e), ERR_STOPPED, "enough");
+    assert_string_equal(w.seen, numbers(PICTURES, 1, 201));
+}
+
+TEST(a_walk_meets_every_picture_of_a_query_once)
+{
+    on_both("walk", walk_claim);
+}
+
 static void lineage_claim(struct store *s)
 {
     struct err e = { 0 };

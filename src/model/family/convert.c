@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/leftovers.h"
 #include "base/mem.h"
 #include "model/family/convert_internal.h"
 #include "model/family/family.h"
@@ -359,8 +360,9 @@ static bool to_folder(const struct convert *c, const struct model_source *s, con
     size_t length = strlen(c->output);
     while (length > 1 && c->output[length - 1] == '/')
         length--;
-    if (snprintf(work, sizeof work, "%.*s.%ld.part", (int)length, c->output, (long)getpid()) >= (int)sizeof work)
+    if (snprintf(work, sizeof work, "%.*s.part-%ld", (int)length, c->output, (long)getpid()) >= (int)sizeof work)
         return err_set(e, ERR_LIMIT, "the output's path is too long");
+    leftovers_remove_beside(c->output);
     bool good = folder_make(work, e) && fill_folder(c, s, work, progress, e);
     bool swaps = c->replace && path_exists(c->output); /* then the old one is what is left at the working name */
     if (good && (swaps ? renameat2(AT_FDCWD, work, AT_FDCWD, c->output, RENAME_EXCHANGE) : rename(work, c->output)))
