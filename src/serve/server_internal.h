@@ -62,6 +62,8 @@ MUST_USE bool exchange_folder(const struct exchange *x, const char *type, char o
 
 /* The owner of jobs: the user, or NULL where there is one. */
 const char *owner_of(const struct exchange *x);
+/* Whether a text is a UUID as ids of jobs are written: in lower case, with its dashes (api_jobs.c). */
+bool is_job_uuid(const char *s);
 /* Answers with what the queue wrote, and releases it; good false: it has failed. */
 bool answer_queue_text(struct exchange *x, struct text *t, bool good, struct err *e);
 
