@@ -13,6 +13,7 @@
 #include "serve/paths.h"
 #include "serve/server_internal.h"
 
+#define USER_COOKIE "limn_user"
 enum { MOST_USERS = 1000, MOST_FILES = 100000, MOST_DEPTH = 16 };
 
 /* --- users --- */
@@ -48,17 +49,41 @@ static bool known_user(struct server *s, const char *id, bool *known, struct err
     return users != NULL;
 }
 
+/* The user that a request names: in its header, its query, or, where it only reads, its cookie: pages cannot give pictures and WebSockets
+ * a header. *found is false without a name; true as the result but for a query that cannot be read. */
+static bool named_user(const struct exchange *x, char asked[USER_ID_BYTES], bool *found, struct err *e)
+{
+    const char *header = exchange_header(x, "Comfy-User");
+    *found = header && *header; /* the front end sends an empty one before it has asked who is there */
+    if (*found) {
+        snprintf(asked, USER_ID_BYTES, "%s", header);
+        return true;
+    }
+    if (!exchange_query(x, "user", asked, USER_ID_BYTES, found, e))
+        return false;
+    if (!*found && (!strcmp(x->method, "GET") || x->head))
+        *found = exchange_cookie(x, USER_COOKIE, asked, USER_ID_BYTES);
+    return true;
+}
+
+/* Tells the browser to say this name where the page cannot. */
+static void give_cookie(struct exchange *x, const char *user)
+{
+    char told[USER_ID_BYTES], text[200];
+    if (exchange_cookie(x, USER_COOKIE, told, sizeof told) && !strcmp(told, user))
+        return;
+    snprintf(text, sizeof text, USER_COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict%s", user, x->server->o->certificate ? "; Secure" : "");
+    exchange_add_header(x, "Set-Cookie", text);
+}
+
 bool exchange_user(struct exchange *x, struct err *e)
 {
     char asked[USER_ID_BYTES] = "";
     snprintf(x->user, sizeof x->user, "default");
     if (!x->server->o->users || (x->route && x->route->flags & (ROUTE_OPEN | ROUTE_ANY_USER)))
         return true;
-    const char *header = exchange_header(x, "Comfy-User");
-    bool found = header != NULL, known = false;
-    if (header)
-        snprintf(asked, sizeof asked, "%s", header);
-    else if (!exchange_query(x, "user", asked, sizeof asked, &found, e))
+    bool found, known = false;
+    if (!named_user(x, asked, &found, e))
         return false;
     if (found && is_reserved(asked))
         return answer_error(x, 403, "not_allowed", "names that begin with __ are the server's own");
@@ -67,6 +92,8 @@ bool exchange_user(struct exchange *x, struct err *e)
     if (!known)
         return answer_error(x, 401, "unknown_user", "this server has several users: the header Comfy-User or ?user= must name one (GET /users)");
     snprintf(x->user, sizeof x->user, "%s", asked);
+    if (exchange_header(x, "Comfy-User"))
+        give_cookie(x, asked);
     return true;
 }
 

@@ -61,6 +61,12 @@ bool exchange_query_int(const struct exchange *x, const char *name, int64_t min,
     return true;
 }
 
+bool exchange_cookie(const struct exchange *x, const char *name, char *out, size_t cap)
+{
+    const char *all = exchange_header(x, "Cookie");
+    return all && mg_get_cookie(all, name, out, cap) > 0;
+}
+
 bool exchange_query_bool(const struct exchange *x, const char *name)
 {
     char text[16];

@@ -41,6 +41,8 @@ struct exchange {
 
 /* A header of the request, or NULL. Borrowed. */
 const char *exchange_header(const struct exchange *x, const char *name);
+/* The value of a cookie into out[cap]; false: it is not there, or longer. */
+bool exchange_cookie(const struct exchange *x, const char *name, char *out, size_t cap);
 /* The address of the other side as text. Borrowed. */
 const char *exchange_peer(struct exchange *x);
 

@@ -50,7 +50,7 @@ struct peer {
 /* One request (dispatch.c); 0: it becomes a WebSocket. */
 int dispatch(struct server *s, struct mg_connection *c);
 
-/* Sets x->user: "default", or with several users the one that the header Comfy-User or the query's `user` names (api_user.c). Answers 401 itself
+/* Sets x->user: "default", or with several users the one that the header Comfy-User, the query's `user` or a cookie names (api_user.c). Answers 401 itself
  * where nobody of this name is known. */
 MUST_USE bool exchange_user(struct exchange *x, struct err *e);
 

@@ -493,6 +493,23 @@ TEST(users_have_settings_and_files_of_their_own)
     CHECK(status_of(site_port, "GET", "/settings", "", NULL) == 401 && status_of(site_port, "GET", "/settings", "Comfy-User: ../x\r\n", NULL) == 401, "nobody");
     CHECK(status_of(site_port, "GET", "/settings", "Comfy-User: __system\r\n", NULL) == 403, "a name that nobody can have");
     json_decref(post_json(site_port, "/users", "{\"username\": \"__system\"}", 400));
+    x = ask_full(site_port, "GET", "/settings", ann, NULL, 0); /* pictures and WebSockets of a page come without a header */
+    char cookie[300], line[800];
+    CHECK(answer_header(&x, "Set-Cookie", cookie, sizeof cookie) && strstr(cookie, "HttpOnly") && strstr(cookie, "SameSite=Strict"), "%s", cookie);
+    answer_release(&x);
+    cookie[strcspn(cookie, ";")] = 0;
+    snprintf(line, sizeof line, "Cookie: other=1; %s\r\n", cookie);
+    x = ask_full(site_port, "GET", "/settings", line, NULL, 0);
+    CHECK(x.status == 200 && strstr(x.body, "mine"), "%d %s", x.status, x.body);
+    answer_release(&x);
+    CHECK(status_of(site_port, "POST", "/settings", line, "{}") == 401, "a cookie changes nothing");
+    int status, s = ws_connect(site_port, "/ws", line, &status), none = ws_connect(site_port, "/ws", "", &status);
+    CHECK(s >= 0 && none < 0 && status == 401, "%d", status);
+    close(s);
+    snprintf(line, sizeof line, "%sCookie: %s\r\n", bob, cookie);
+    x = ask_full(site_port, "GET", "/settings", line, NULL, 0);
+    CHECK(!strstr(x.body, "mine") && strstr(x.head, "limn_user="), "the header counts: %s", x.body);
+    answer_release(&x);
     x = ask_full(site_port, "GET", "/users", "", NULL, 0);
     CHECK(strstr(x.body, "\"Ann\"") && strstr(x.body, "\"Bob\""), "%s", x.body);
     answer_release(&x);
