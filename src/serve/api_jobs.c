@@ -60,11 +60,11 @@ bool post_job_cancel(struct exchange *x, struct err *e)
     return queue_cancel(x->server->queue, owner_of(x), x->param[0], &cancelled, e) && answer_json(x, 200, json_pack("{s:b}", "cancelled", cancelled), e);
 }
 
-static bool is_uuid(const char *s)
+bool is_job_uuid(const char *s)
 {
     for (int i = 0; i < 36; i++) {
         bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        if (dash ? s[i] != '-' : !isxdigit((unsigned char)s[i]))
+        if (dash ? s[i] != '-' : !(isdigit((unsigned char)s[i]) || (s[i] >= 'a' && s[i] <= 'f')))
             return false;
     }
     return !s[36];
@@ -77,11 +77,11 @@ bool post_jobs_cancel(struct exchange *x, struct err *e)
     bool any = false, good = bad != NULL;
     for (size_t i = 0; good && i < json_array_size(ids); i++) {
         json_t *id = json_array_get(ids, i);
-        if (!json_is_string(id) || !is_uuid(json_string_value(id)))
+        if (!json_is_string(id) || !is_job_uuid(json_string_value(id)))
             json_array_append(bad, id);
     }
     if (good && json_array_size(bad))
-        return answer_json(x, 400, json_pack("{s:s,s:o}", "error", "job_ids holds what is no UUID", "invalid_ids", bad), e);
+        return answer_json(x, 400, json_pack("{s:s,s:o}", "error", "job_ids holds what is no UUID in lower case", "invalid_ids", bad), e);
     json_decref(bad);
     for (size_t i = 0; good && i < json_array_size(ids); i++) {
         bool cancelled;

@@ -30,7 +30,7 @@ bool answer_queue_text(struct exchange *x, struct text *t, bool good, struct err
 static bool refuse_id(struct exchange *x, struct err *e)
 {
     return answer_json(x, 400, json_pack("{s:{s:s,s:s,s:s,s:{}},s:{}}", "error", "type", "invalid_prompt_id", "message", "prompt_id is no id", "details",
-                                         "want a text of 1 to 200 bytes, best a UUID; none: the server makes one", "extra_info", "node_errors"), e);
+                                         "want a UUID in lower case; none: the server makes one", "extra_info", "node_errors"), e);
 }
 
 /* extra_data with what the server adds to it; a new reference. */
@@ -105,7 +105,7 @@ bool post_prompt(struct exchange *x, struct err *e)
     struct flow_checked checked;
     struct job_added added;
     bool accepted;
-    if (id && !json_is_null(id) && (json_string_length(id) < 1 || json_string_length(id) > JOB_ID_MOST_BYTES))
+    if (id && !json_is_null(id) && (!json_is_string(id) || !is_job_uuid(json_string_value(id))))
         return refuse_id(x, e);
     if (!server_accept(x, x->json, &checked, &added, &accepted, e))
         return false;

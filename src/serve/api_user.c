@@ -13,6 +13,7 @@
 #include "serve/paths.h"
 #include "serve/server_internal.h"
 
+#define USER_COOKIE "limn_user"
 enum { MOST_USERS = 1000, MOST_FILES = 100000, MOST_DEPTH = 16 };
 
 /* --- users --- */
@@ -31,6 +32,12 @@ static json_t *read_users(const struct server *s, char path[PATH_MAX_BYTES], str
     return json_read(path, e);
 }
 
+/* Names of folders beside those of users: nobody's. */
+static bool is_reserved(const char *name)
+{
+    return !strncmp(name, "__", 2);
+}
+
 static bool known_user(struct server *s, const char *id, bool *known, struct err *e)
 {
     char path[PATH_MAX_BYTES];
@@ -42,23 +49,51 @@ static bool known_user(struct server *s, const char *id, bool *known, struct err
     return users != NULL;
 }
 
+/* The user that a request names: in its header, its query, or, where it only reads, its cookie: pages cannot give pictures and WebSockets
+ * a header. *found is false without a name; true as the result but for a query that cannot be read. */
+static bool named_user(const struct exchange *x, char asked[USER_ID_BYTES], bool *found, struct err *e)
+{
+    const char *header = exchange_header(x, "Comfy-User");
+    *found = header && *header; /* the front end sends an empty one before it has asked who is there */
+    if (*found) {
+        snprintf(asked, USER_ID_BYTES, "%s", header);
+        return true;
+    }
+    if (!exchange_query(x, "user", asked, USER_ID_BYTES, found, e))
+        return false;
+    if (!*found && (!strcmp(x->method, "GET") || x->head))
+        *found = exchange_cookie(x, USER_COOKIE, asked, USER_ID_BYTES);
+    return true;
+}
+
+/* Tells the browser to say this name where the page cannot. */
+static void give_cookie(struct exchange *x, const char *user)
+{
+    char told[USER_ID_BYTES], text[200];
+    if (exchange_cookie(x, USER_COOKIE, told, sizeof told) && !strcmp(told, user))
+        return;
+    snprintf(text, sizeof text, USER_COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict%s", user, x->server->o->certificate ? "; Secure" : "");
+    exchange_add_header(x, "Set-Cookie", text);
+}
+
 bool exchange_user(struct exchange *x, struct err *e)
 {
     char asked[USER_ID_BYTES] = "";
     snprintf(x->user, sizeof x->user, "default");
     if (!x->server->o->users || (x->route && x->route->flags & (ROUTE_OPEN | ROUTE_ANY_USER)))
         return true;
-    const char *header = exchange_header(x, "Comfy-User");
-    bool found = header != NULL, known = false;
-    if (header)
-        snprintf(asked, sizeof asked, "%s", header);
-    else if (!exchange_query(x, "user", asked, sizeof asked, &found, e))
+    bool found, known = false;
+    if (!named_user(x, asked, &found, e))
         return false;
+    if (found && is_reserved(asked))
+        return answer_error(x, 403, "not_allowed", "names that begin with __ are the server's own");
     if (found && !known_user(x->server, asked, &known, e))
         return false;
     if (!known)
         return answer_error(x, 401, "unknown_user", "this server has several users: the header Comfy-User or ?user= must name one (GET /users)");
     snprintf(x->user, sizeof x->user, "%s", asked);
+    if (exchange_header(x, "Comfy-User"))
+        give_cookie(x, asked);
     return true;
 }
 
@@ -116,6 +151,8 @@ bool post_users(struct exchange *x, struct err *e)
         return answer_error(x, 400, "one_user", "this server has one user; limn serve --users has several");
     if (!*name || strlen(name) > 100)
         return err_set(e, ERR_ARG, "a user's name has 1 to 100 bytes");
+    if (is_reserved(name))
+        return err_set(e, ERR_ARG, "a user's name does not begin with __");
     pthread_mutex_lock(&x->server->user_lock);
     json_t *users = read_users(x->server, path, e);
     bool good = users && add_user(x, users, path, name, id, e);
@@ -305,34 +342,57 @@ bool get_userdata(struct exchange *x, struct err *e)
     return answer_json(x, 200, l.list, e);
 }
 
-bool get_userdata_v2(struct exchange *x, struct err *e)
+/* {name, path, type, modified, size} of all that lies in root/below into the list; paths are relative to root. */
+static bool list_all(json_t *list, const char *root, const char *below, int depth, struct err *e)
 {
-    char dir[PATH_MAX_BYTES], path[PATH_MAX_BYTES], file[PATH_MAX_BYTES], **names;
+    char path[PATH_MAX_BYTES], name[PATH_MAX_BYTES], **names;
     size_t count;
-    bool found, refused;
-    if (!exchange_query(x, "path", dir, sizeof dir, &found, e))
+    if (!path_join(path, root, *below ? below : ".", e) || !folder_names(path, NULL, &names, &count, e))
         return false;
-    if (!user_path(x, found ? dir : "", path, &refused, e) || refused)
-        return refused;
-    if (!path_is_folder(path))
-        return err_set(e, ERR_MISSING, "there is no folder %.200s", dir);
-    if (!folder_names(path, NULL, &names, &count, e))
-        return false;
-    json_t *list = json_array();
-    for (size_t i = 0; i < count && list; i++) {
-        char name[PATH_MAX_BYTES];
+    bool good = true;
+    for (size_t i = 0; i < count && good; i++) {
         struct stat s;
-        struct err ignored = { 0 };
-        if (!path_join(file, path, names[i], &ignored) || !path_join(name, found ? dir : "", names[i], &ignored) || lstat(file, &s) ||
-            !utf8_valid(name, strlen(name)) || (!S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)))
+        if (!path_join(name, below, names[i], e) || !path_join(path, root, name, e)) {
+            good = false;
+            break;
+        }
+        if (lstat(path, &s) || !utf8_valid(name, strlen(name)) || (!S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)))
             continue;
+        if (json_array_size(list) == MOST_FILES) {
+            good = err_set(e, ERR_LIMIT, "the folder holds more than %d files", MOST_FILES);
+            break;
+        }
         json_t *item = json_pack("{s:s,s:s,s:s,s:I}", "name", names[i], "path", name, "type", S_ISDIR(s.st_mode) ? "directory" : "file",
                                  "modified", (json_int_t)ms_of(s.st_mtim));
         if (item && S_ISREG(s.st_mode))
             json_object_set_new(item, "size", json_integer((json_int_t)s.st_size));
-        json_array_append_new(list, item);
+        good = (item && !json_array_append_new(list, item)) || err_nomem(e, "a list of files");
+        if (good && S_ISDIR(s.st_mode) && depth < MOST_DEPTH)
+            good = list_all(list, root, name, depth + 1, e);
     }
     folder_names_free(names, count);
+    return good;
+}
+
+bool get_userdata_v2(struct exchange *x, struct err *e)
+{
+    char dir[PATH_MAX_BYTES], path[PATH_MAX_BYTES], root[PATH_MAX_BYTES];
+    bool found, refused = false;
+    if (!exchange_query(x, "path", dir, sizeof dir, &found, e))
+        return false;
+    if (!found)
+        *dir = 0;
+    while (*dir && dir[strlen(dir) - 1] == '/')
+        dir[strlen(dir) - 1] = 0;
+    if (!user_folder(x, root, e) || !user_path(x, dir, path, &refused, e) || refused)
+        return refused;
+    if (!path_is_folder(path))
+        return path_exists(path) ? err_set(e, ERR_ARG, "%.200s is no folder", dir) : err_set(e, ERR_MISSING, "there is no folder %.200s", dir);
+    json_t *list = json_array();
+    if (!list || !list_all(list, root, dir, 0, e)) {
+        json_decref(list);
+        return list ? false : err_nomem(e, "a list of files");
+    }
     return answer_json(x, 200, list, e);
 }
 
@@ -340,7 +400,11 @@ bool get_userdata_file(struct exchange *x, struct err *e)
 {
     char path[PATH_MAX_BYTES];
     bool refused;
-    return user_path(x, x->param[0], path, &refused, e) && (refused || answer_file(x, path, "no-cache", NULL, false, e));
+    if (!user_path(x, x->param[0], path, &refused, e) || refused)
+        return refused;
+    /* what users leave here is never shown as a page of the server's; a style alone keeps its type: user.css is one */
+    exchange_add_header(x, "Content-Disposition", "attachment");
+    return answer_file(x, path, "no-cache", NULL, strncmp(http_type(path), "text/css", 8) != 0, e);
 }
 
 /* The answer to a change: the name, or with full_info what the file is. */

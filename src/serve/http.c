@@ -61,6 +61,12 @@ bool exchange_query_int(const struct exchange *x, const char *name, int64_t min,
     return true;
 }
 
+bool exchange_cookie(const struct exchange *x, const char *name, char *out, size_t cap)
+{
+    const char *all = exchange_header(x, "Cookie");
+    return all && mg_get_cookie(all, name, out, cap) > 0;
+}
+
 bool exchange_query_bool(const struct exchange *x, const char *name)
 {
     char text[16];
@@ -423,16 +429,17 @@ bool answer_file(struct exchange *x, const char *path, const char *cache, const 
     exchange_add_header(x, "Accept-Ranges", "bytes");
     if (cache)
         exchange_add_header(x, "Cache-Control", cache);
+    const char *type = http_type(path);
+    bool runs = plain && (!strncmp(type, "text/html", 9) || !strncmp(type, "text/javascript", 15) || !strncmp(type, "text/css", 8) ||
+                          strstr(type, "xml"));
     if (as_name) {
-        int n = snprintf(text, sizeof text, "filename=\"");
+        int n = snprintf(text, sizeof text, "%sfilename=\"", runs ? "attachment; " : "");
         for (const char *c = as_name; *c && n < 560; c++)
             n += snprintf(text + n, sizeof text - (size_t)n, "%s%c", *c == '"' || *c == '\\' ? "\\" : "", *c);
         snprintf(text + n, sizeof text - (size_t)n, "\"");
         exchange_add_header(x, "Content-Disposition", text);
     }
-    const char *type = http_type(path);
-    if (plain && (!strncmp(type, "text/html", 9) || !strncmp(type, "text/javascript", 15) || !strncmp(type, "text/css", 8) ||
-                  strstr(type, "xml")))
+    if (runs)
         type = "application/octet-stream";
     int64_t first = 0, last = (int64_t)s.st_size - 1;
     enum range_kind kind = range_allowed(x, tag, s.st_mtim.tv_sec) ? range_parse(exchange_header(x, "Range"), s.st_size, &first, &last)

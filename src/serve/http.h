@@ -41,6 +41,8 @@ struct exchange {
 
 /* A header of the request, or NULL. Borrowed. */
 const char *exchange_header(const struct exchange *x, const char *name);
+/* The value of a cookie into out[cap]; false: it is not there, or longer. */
+bool exchange_cookie(const struct exchange *x, const char *name, char *out, size_t cap);
 /* The address of the other side as text. Borrowed. */
 const char *exchange_peer(struct exchange *x);
 
@@ -65,7 +67,7 @@ bool answer_error(struct exchange *x, int status, const char *type, const char *
 bool answer_failure(struct exchange *x, const struct err *e);
 
 /* A file, with its type by its name, tag, date and ranges. `cache`: Cache-Control, or NULL; as_name: Content-Disposition's filename, or
- * NULL. `plain`: what a browser would run (html, js, css, svg, xml) is sent as application/octet-stream.
+ * NULL. `plain`: what a browser would run (html, js, css, svg, xml) is sent as application/octet-stream, to be kept, not shown.
  * errors  ERR_MISSING (no such file, or no plain one), ERR_IO; then nothing was answered. */
 MUST_USE bool answer_file(struct exchange *x, const char *path, const char *cache, const char *as_name, bool plain, struct err *e);
 /* The type of a name's ending; "application/octet-stream" if it is not known. */

@@ -11,7 +11,7 @@ const struct route routes[] = {
     { "POST", "/queue", post_queue, A | J, FAMILY_COMFY, NULL, "clear:bool, delete:list", "object", "400", "queue", "Takes jobs that wait out of the queue." },
     { "GET", "/prompt", get_prompt, A, FAMILY_COMFY, NULL, NULL, "object", "", "queue", "How many jobs run and wait." },
     { "POST", "/prompt", post_prompt, A | J | ROUTE_WORK, FAMILY_COMFY, NULL,
-      "prompt:any, client_id:str, prompt_id:str, number:num, front:bool, extra_data:obj, partial_execution_targets:list", "object", "400 429", "queue",
+      "prompt:any, client_id:str, prompt_id:any, number:num, front:bool, extra_data:obj, partial_execution_targets:list", "object", "400 429", "queue",
       "Checks a flow and puts it into the queue." },
     { "POST", "/interrupt", post_interrupt, A | J, FAMILY_COMFY, NULL, "prompt_id:str", "object", "400", "queue", "Ends the job that runs, or the one of this id if it runs." },
     { "GET", "/history", get_history, A, FAMILY_COMFY, "max_items:int, offset:int", NULL, "object", "400", "queue", "Finished jobs, the oldest first." },

@@ -103,7 +103,7 @@ static void greet(void *self)
     struct mg_connection *c = self;
     struct server *s = server_of(c);
     struct peer *peer = mg_get_user_connection_data(c);
-    struct exchange x = { .server = s, .connection = c, .query = mg_get_request_info(c)->query_string };
+    struct exchange x = { .server = s, .connection = c, .method = "GET", .query = mg_get_request_info(c)->query_string };
     struct err e = { 0 };
     char id[SOCKET_ID_BYTES];
     bool found;

@@ -50,7 +50,7 @@ struct peer {
 /* One request (dispatch.c); 0: it becomes a WebSocket. */
 int dispatch(struct server *s, struct mg_connection *c);
 
-/* Sets x->user: "default", or with several users the one that the header Comfy-User or the query's `user` names (api_user.c). Answers 401 itself
+/* Sets x->user: "default", or with several users the one that the header Comfy-User, the query's `user` or a cookie names (api_user.c). Answers 401 itself
  * where nobody of this name is known. */
 MUST_USE bool exchange_user(struct exchange *x, struct err *e);
 
@@ -62,6 +62,8 @@ MUST_USE bool exchange_folder(const struct exchange *x, const char *type, char o
 
 /* The owner of jobs: the user, or NULL where there is one. */
 const char *owner_of(const struct exchange *x);
+/* Whether a text is a UUID as ids of jobs are written: in lower case, with its dashes (api_jobs.c). */
+bool is_job_uuid(const char *s);
 /* Answers with what the queue wrote, and releases it; good false: it has failed. */
 bool answer_queue_text(struct exchange *x, struct text *t, bool good, struct err *e);
 

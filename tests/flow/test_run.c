@@ -233,6 +233,42 @@ TEST(nodes_that_wait_wait_together)
     flow_engine_free(own);
 }
 
+TEST(nodes_that_wait_fail_expand_and_are_asked_as_others_are)
+{
+    static const struct { const char *node; enum flow_end end; } cases[] = {
+        { "'2': {'class_type': 'TestAsyncError', 'inputs': {'value': ['1', 0], 'error_after': 0.1}}", FLOW_ERROR },
+        { "'2': {'class_type': 'TestSyncError', 'inputs': {'value': ['1', 0]}}", FLOW_ERROR },
+        { "'2': {'class_type': 'TestAsyncTimeout', 'inputs': {'value': ['1', 0], 'timeout': 0.1, 'operation_time': 0.2}}", FLOW_ERROR },
+        { "'2': {'class_type': 'TestAsyncTimeout', 'inputs': {'value': ['1', 0], 'timeout': 0.2, 'operation_time': 0.1}}", FLOW_SUCCESS },
+        { "'2': {'class_type': 'TestAsyncLazyCheck', 'inputs': {'input1': ['1', 0], 'input2': 'text', 'condition': false}}", FLOW_SUCCESS },
+        { "'2': {'class_type': 'TestAsyncResourceUser', 'inputs': {'value': ['1', 0], 'resource_id': 'a', 'duration': 0.1}}", FLOW_SUCCESS },
+        { "'2': {'class_type': 'TestAsyncProgressUpdate', 'inputs': {'value': ['1', 0], 'sleep_seconds': 0.1}}", FLOW_SUCCESS },
+        { "'2': {'class_type': 'TestSyncProgressUpdate', 'inputs': {'value': ['1', 0], 'sleep_seconds': 0.1}}", FLOW_SUCCESS },
+    };
+    struct flow_engine *own = engine(FLOW_CACHE_NONE);
+    char text[600];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, "{%s, %s, %s}", STUB("1", "BLACK"), cases[i].node, SHOW("9", "2"));
+        struct flow_seen s = run_flow_with(own, text, NULL, (struct flow_run_options){ 0 });
+        CHECK(s.result.end == cases[i].end, "case %zu: %s", i, s.result.last_type);
+        if (cases[i].end == FLOW_ERROR)
+            CHECK(!strcmp(json_string_value(json_object_get(s.result.last_data, "node_id")), "2"), "case %zu: which node", i);
+        if (strstr(cases[i].node, "LazyCheck"))
+            CHECK(!did_run(&s, "1"), "%s", s.messages);
+        seen_release(&s);
+    }
+    double begun = clock_seconds();
+    struct flow_seen s = run_flow(own, "{" STUB("1", "BLACK") "," STUB("2", "WHITE") ", '3': {'class_type': 'TestDynamicAsyncGeneration', 'inputs': "
+                                       "{'image1': ['1', 0], 'image2': ['2', 0], 'num_async_nodes': 5, 'sleep_duration': 0.4}}," SAVE("9", "3") "}", NULL);
+    CHECK(clock_seconds() - begun < 1.6, "five wait together"); /* 2 s one after another */
+    check_grey(&s, "9", 0, 102); /* two of five are white */
+    seen_release(&s);
+    flow_engine_free(own);
+    char *why = check_text("{'2': {'class_type': 'TestAsyncValidation', 'inputs': {'value': 5.0, 'threshold': 3.0}}," SHOW("9", "2") "}", NULL);
+    CHECK(strstr(why, "custom_validation_failed") != NULL, "%s", why);
+    mem_free(why);
+}
+
 /* Sets the flag in a while, and says when. */
 struct canceller {
     atomic_bool flag;

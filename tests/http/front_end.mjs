@@ -1,6 +1,6 @@
 // ComfyUI's official front end, unmodified, served by limn: it loads, its default flow is queued, its picture is seen.
 // LIMN_CHROMIUM: the browser; LIMN_SHOT: where a screenshot goes; LIMN_OWN_FLOW: the default flow of this version wants a model of a family that
-// limn has not, so one of ours is loaded in its place.
+// limn has not, so one of ours is loaded in its place; LIMN_USERS: the server has several users, the page asks who is there.
 import { chromium } from "playwright-core";
 import { base, check, claim, end, flow } from "./common.mjs";
 
@@ -19,14 +19,36 @@ page.on("requestfinished", async request => {
         errors.push(`${answer.status()} ${request.url()}`);
 });
 
-await claim("the_official_front_end_loads", async () => {
-    await page.goto(base, { waitUntil: "domcontentloaded" });
+async function ready() {
     await page.waitForFunction(() => window.app?.graph && window.LiteGraph && document.querySelector("canvas"), null, { timeout: 100000 });
     await page.waitForFunction(() => !!window.LiteGraph.registered_node_types.KSampler, null, { timeout: 60000 });
+}
+// The history as the page's own user sees it.
+const history = () => page.evaluate(async () => (await window.app.api?.fetchApi?.("/history") ?? await fetch("/api/history")).json());
+
+await claim("the_official_front_end_loads", async () => {
+    await page.goto(base, { waitUntil: "domcontentloaded" });
+    if (process.env.LIMN_USERS) {
+        await page.waitForURL("**/user-select", { timeout: 60000 });
+        await page.locator("#new-user-input, input").first().fill("Ann");
+        await page.getByText("Next", { exact: true }).click();
+    }
+    await ready();
 });
 
+if (process.env.LIMN_USERS)
+    await claim("a_second_visit_chooses_the_user_who_is_known", async () => {
+        await page.evaluate(() => localStorage.clear());
+        await page.goto(base, { waitUntil: "domcontentloaded" });
+        await page.waitForURL("**/user-select", { timeout: 60000 });
+        await page.locator("#existing-user-select, #existing-user").first().click();
+        await page.getByRole("option", { name: "Ann" }).click();
+        await page.getByText("Next", { exact: true }).click();
+        await ready();
+    });
+
 await claim("its_default_flow_is_queued_and_its_picture_is_seen", async () => {
-    const before = Object.keys(await (await fetch(`${base}/history`)).json()).length;
+    const before = Object.keys(await history()).length;
     await page.evaluate(async own => {
         const app = window.app;
         if (own)
@@ -45,12 +67,12 @@ await claim("its_default_flow_is_queued_and_its_picture_is_seen", async () => {
         app.canvas.setDirty(true, true);
         await app.queuePrompt(0, 1);
     }, process.env.LIMN_OWN_FLOW ? flow() : null);
-    let history = {};
-    for (let i = 0; i < 200 && Object.keys(history).length <= before; i++) {
+    let done = {};
+    for (let i = 0; i < 200 && Object.keys(done).length <= before; i++) {
         await page.waitForTimeout(250);
-        history = await (await fetch(`${base}/history`)).json();
+        done = await history();
     }
-    const last = Object.values(history).at(-1);
+    const last = Object.values(done).at(-1);
     check(last?.status?.status_str === "success", JSON.stringify(last?.status ?? "nothing was queued"));
     const files = Object.values(last.outputs)[0].images;
     check(files.length === 1, "one picture");

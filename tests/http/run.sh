@@ -78,7 +78,7 @@ fi
 
 browser=${LIMN_CHROMIUM:-$(command -v chromium || command -v chromium-browser || command -v google-chrome)}
 for version in 1.27.10 1.58.1; do
-    wanted "front_end_$version" || continue
+    wanted "front_end_$version" || wanted "front_end_users_$version" || continue
     page=$place/front-end-$version
     if [ ! -f "$page/index.html" ] && command -v pip3 >/dev/null 2>&1; then
         (cd "$log" && pip3 download --quiet --no-deps "comfyui_frontend_package==$version" >/dev/null 2>&1 && mkdir -p wheel &&
@@ -86,10 +86,14 @@ for version in 1.27.10 1.58.1; do
         rm -rf "$log/wheel"
     fi
     if [ "$node" = yes ] && [ -n "$browser" ] && [ -f "$page/index.html" ]; then
-        start --front-end "$page"
         own=
         [ "$version" = 1.27.10 ] || own=yes
-        run "front_end_$version" env LIMN_OWN_FLOW="$own" LIMN_CHROMIUM="$browser" LIMN_SHOT="$place/front-end-$version.png" node "$place/programs/front_end.mjs"
+        for users in "" _users; do
+            wanted "front_end${users}_$version" || continue
+            start --front-end "$page" ${users:+--users}
+            run "front_end${users}_$version" env LIMN_OWN_FLOW="$own" LIMN_USERS="$users" LIMN_CHROMIUM="$browser" \
+                LIMN_SHOT="$place/front-end$users-$version.png" node "$place/programs/front_end.mjs"
+        done
     else
         skip "front_end_$version" "no npm, no Chromium, or the package cannot be fetched"
     fi

@@ -189,7 +189,11 @@ TEST(wrong_flows_are_refused_with_the_reason)
     static const struct { const char *body, *type; } cases[] = {
         { "{}", "no_prompt" }, { "{\"prompt\":{}}", "prompt_no_outputs" }, { "{\"prompt\":{\"1\":{\"inputs\":{}}}}", "invalid_prompt" },
         { "{\"prompt\":{\"1\":{\"class_type\":\"SaveImage\",\"inputs\":{\"filename_prefix\":\"a\"}}}}", "prompt_outputs_failed_validation" },
-        { "{\"prompt_id\":\"\",\"prompt\":{}}", "invalid_prompt_id" },
+        { "{\"prompt_id\":\"\",\"prompt\":{}}", "invalid_prompt_id" }, { "{\"prompt_id\":\"mine\",\"prompt\":{}}", "invalid_prompt_id" },
+        { "{\"prompt_id\":12,\"prompt\":{}}", "invalid_prompt_id" },
+        { "{\"prompt_id\":\"AAAAAAAA-BBBB-4CCC-8DDD-EEEEEEEEEEEE\",\"prompt\":{}}", "invalid_prompt_id" },
+        { "{\"prompt_id\":\"aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee\",\"prompt\":{}}", "prompt_no_outputs" },
+        { "{\"prompt_id\":null,\"prompt\":{}}", "prompt_no_outputs" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         json_t *j = post_json(site_port, "/prompt", cases[i].body, 400), *error = json_object_get(j, "error");

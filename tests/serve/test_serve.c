@@ -152,6 +152,38 @@ TEST(settings_and_files_of_a_user_are_kept)
                                            "/v2/userdata?path=.." };
     for (size_t i = 0; i < sizeof escapes / sizeof *escapes; i++)
         CHECK(status_of(site_port, "GET", escapes[i], "", NULL) == 403, "%s", escapes[i]);
+    j = get_json(site_port, "/v2/userdata?path=workflows/", 200);
+    CHECK(json_array_size(j) == 2 && !strcmp(text_at(json_array_get(j, 0), "type"), "directory") &&
+              !strcmp(text_at(json_array_get(j, 1), "path"), "workflows/deep/c.json"), "folders and what is in them");
+    json_decref(j);
+    json_decref(get_json(site_port, "/v2/userdata?path=nothing", 404));
+    json_decref(get_json(site_port, "/v2/userdata?path=workflows/deep/c.json", 400));
+    site_stop();
+}
+
+TEST(what_users_leave_is_never_shown_as_a_page_of_the_servers)
+{
+    static const struct { const char *name, *type; } cases[] = {
+        { "a.html", "application/octet-stream" }, { "a.svg", "application/octet-stream" }, { "a.js", "application/octet-stream" },
+        { "a.xslt", "application/octet-stream" }, { "a.txt", "text/plain; charset=utf-8" }, { "user.css", "text/css; charset=utf-8" },
+    };
+    char path[100], type[100], how[100], sniff[100];
+    site_defaults();
+    site_start();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(path, sizeof path, "/userdata/%s", cases[i].name);
+        CHECK(status_of(site_port, "POST", path, "", "<script>alert(1)</script>") == 200, "%s", path);
+        struct answer a = ask_full(site_port, "GET", path, "", NULL, 0);
+        CHECK(answer_header(&a, "Content-Type", type, sizeof type) && !strcmp(type, cases[i].type), "%s: %s", path, type);
+        CHECK(answer_header(&a, "Content-Disposition", how, sizeof how) && !strcmp(how, "attachment"), "%s: %s", path, how);
+        CHECK(answer_header(&a, "X-Content-Type-Options", sniff, sizeof sniff) && !strcmp(sniff, "nosniff"), "%s: %s", path, sniff);
+        answer_release(&a);
+    }
+    site_write("input/a.svg", "<svg/>", 6);
+    struct answer a = ask_full(site_port, "GET", "/view?type=input&filename=a.svg", "", NULL, 0);
+    CHECK(answer_header(&a, "Content-Type", type, sizeof type) && !strcmp(type, "application/octet-stream"), "%s", type);
+    CHECK(answer_header(&a, "Content-Disposition", how, sizeof how) && !strcmp(how, "attachment; filename=\"a.svg\""), "%s", how);
+    answer_release(&a);
     site_stop();
 }
 
@@ -459,6 +491,25 @@ TEST(users_have_settings_and_files_of_their_own)
     answer_release(&x);
     answer_release(&y);
     CHECK(status_of(site_port, "GET", "/settings", "", NULL) == 401 && status_of(site_port, "GET", "/settings", "Comfy-User: ../x\r\n", NULL) == 401, "nobody");
+    CHECK(status_of(site_port, "GET", "/settings", "Comfy-User: __system\r\n", NULL) == 403, "a name that nobody can have");
+    json_decref(post_json(site_port, "/users", "{\"username\": \"__system\"}", 400));
+    x = ask_full(site_port, "GET", "/settings", ann, NULL, 0); /* pictures and WebSockets of a page come without a header */
+    char cookie[300], line[800];
+    CHECK(answer_header(&x, "Set-Cookie", cookie, sizeof cookie) && strstr(cookie, "HttpOnly") && strstr(cookie, "SameSite=Strict"), "%s", cookie);
+    answer_release(&x);
+    cookie[strcspn(cookie, ";")] = 0;
+    snprintf(line, sizeof line, "Cookie: other=1; %s\r\n", cookie);
+    x = ask_full(site_port, "GET", "/settings", line, NULL, 0);
+    CHECK(x.status == 200 && strstr(x.body, "mine"), "%d %s", x.status, x.body);
+    answer_release(&x);
+    CHECK(status_of(site_port, "POST", "/settings", line, "{}") == 401, "a cookie changes nothing");
+    int status, s = ws_connect(site_port, "/ws", line, &status), none = ws_connect(site_port, "/ws", "", &status);
+    CHECK(s >= 0 && none < 0 && status == 401, "%d", status);
+    close(s);
+    snprintf(line, sizeof line, "%sCookie: %s\r\n", bob, cookie);
+    x = ask_full(site_port, "GET", "/settings", line, NULL, 0);
+    CHECK(!strstr(x.body, "mine") && strstr(x.head, "limn_user="), "the header counts: %s", x.body);
+    answer_release(&x);
     x = ask_full(site_port, "GET", "/users", "", NULL, 0);
     CHECK(strstr(x.body, "\"Ann\"") && strstr(x.body, "\"Bob\""), "%s", x.body);
     answer_release(&x);

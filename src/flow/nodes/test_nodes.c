@@ -1,31 +1,16 @@
 /* Nodes that are there only for tests (limn serve --test-nodes): those that ComfyUI's own tests of its executor, tests/execution, expect
- * from a server. */
+ * from a server. Those that take time are in test_waiting.c. */
 #include <stdio.h>
 
 #include "base/random.h"
-#include "flow/nodes/nodes.h"
+#include "flow/nodes/test_nodes.h"
 
-#define AT(args, member) offsetof(struct args, member)
 enum { VALUES = 5, LIST_VALUES = 9 };
 #define BIG ((double)((int64_t)1 << 30))
 
 static const struct node_output int_output[] = { NODE_OUT("INT"), { 0 } };
 static const struct node_output float_output[] = { NODE_OUT("FLOAT"), { 0 } };
 static const struct node_output bool_output[] = { NODE_OUT("BOOLEAN"), { 0 } };
-static const struct node_output any_output[] = { NODE_OUT("*"), { 0 } };
-
-static bool give_image(struct node_call *call, int index, struct flow_image *image, struct err *e)
-{
-    return node_give(call, index, datum_of_object(&type_image, image, e), e);
-}
-
-static struct flow_image *constant(int64_t n, int64_t h, int64_t w, float v, struct err *e)
-{
-    struct flow_image *image = flow_image_new(n, h, w, e);
-    for (int64_t i = 0; image && i < n * h * w * 3; i++)
-        image->at[i] = v;
-    return image;
-}
 
 static struct flow_image *times(const struct flow_image *a, double factor, struct err *e)
 {
@@ -388,62 +373,6 @@ static bool bool_run(struct node_call *call, const void *args, struct err *e)
     return node_give(call, 0, datum_of_bool(v != a->invert, e), e);
 }
 
-/* --- time --- */
-
-struct sleep_args {
-    const struct datum *value;
-    double seconds;
-};
-struct sleeps_args {
-    const struct datum *image[3];
-    double sleep[3];
-};
-static const struct node_input sleep_inputs[] = {
-    NODE_SOCKET("value", "*", struct sleep_args, value),
-    { "seconds", "FLOAT", AT(sleep_args, seconds), "1.0", .min = 0, .max = 9999, .step = 0.01, .help = "how long" },
-    { 0 },
-};
-#define SLEEP(n) { "sleep" #n, "FLOAT", AT(sleeps_args, sleep[n - 1]), "0.5", .min = 0, .max = 10, .step = 0.01 }
-static const struct node_input sleeps_inputs[] = {
-    NODE_SOCKET("image1", "IMAGE", struct sleeps_args, image[0]),
-    NODE_SOCKET("image2", "IMAGE", struct sleeps_args, image[1]),
-    NODE_SOCKET("image3", "IMAGE", struct sleeps_args, image[2]),
-    SLEEP(1), SLEEP(2), SLEEP(3),
-    { 0 },
-};
-
-static bool sleep_run(struct node_call *call, const void *args, struct err *e)
-{
-    enum { STEPS = 100 };
-    const struct sleep_args *a = args;
-    double waited = call_waited(call), left = a->seconds - waited;
-    if (left <= 0)
-        return node_progress(call, STEPS, STEPS, NULL, e) && give_same(call, 0, a->value, e);
-    node_again(call, left < 0.1 ? left : 0.1);
-    return node_progress(call, (int64_t)(STEPS * waited / a->seconds), STEPS, NULL, e);
-}
-
-static bool sleeps_run(struct node_call *call, const void *args, struct err *e)
-{
-    const struct sleeps_args *a = args;
-    char ids[4][NODE_ID_BYTES], name[16];
-    bool good = true;
-    node_new_id(call, "blend", ids[3], sizeof ids[3]);
-    for (int i = 0; good && i < 3; i++) {
-        snprintf(name, sizeof name, "sleep%d", i);
-        node_new_id(call, name, ids[i], sizeof ids[i]);
-        good = node_expand(call, ids[i], "TestSleep", NULL, e) &&
-               node_expand_datum(call, ids[i], "value", datum_keep((struct datum *)(uintptr_t)a->image[i]), e) &&
-               node_expand_json(call, ids[i], "seconds", json_real(a->sleep[i]), e);
-    }
-    good = good && node_expand(call, ids[3], "TestVariadicAverage", NULL, e);
-    for (int i = 0; good && i < 3; i++) {
-        snprintf(name, sizeof name, "input%d", i + 1);
-        good = node_expand_link(call, ids[3], name, ids[i], 0, e);
-    }
-    return good && node_give_link(call, 0, ids[3], 0, e);
-}
-
 /* --- nodes inside of nodes --- */
 
 static bool add_mix(struct node_call *call, const char *id, const char *mask, struct err *e)
@@ -695,9 +624,6 @@ static bool for_close_run(struct node_call *call, const void *args, struct err *
     return good;
 }
 
-#define TEST_NODE(name_, title_, category_, inputs_, outputs_, args_, flags_, run_, ...)                                               \
-    { name_, title_, "For tests.", category_, inputs_, outputs_, .args_bytes = sizeof(struct args_), .flags = NODE_TEST | (flags_),      \
-      .run = run_, __VA_ARGS__ }
 const struct node nodes_test[] = {
     TEST_NODE("StubImage", "Stub Image", "Testing/Stub Nodes", stub_image_inputs, image_output, stub_args, 0, stub_image_run),
     TEST_NODE("StubConstantImage", "Stub Constant Image", "Testing/Stub Nodes", stub_value_inputs, image_output, stub_args, 0, stub_constant_run),
@@ -722,9 +648,6 @@ const struct node nodes_test[] = {
               float_product_run, .check = no_sevens, .checks = "*"),
     TEST_NODE("TestDynamicDependencyCycle", "Dynamic Dependency Cycle", "Testing/Nodes", cycle_inputs, image_output, two_args, 0, cycle_run),
     TEST_NODE("TestMixedExpansionReturns", "Mixed Expansion Returns", "Testing/Nodes", mixed_inputs, mixed_outputs, two_float_args, 0, mixed_run),
-    TEST_NODE("TestSleep", "Test Sleep", "_for_testing", sleep_inputs, any_output, sleep_args, NODE_SEES_ID, sleep_run),
-    TEST_NODE("TestParallelSleep", "Test Parallel Sleep", "_for_testing", sleeps_inputs, image_output, sleeps_args, NODE_OUTPUT | NODE_SEES_ID,
-              sleeps_run),
     TEST_NODE("TestOutputNodeWithSocketOutput", "Test Output Node With Socket Output", "_for_testing", output_inputs, image_output, changed_args,
               NODE_OUTPUT, scaled_run),
     TEST_NODE("TestMakeListNode", "Make List", "Testing/Lists", list_inputs, list_output, list_args, 0, list_run),
