@@ -380,6 +380,22 @@ static bool is_known(const struct exchange *x, const char *tag, time_t modified)
     return when >= 0 && modified <= when;
 }
 
+bool answer_tagged(struct exchange *x, const struct tagged *t)
+{
+    char tag[80];
+    bool packed = t->gzip && gzip_accepted(exchange_header(x, "Accept-Encoding"));
+    snprintf(tag, sizeof tag, "%s%s", t->gzip ? "W/" : "", t->tag);
+    exchange_add_header(x, "ETag", tag);
+    exchange_add_header(x, "Cache-Control", "no-cache");
+    if (t->gzip)
+        exchange_add_header(x, "Vary", "Accept-Encoding");
+    if (is_known(x, t->tag, 0))
+        return answer_empty(x, 304);
+    if (packed)
+        exchange_add_header(x, "Content-Encoding", "gzip");
+    return answer_bytes(x, 200, t->type, packed ? t->gzip : t->data, packed ? t->gzip_bytes : t->bytes);
+}
+
 /* Whether a range may be sent: If-Range (a tag or a date) must mean this very file. */
 static bool range_allowed(const struct exchange *x, const char *tag, time_t modified)
 {

@@ -57,6 +57,14 @@ void exchange_add_header(struct exchange *x, const char *name, const char *value
  * so that a handler may end with them; answer_json takes the reference and returns false with e set if there is no memory. */
 bool answer_empty(struct exchange *x, int status);
 bool answer_bytes(struct exchange *x, int status, const char *type, const void *data, size_t bytes);
+/* The same bytes as long as the tag (in its quotes) is the same: 304 where the client has them. gzip: their packed form for those who
+ * take it, or NULL; with it the tag is sent as a weak one. */
+struct tagged {
+    const char *type, *tag;
+    const void *data, *gzip;
+    size_t bytes, gzip_bytes;
+};
+bool answer_tagged(struct exchange *x, const struct tagged *t);
 bool answer_text(struct exchange *x, int status, const char *type, const char *text);
 MUST_USE bool answer_json(struct exchange *x, int status, json_t *json, struct err *e);
 /* An error in the form of the route's family: `type` for programs ("not_found"), text for people. */

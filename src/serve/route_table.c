@@ -45,7 +45,7 @@ const struct route routes[] = {
     { "GET", "/internal/logs/raw", get_logs_raw, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "The log by lines." },
     { "PATCH", "/internal/logs/subscribe", patch_logs, J | ROUTE_ANY_USER, FAMILY_COMFY, NULL, "clientId:str!, enabled:bool", "object", "400", "system", "Whether a WebSocket gets the log." },
 
-    { "GET", "/object_info", get_object_info, A, FAMILY_COMFY, NULL, NULL, "object", "", "nodes", "All nodes, as the page's forms need them." },
+    { "GET", "/object_info", get_object_info, A, FAMILY_COMFY, NULL, NULL, "object", "304", "nodes", "All nodes, as the page's forms need them." },
     { "GET", "/object_info/{class}", get_object_info_one, A, FAMILY_COMFY, NULL, NULL, "object", "", "nodes", "One node, or {}." },
     { "GET", "/system_stats", get_system_stats, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "Machine, memory, versions." },
     { "GET", "/features", get_features, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "What the server's messages may be." },

@@ -205,7 +205,8 @@ static bool open_queue(struct server *s, struct err *e)
         .output = o->output, .temp = o->temp, .gallery = o->gallery, .version = o->version, .users = o->users, .test_nodes = o->test_nodes,
         .no_metadata = o->no_metadata, .preview_side = o->preview_side, .watched = anyone_watches, .line = log_line, .self = s,
     };
-    if (!(s->runner = runner_new(&s->runner_options, e)) || !(s->store = store_open(o->database, e)) || !(s->events = events_new(s->sockets, e)))
+    if (!(s->runner = runner_new(&s->runner_options, e)) || !(s->catalog = catalog_new(&(struct catalog_options){ server_nodes, s }, e)) ||
+         !(s->store = store_open(o->database, e)) || !(s->events = events_new(s->sockets, e)))
         return false;
     const struct queue_options queue = { .store = s->store, .workers = o->workers, .run = runner_run, .run_self = s->runner, .listen = server_hears, .listen_self = s };
     struct queue_event waiting = { .type = "status" };
@@ -332,6 +333,7 @@ void server_stop(struct server *s, double seconds)
     queue_close(s->queue, false); /* a job that runs begins anew with the next start */
     events_free(s->events);
     runner_free(s->runner);
+    catalog_free(s->catalog);
     store_close(s->store);
     sockets_free(s->sockets);
     connections_free(s->connections);
