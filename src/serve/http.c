@@ -360,7 +360,7 @@ bool answer_failure(struct exchange *x, const struct err *e)
     static const struct { enum err_code code; int status; const char *type; } all[] = {
         { ERR_ARG, 400, "bad_request" }, { ERR_FORMAT, 400, "bad_request" }, { ERR_SHAPE, 400, "bad_request" },
         { ERR_TYPE, 400, "bad_request" }, { ERR_MISSING, 404, "not_found" }, { ERR_LIMIT, 413, "too_large" },
-        { ERR_NOMEM, 503, "out_of_memory" }, { ERR_STOPPED, 503, "stopping" },
+        { ERR_NOMEM, 503, "out_of_memory" }, { ERR_STOPPED, 503, "stopping" }, { ERR_IO, 503, "unavailable" },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].code == e->code)

@@ -69,7 +69,8 @@ bool answer_text(struct exchange *x, int status, const char *type, const char *t
 MUST_USE bool answer_json(struct exchange *x, int status, json_t *json, struct err *e);
 /* An error in the form of the route's family: `type` for programs ("not_found"), text for people. */
 bool answer_error(struct exchange *x, int status, const char *type, const char *format, ...) PRINTF_LIKE(4, 5);
-/* The same of a code and its text: ERR_ARG and ERR_FORMAT are 400, ERR_MISSING 404, ERR_LIMIT 413, ERR_NOMEM and ERR_STOPPED 503, others 500. */
+/* The same of a code and its text: ERR_ARG and ERR_FORMAT are 400, ERR_MISSING 404, ERR_LIMIT 413, ERR_NOMEM,
+ * ERR_STOPPED and ERR_IO (a full disk, a database that is gone) 503, others 500. */
 bool answer_failure(struct exchange *x, const struct err *e);
 
 /* A file, with its type by its name, tag, date and ranges. `cache`: Cache-Control, or NULL; as_name: Content-Disposition's filename, or

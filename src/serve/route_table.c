@@ -120,7 +120,7 @@ const struct route routes[] = {
     { "POST", "/limn/gallery/tag", post_gallery_tag, J, FAMILY_COMFY, NULL, "ids:list!, add:list, remove:list, collections:bool", "object", "400 404", "gallery",
       "Tags of pictures, or collections." },
 
-    { "GET", "/healthz", get_healthz, ROUTE_OPEN, FAMILY_COMFY, NULL, NULL, "object", "", "system", "Whether the server answers." },
+    { "GET", "/healthz", get_healthz, ROUTE_OPEN, FAMILY_COMFY, NULL, NULL, "object", "503", "system", "Whether the server answers, and its database does." },
     { "GET", "/metrics", get_metrics, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "text/plain", "", "system", "Measures, in Prometheus' text format." },
     { "GET", "/openapi.json", get_openapi, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "This list, for programs." },
     { "GET", "/{file...}", get_static, ROUTE_QUIET | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "file", "304 404", "page", "The page's files." },
