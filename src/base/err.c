@@ -28,7 +28,8 @@ bool err_errno(struct err *e, const char *format, ...)
     vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
     size_t used = strlen(e->text);
-    snprintf(e->text + used, sizeof e->text - used, ": %s", strerror(cause));
+    bool full = cause == ENOSPC || cause == EDQUOT;
+    snprintf(e->text + used, sizeof e->text - used, ": %s%s", strerror(cause), full ? ": make room there, then try again" : "");
     return false;
 }
 

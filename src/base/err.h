@@ -34,7 +34,7 @@ struct err {
 /* Sets code and text if e has no cause yet. Always returns false, so that `return err_set(...)` reads well. */
 bool err_set(struct err *e, enum err_code code, const char *format, ...) PRINTF_LIKE(3, 4);
 
-/* As err_set, with ": " and strerror(errno) behind the text; code ERR_IO. */
+/* As err_set, with ": " and strerror(errno) behind the text, and what to do if the disk is full; code ERR_IO. */
 bool err_errno(struct err *e, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Appends "; <text>" to a cause that is there: where we were when it happened. Always returns false. */

@@ -64,6 +64,8 @@ static void hear(void *self, const struct queue_event *event)
 {
     char text[1200];
     const char *message = json_string_value(json_object_get(event->data, "message"));
+    if (event->elsewhere)
+        return;
     if (!strcmp(event->type, "fault")) {
         say(self, message ? message : "the database is back");
     } else if (!strcmp(event->type, "execution_start") || !strncmp(event->type, "execution_error", 15) || !strcmp(event->type, "execution_success")) {

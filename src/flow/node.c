@@ -189,3 +189,9 @@ json_t *node_choices(const struct node_input *input, const struct flow_host *hos
     json_decref(list);
     return NULL;
 }
+
+bool node_choice_folders(const struct flow_host *host, bool (*enter)(void *self, const char *folder, struct err *e), void *self, struct err *e)
+{
+    return (!host->input || enter(self, host->input, e)) && (!host->output || enter(self, host->output, e)) &&
+           model_places_folders(host->models, enter, self, e);
+}

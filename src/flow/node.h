@@ -208,5 +208,9 @@ size_t node_output_count(const struct node *n);
 bool node_types_meet(const char *from, const char *to);
 /* What a COMBO offers now: a new array of texts. Reads folders. */
 MUST_USE json_t *node_choices(const struct node_input *input, const struct flow_host *host, struct err *e);
+/* Calls enter for every folder that node_choices may look into, of whatever input, also for those that are not there: while none of them
+ * has changed the answers are the same. ERR_LIMIT, ERR_NOMEM, ERR_STOPPED, and what enter sets. */
+MUST_USE bool node_choice_folders(const struct flow_host *host, bool (*enter)(void *self, const char *folder, struct err *e), void *self,
+                                  struct err *e);
 
 #endif

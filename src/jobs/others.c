@@ -11,8 +11,10 @@
 #include "base/mem.h"
 #include "jobs/queue_internal.h"
 
-enum { ROUND_MS = 100, MOST_LETTERS = 5000, FORGET_S = 30, LOOK_BACK = 4 };
+enum { ROUND_MS = 100, MOST_LETTERS = 5000, FORGET_S = 10, LOOK_BACK = 4 };
+/* Of the bytes (a picture) of one event, and of all that wait. */
 #define MOST_LETTER_BYTES ((size_t)4 << 20)
+#define MOST_BYTES_WAITING ((size_t)64 << 20)
 
 static void letter_release(struct letter *l)
 {
@@ -57,10 +59,11 @@ static bool copy(char **out, const char *text)
 void others_tell(struct queue *q, const struct queue_event *event)
 {
     struct letter own = { 0 };
-    if (!*q->origin || event->byte_count > MOST_LETTER_BYTES)
+    size_t bytes = event->byte_count;
+    if (!*q->origin || bytes > MOST_LETTER_BYTES)
         return;
     bool good = copy(&own.job, event->job) && copy(&own.client, event->client) && copy(&own.type, event->type);
-    if (good && !event->job) { /* "status" */
+    if (good && !event->job) { /* "status", OTHERS_INTERRUPT */
         json_t *count = json_integer(event->remaining);
         own.data = count ? json_dumps(count, JSON_ENCODE_ANY) : NULL;
         json_decref(count);
@@ -68,10 +71,11 @@ void others_tell(struct queue *q, const struct queue_event *event)
         own.data = json_dumps(event->data, JSON_COMPACT | JSON_ENCODE_ANY);
     }
     if (good && event->bytes)
-        own.bytes = g_base64_encode(event->bytes, event->byte_count);
+        own.bytes = g_base64_encode(event->bytes, bytes);
+    own.byte_count = bytes;
     pthread_mutex_lock(&q->letters_lock);
     struct letter *old = good && is_passing(event->type) ? replaced(q, event) : NULL;
-    struct letter *grown = good && !old && q->letter_count < MOST_LETTERS
+    struct letter *grown = good && !old && q->letter_count < MOST_LETTERS && q->letter_bytes + bytes <= MOST_BYTES_WAITING
                                ? mem_grow(q->letters, &q->letter_cap, q->letter_count + 1, sizeof *grown) : NULL;
     if (grown) {
         q->letters = grown;
@@ -82,6 +86,7 @@ void others_tell(struct queue *q, const struct queue_event *event)
         struct letter swap = *old;
         *old = own;
         own = swap;
+        q->letter_bytes += old->byte_count - own.byte_count;
     }
     pthread_mutex_unlock(&q->letters_lock);
     letter_release(&own);
@@ -94,7 +99,7 @@ static struct letter *take_letters(struct queue *q, size_t *count)
     struct letter *all = q->letters;
     *count = q->letter_count;
     q->letters = NULL;
-    q->letter_count = q->letter_cap = 0;
+    q->letter_count = q->letter_cap = q->letter_bytes = 0;
     pthread_mutex_unlock(&q->letters_lock);
     return all;
 }
@@ -123,7 +128,7 @@ static void send_letters(struct queue *q, bool forget)
 static void deliver(struct queue *q, const struct rows *r)
 {
     const char *data = rows_text(r, 5), *bytes = rows_text(r, 6);
-    struct queue_event event = { .job = rows_text(r, 2), .client = rows_text(r, 3), .type = rows_text(r, 4) };
+    struct queue_event event = { .job = rows_text(r, 2), .client = rows_text(r, 3), .type = rows_text(r, 4), .elsewhere = true };
     json_t *tree = data ? json_loads(data, JSON_DECODE_ANY, NULL) : NULL;
     gsize count = 0;
     guchar *raw = bytes ? g_base64_decode(bytes, &count) : NULL;
@@ -143,16 +148,23 @@ static void read_letters(struct queue *q)
 {
     struct rows r;
     struct err e = { 0 };
+    bool wake = false;
     struct db *db = store_begin(q->options.store, STORE_READ, &e);
     if (!db)
         return;
     for (rows_open(&r, db, SQL_EVENTS_NEXT, SQL_VALUES(sql_int(q->last_heard))); rows_next(&r);) {
         q->last_heard = rows_int(&r, 0);
-        if (strcmp(rows_text(&r, 1), q->origin))
+        const char *type = rows_text(&r, 4);
+        if (!strcmp(rows_text(&r, 1), q->origin))
+            continue;
+        wake = wake || !strcmp(type, "status") || !strcmp(type, OTHERS_INTERRUPT); /* something was added, or is to end */
+        if (q->options.listen && strcmp(type, OTHERS_INTERRUPT))
             deliver(q, &r);
     }
     bool good = rows_close(&r, &e);
     good = store_end(db, good, &e);
+    if (wake)
+        workers_wake(q);
 }
 
 static void *deliver_for_ever(void *self)
@@ -166,7 +178,7 @@ static void *deliver_for_ever(void *self)
         bool forget = clock_seconds() - forgot > FORGET_S;
         send_letters(q, forget);
         forgot = forget ? clock_seconds() : forgot;
-        if (q->options.listen && !over)
+        if (!over)
             read_letters(q);
         if (!over)
             nanosleep(&(struct timespec){ .tv_nsec = ROUND_MS * 1000000L }, NULL);

@@ -179,10 +179,7 @@ bool queue_add(struct queue *q, const struct job *job, struct job_added *result,
     text_release(&extra);
     if (!good)
         return e->code == ERR_IO ? err_add(e, "the job was not accepted") : false;
-    pthread_mutex_lock(&q->lock);
-    q->added++;
-    pthread_cond_broadcast(&q->changed);
-    pthread_mutex_unlock(&q->lock);
+    workers_wake(q);
     if (result)
         *result = added;
     return true;
@@ -228,8 +225,13 @@ bool queue_clear(struct queue *q, const char *owner, int64_t *deleted, struct er
 bool queue_interrupt(struct queue *q, const char *owner, const char *id, struct err *e)
 {
     workers_interrupt(q, id, owner);
+    int64_t running = 0;
     struct db *db = store_begin(q->options.store, STORE_WRITE, e);
-    return store_end(db, db && sql_run(db, SQL_JOBS_INTERRUPT, SQL_VALUES(sql_text(id), sql_text(owner)), NULL, e), e);
+    if (!store_end(db, db && sql_run(db, SQL_JOBS_INTERRUPT, SQL_VALUES(sql_text(id), sql_text(owner)), &running, e), e))
+        return false;
+    if (running)
+        others_tell(q, &(struct queue_event){ .type = OTHERS_INTERRUPT });
+    return true;
 }
 
 bool queue_cancel(struct queue *q, const char *owner, const char *id, bool *cancelled, struct err *e)
@@ -241,8 +243,10 @@ bool queue_cancel(struct queue *q, const char *owner, const char *id, bool *canc
                 (pending || sql_run(db, SQL_JOBS_INTERRUPT, values, 2, &running, e));
     if (!end_and_tell(q, db, good, e))
         return false;
-    if (running)
+    if (running) {
         workers_interrupt(q, id, owner);
+        others_tell(q, &(struct queue_event){ .type = OTHERS_INTERRUPT });
+    }
     *cancelled = pending || running;
     return true;
 }

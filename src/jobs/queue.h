@@ -63,6 +63,7 @@ struct queue_event {
     const void *bytes;        /* of job_run_bytes (a preview frame), or NULL */
     size_t byte_count;
     int64_t remaining;        /* "status": pending and running */
+    bool elsewhere;           /* it happened in another process */
 };
 typedef void (*queue_listener)(void *self, const struct queue_event *event);
 
@@ -120,7 +121,8 @@ MUST_USE bool queue_job(struct queue *q, const char *owner, const char *id, stru
 /* POST /queue. Only pending jobs: they leave the queue and leave no history. *count: how many (may be NULL). */
 MUST_USE bool queue_delete(struct queue *q, const char *owner, const char *const *ids, size_t count, int64_t *deleted, struct err *e);
 MUST_USE bool queue_clear(struct queue *q, const char *owner, int64_t *deleted, struct err *e);
-/* POST /interrupt: the running job of this id, NULL: every running job; nothing runs: nothing happens. It works across processes. */
+/* POST /interrupt: the running job of this id, NULL: every running job; nothing runs: nothing happens. Another process that runs it is told
+ * at once if it listens to others, and sees it with its next poll at the latest. */
 MUST_USE bool queue_interrupt(struct queue *q, const char *owner, const char *id, struct err *e);
 /* POST /jobs/ID/cancel: running: interrupted; pending: CANCELLED and kept; else *cancelled is false. */
 MUST_USE bool queue_cancel(struct queue *q, const char *owner, const char *id, bool *cancelled, struct err *e);

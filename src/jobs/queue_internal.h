@@ -42,6 +42,7 @@ struct worker {
 /* Something told, on its way to other processes. */
 struct letter {
     char *job, *client, *type, *data, *bytes; /* owned; bytes in base64 */
+    size_t byte_count;                        /* of what the base64 stands for */
 };
 
 struct queue {
@@ -49,13 +50,13 @@ struct queue {
     pthread_mutex_t lock;        /* guards what follows; never held while the database or a callback is called */
     pthread_cond_t changed;      /* a job was added, or the queue closes */
     bool closing;
-    uint64_t added;              /* counts what this process added: a worker that found nothing looks again when it grew */
+    uint64_t added;              /* counts what was added or interrupted: a worker that found nothing looks again when it grew */
     bool fault;                  /* a fault was told and is not over */
     struct worker workers[QUEUE_MOST_WORKERS];
     int worker_count;
     char origin[WORKER_NAME_BYTES]; /* this process, for others; "" if there are none */
     struct letter *letters;      /* not sent yet, under letters_lock, which may be taken while `lock` is not held */
-    size_t letter_count, letter_cap;
+    size_t letter_count, letter_cap, letter_bytes;
     pthread_mutex_t letters_lock;
     int64_t last_heard;          /* the last event of others that was told here; the postman's own */
     bool delivering;
@@ -81,10 +82,14 @@ MUST_USE bool others_start(struct queue *q, struct err *e);
 void others_stop(struct queue *q);
 /* A letter to the others. One that there is no memory or no room for is lost. */
 void others_tell(struct queue *q, const struct queue_event *event);
+/* A letter that no listener hears: whoever runs something looks at once whether it was interrupted. */
+#define OTHERS_INTERRUPT "interrupt"
 
 /* --- worker.c --- */
 MUST_USE bool workers_start(struct queue *q, struct err *e);
 void workers_stop(struct queue *q, bool wait);
+/* Something was added or interrupted, here or elsewhere: nobody sleeps on. */
+void workers_wake(struct queue *q);
 /* Asks the running job of this id (NULL: all) and owner (NULL: all) in this process to stop. */
 void workers_interrupt(struct queue *q, const char *id, const char *owner);
 

@@ -1,4 +1,4 @@
-/* Threads that run jobs, and the one that keeps their leases: every poll_ms it looks whether a job was interrupted from elsewhere, and
+/* Threads that run jobs, and the one that keeps their leases: every poll_ms, or when it is told to, it looks whether a job was interrupted from elsewhere, and
  * every third of a lease it renews what runs here and takes back what died elsewhere. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -476,6 +476,7 @@ static bool see_interrupts(struct queue *q, struct err *e)
 static void *keep_leases(void *self)
 {
     struct queue *q = self;
+    uint64_t seen = 0;
     double renewed = clock_seconds();
     for (;;) {
         pthread_mutex_lock(&q->lock);
@@ -494,16 +495,12 @@ static void *keep_leases(void *self)
         } else if (!see_interrupts(q, &e)) {
             err_clear(&e); /* a worker tells of the fault */
         }
-        if (found) {
-            pthread_mutex_lock(&q->lock);
-            q->added++;
-            pthread_cond_broadcast(&q->changed);
-            pthread_mutex_unlock(&q->lock);
-        }
+        if (found)
+            workers_wake(q);
         if (is_closing(q))
             nanosleep(&(struct timespec){ .tv_nsec = 20000000L }, NULL);
         else
-            pause_ms(q, q->options.poll_ms, NULL);
+            pause_ms(q, q->options.poll_ms, &seen);
     }
 }
 
@@ -541,6 +538,14 @@ void workers_stop(struct queue *q, bool wait)
         pthread_join(q->workers[i].thread, NULL);
     if (q->beating)
         pthread_join(q->beat, NULL);
+}
+
+void workers_wake(struct queue *q)
+{
+    pthread_mutex_lock(&q->lock);
+    q->added++;
+    pthread_cond_broadcast(&q->changed);
+    pthread_mutex_unlock(&q->lock);
 }
 
 void workers_interrupt(struct queue *q, const char *id, const char *owner)

@@ -228,26 +228,29 @@ static bool add_expected(json_t *info, struct err *e)
     return true;
 }
 
-static bool tell_nodes(struct exchange *x, const char *class, struct err *e)
+json_t *server_nodes(void *self, const struct flow_host *host, struct err *e)
+{
+    const struct server *s = self;
+    json_t *info = object_info(NULL, host, e);
+    if (!info || !s->o->foreign_page || add_expected(info, e))
+        return info;
+    json_decref(info);
+    return NULL;
+}
+
+bool get_object_info(struct exchange *x, struct err *e)
+{
+    char storage[3][PATH_MAX_BYTES];
+    struct flow_host host;
+    return runner_host(&x->server->runner_options, owner_of(x), storage, &host, e) && catalog_answer(x->server->catalog, x, &host, e);
+}
+
+bool get_object_info_one(struct exchange *x, struct err *e)
 {
     char storage[3][PATH_MAX_BYTES];
     struct flow_host host;
     if (!runner_host(&x->server->runner_options, owner_of(x), storage, &host, e))
         return false;
-    json_t *info = object_info(class, &host, e);
-    if (info && !class && x->server->o->foreign_page && !add_expected(info, e)) {
-        json_decref(info);
-        return false;
-    }
+    json_t *info = object_info(x->param[0], &host, e);
     return info && answer_json(x, 200, info, e);
-}
-
-bool get_object_info(struct exchange *x, struct err *e)
-{
-    return tell_nodes(x, NULL, e);
-}
-
-bool get_object_info_one(struct exchange *x, struct err *e)
-{
-    return tell_nodes(x, x->param[0], e);
 }

@@ -10,7 +10,8 @@
 
 bool get_healthz(struct exchange *x, struct err *e)
 {
-    return answer_json(x, 200, json_pack("{s:s}", "status", "ok"), e);
+    bool fault = events_fault(x->server->events); /* which one is told to those who have the token */
+    return answer_json(x, fault ? 503 : 200, json_pack("{s:s}", "status", fault ? "fault" : "ok"), e);
 }
 
 bool get_features(struct exchange *x, struct err *e)
@@ -60,6 +61,8 @@ bool get_metrics(struct exchange *x, struct err *e)
     measure(&t, "sockets_cut_total", "counter", "WebSockets that did not read", (double)cut);
     measure(&t, "socket_messages_dropped_total", "counter", "previews and progress that a slow WebSocket missed", (double)dropped);
     measure(&t, "resident_bytes", "gauge", "memory of the process", (double)mem_rss());
+    measure(&t, "fault", "gauge", "1 while the database or its disk refuses", events_fault(s->events));
+    measure(&t, "jobs_waiting", "gauge", "jobs that wait or run", (double)events_remaining(s->events));
     bool good = text_ok(&t, e) && answer_text(x, 200, "text/plain; version=0.0.4; charset=utf-8", text_string(&t));
     text_release(&t);
     return good;

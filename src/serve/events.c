@@ -18,6 +18,7 @@ struct events {
     pthread_mutex_t lock;
     pthread_cond_t told;
     int64_t remaining;
+    char fault[1000]; /* "": none */
     struct running {
         char job[JOB_ID_MOST_BYTES + 1], client[SOCKET_ID_BYTES], node[NODE_BYTES], display[NODE_BYTES];
         int64_t value, total; /* steps of the node */
@@ -105,12 +106,17 @@ void events_listen(void *self, const struct queue_event *event)
 {
     struct events *v = self;
     struct audience to = { .client = event->client };
-    if (!strcmp(event->type, "status")) {
-        json_t *data = json_pack("{s:{s:{s:I}}}", "status", "exec_info", "queue_remaining", (json_int_t)event->remaining);
+    bool fault = !strcmp(event->type, "fault");
+    if (fault || !strcmp(event->type, "status")) {
+        const char *text = json_string_value(json_object_get(event->data, "message"));
         pthread_mutex_lock(&v->lock);
-        v->remaining = event->remaining;
+        if (fault)
+            snprintf(v->fault, sizeof v->fault, "%s", text ? text : "");
+        else
+            v->remaining = event->remaining;
         pthread_cond_broadcast(&v->told);
         pthread_mutex_unlock(&v->lock);
+        json_t *data = events_status(v, NULL);
         if (data)
             sockets_send(v->sockets, (struct audience){ 0 }, "status", data, false);
         json_decref(data);
@@ -129,6 +135,27 @@ void events_listen(void *self, const struct queue_event *event)
     bool spare = !strcmp(event->type, "progress") || !strcmp(event->type, "progress_state");
     if (event->client || !strcmp(event->type, "execution_interrupted"))
         sockets_send(v->sockets, to, event->type, event->data, spare);
+}
+
+json_t *events_status(struct events *v, const char *id)
+{
+    pthread_mutex_lock(&v->lock);
+    json_t *status = json_pack("{s:{s:I}}", "exec_info", "queue_remaining", (json_int_t)v->remaining);
+    if (status && *v->fault) /* beside ComfyUI's own members */
+        json_object_set_new(status, "fault", json_string(v->fault));
+    pthread_mutex_unlock(&v->lock);
+    json_t *data = status ? json_pack("{s:o}", "status", status) : NULL;
+    if (data && id)
+        json_object_set_new(data, "sid", json_string(id));
+    return data;
+}
+
+bool events_fault(struct events *v)
+{
+    pthread_mutex_lock(&v->lock);
+    bool fault = *v->fault != 0;
+    pthread_mutex_unlock(&v->lock);
+    return fault;
 }
 
 int64_t events_remaining(struct events *v)

@@ -14,6 +14,11 @@ void events_free(struct events *v); /* accepts NULL */
 void events_listen(void *self, const struct queue_event *event);
 /* The last number of jobs that was told of. */
 int64_t events_remaining(struct events *v);
+/* Whether the database or the disk refuses. */
+bool events_fault(struct events *v);
+/* The data of a "status" message, for a socket of this id (NULL: without one): {"status": {"exec_info": {"queue_remaining"}, "fault": text,
+ * while there is one}, "sid"}. A new reference, NULL without memory. */
+json_t *events_status(struct events *v, const char *id);
 /* Waits until something is told, or so many milliseconds. */
 void events_wait(struct events *v, int ms);
 /* Steps of the node that runs (of several jobs: of one of them). False: nothing runs; then all are 0. */

@@ -366,7 +366,7 @@ bool answer_failure(struct exchange *x, const struct err *e)
     static const struct { enum err_code code; int status; const char *type; } all[] = {
         { ERR_ARG, 400, "bad_request" }, { ERR_FORMAT, 400, "bad_request" }, { ERR_SHAPE, 400, "bad_request" },
         { ERR_TYPE, 400, "bad_request" }, { ERR_MISSING, 404, "not_found" }, { ERR_LIMIT, 413, "too_large" },
-        { ERR_NOMEM, 503, "out_of_memory" }, { ERR_STOPPED, 503, "stopping" },
+        { ERR_NOMEM, 503, "out_of_memory" }, { ERR_STOPPED, 503, "stopping" }, { ERR_IO, 503, "unavailable" },
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].code == e->code)
@@ -384,6 +384,22 @@ static bool is_known(const struct exchange *x, const char *tag, time_t modified)
         return tag_listed(tags, tag);
     time_t when = since ? http_date_parse(since) : -1;
     return when >= 0 && modified <= when;
+}
+
+bool answer_tagged(struct exchange *x, const struct tagged *t)
+{
+    char tag[80];
+    bool packed = t->gzip && gzip_accepted(exchange_header(x, "Accept-Encoding"));
+    snprintf(tag, sizeof tag, "%s%s", t->gzip ? "W/" : "", t->tag);
+    exchange_add_header(x, "ETag", tag);
+    exchange_add_header(x, "Cache-Control", "no-cache");
+    if (t->gzip)
+        exchange_add_header(x, "Vary", "Accept-Encoding");
+    if (is_known(x, t->tag, 0))
+        return answer_empty(x, 304);
+    if (packed)
+        exchange_add_header(x, "Content-Encoding", "gzip");
+    return answer_bytes(x, 200, t->type, packed ? t->gzip : t->data, packed ? t->gzip_bytes : t->bytes);
 }
 
 /* Whether a range may be sent: If-Range (a tag or a date) must mean this very file. */

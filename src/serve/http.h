@@ -59,11 +59,20 @@ void exchange_add_header(struct exchange *x, const char *name, const char *value
  * so that a handler may end with them; answer_json takes the reference and returns false with e set if there is no memory. */
 bool answer_empty(struct exchange *x, int status);
 bool answer_bytes(struct exchange *x, int status, const char *type, const void *data, size_t bytes);
+/* The same bytes as long as the tag (in its quotes) is the same: 304 where the client has them. gzip: their packed form for those who
+ * take it, or NULL; with it the tag is sent as a weak one. */
+struct tagged {
+    const char *type, *tag;
+    const void *data, *gzip;
+    size_t bytes, gzip_bytes;
+};
+bool answer_tagged(struct exchange *x, const struct tagged *t);
 bool answer_text(struct exchange *x, int status, const char *type, const char *text);
 MUST_USE bool answer_json(struct exchange *x, int status, json_t *json, struct err *e);
 /* An error in the form of the route's family: `type` for programs ("not_found"), text for people. */
 bool answer_error(struct exchange *x, int status, const char *type, const char *format, ...) PRINTF_LIKE(4, 5);
-/* The same of a code and its text: ERR_ARG and ERR_FORMAT are 400, ERR_MISSING 404, ERR_LIMIT 413, ERR_NOMEM and ERR_STOPPED 503, others 500. */
+/* The same of a code and its text: ERR_ARG and ERR_FORMAT are 400, ERR_MISSING 404, ERR_LIMIT 413, ERR_NOMEM,
+ * ERR_STOPPED and ERR_IO (a full disk, a database that is gone) 503, others 500. */
 bool answer_failure(struct exchange *x, const struct err *e);
 
 /* A file, with its type by its name, tag, date and ranges. `cache`: Cache-Control, or NULL; as_name: Content-Disposition's filename, or

@@ -101,3 +101,17 @@ bool tag_listed(const char *header, const char *tag)
     }
     return false;
 }
+
+bool gzip_accepted(const char *header)
+{
+    for (const char *at = header ? header : ""; *at; at += *at == ',') {
+        at += strspn(at, " \t,");
+        size_t name = strcspn(at, " \t;,"), all = strcspn(at, ",");
+        bool gzip = name == 4 && !strncasecmp(at, "gzip", 4);
+        const char *q = memchr(at, '=', all);
+        at += all;
+        if (gzip)
+            return !q || strspn(q + 1, "0. \t") < (size_t)(at - q - 1);
+    }
+    return false;
+}

@@ -22,5 +22,7 @@ time_t http_date_parse(const char *text);
 
 /* Whether a list of tags (If-None-Match) names this tag, quotes included, weak or not, or is "*". */
 bool tag_listed(const char *header, const char *tag);
+/* Whether the value of Accept-Encoding (NULL: none) names gzip, and not with q=0. */
+bool gzip_accepted(const char *header);
 
 #endif

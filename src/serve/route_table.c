@@ -45,7 +45,7 @@ const struct route routes[] = {
     { "GET", "/internal/logs/raw", get_logs_raw, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "The log by lines." },
     { "PATCH", "/internal/logs/subscribe", patch_logs, J | ROUTE_ANY_USER, FAMILY_COMFY, NULL, "clientId:str!, enabled:bool", "object", "400", "system", "Whether a WebSocket gets the log." },
 
-    { "GET", "/object_info", get_object_info, A, FAMILY_COMFY, NULL, NULL, "object", "", "nodes", "All nodes, as the page's forms need them." },
+    { "GET", "/object_info", get_object_info, A, FAMILY_COMFY, NULL, NULL, "object", "304", "nodes", "All nodes, as the page's forms need them." },
     { "GET", "/object_info/{class}", get_object_info_one, A, FAMILY_COMFY, NULL, NULL, "object", "", "nodes", "One node, or {}." },
     { "GET", "/system_stats", get_system_stats, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "Machine, memory, versions." },
     { "GET", "/features", get_features, A | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "What the server's messages may be." },
@@ -120,7 +120,7 @@ const struct route routes[] = {
     { "POST", "/limn/gallery/tag", post_gallery_tag, J, FAMILY_COMFY, NULL, "ids:list!, add:list, remove:list, collections:bool", "object", "400 404", "gallery",
       "Tags of pictures, or collections." },
 
-    { "GET", "/healthz", get_healthz, ROUTE_OPEN, FAMILY_COMFY, NULL, NULL, "object", "", "system", "Whether the server answers." },
+    { "GET", "/healthz", get_healthz, ROUTE_OPEN, FAMILY_COMFY, NULL, NULL, "object", "503", "system", "Whether the server answers, and its database does." },
     { "GET", "/metrics", get_metrics, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "text/plain", "", "system", "Measures, in Prometheus' text format." },
     { "GET", "/openapi.json", get_openapi, ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "object", "", "system", "This list, for programs." },
     { "GET", "/{file...}", get_static, ROUTE_QUIET | ROUTE_ANY_USER, FAMILY_COMFY, NULL, NULL, "file", "304 404", "page", "The page's files." },

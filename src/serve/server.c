@@ -158,15 +158,12 @@ static void tell_logs(void *self, const json_t *entry)
 
 struct socket *server_greet(struct server *s, struct mg_connection *c, struct connection *watched, const char *id, const char *user)
 {
-    char status[SOCKET_ID_BYTES * 6 + 120], running[1024], *named = NULL;
+    char status[SOCKET_ID_BYTES * 6 + 2200] = "", running[1024]; /* a letter of an id is \\u and four digits at most */
     const char *hello[] = { status, running };
-    json_t *sid = json_string(id); /* escapes what it holds */
-    if (sid)
-        named = json_dumps(sid, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
-    snprintf(status, sizeof status, "{\"type\":\"status\",\"data\":{\"status\":{\"exec_info\":{\"queue_remaining\":%lld}},\"sid\":%s}}",
-             (long long)events_remaining(s->events), named ? named : "null");
-    json_decref(sid);
-    free(named);
+    json_t *data = events_status(s->events, id), *message = data ? json_pack("{s:s,s:o}", "type", "status", "data", data) : NULL;
+    if (message && json_dumpb(message, status, sizeof status - 1, JSON_COMPACT | JSON_ENSURE_ASCII) >= sizeof status)
+        *status = 0;
+    json_decref(message);
     events_running(s->events, id, running, sizeof running);
     return socket_open(s->sockets, c, watched, id, user, hello, *running ? 2 : 1);
 }
@@ -185,16 +182,15 @@ static void log_line(void *self, const char *text)
     serve_log_line(s->log, "%s", text);
 }
 
-/* A queue_listener: what goes wrong with the database is for the log, the rest for sockets. */
+/* A queue_listener: all is for sockets; what goes wrong with the database is for the log, too. */
 static void server_hears(void *self, const struct queue_event *event)
 {
     struct server *s = self;
     if (!strcmp(event->type, "fault")) {
         const char *text = json_string_value(json_object_get(event->data, "message"));
         serve_log_line(s->log, "%s", text ? text : "the database answers again");
-    } else {
-        events_listen(s->events, event);
     }
+    events_listen(s->events, event);
 }
 
 static bool open_queue(struct server *s, struct err *e)
@@ -205,7 +201,8 @@ static bool open_queue(struct server *s, struct err *e)
         .output = o->output, .temp = o->temp, .gallery = o->gallery, .version = o->version, .users = o->users, .test_nodes = o->test_nodes,
         .no_metadata = o->no_metadata, .preview_side = o->preview_side, .watched = anyone_watches, .line = log_line, .self = s,
     };
-    if (!(s->runner = runner_new(&s->runner_options, e)) || !(s->store = store_open(o->database, e)) || !(s->events = events_new(s->sockets, e)))
+    if (!(s->runner = runner_new(&s->runner_options, e)) || !(s->catalog = catalog_new(&(struct catalog_options){ server_nodes, s }, e)) ||
+         !(s->store = store_open(o->database, e)) || !(s->events = events_new(s->sockets, e)))
         return false;
     const struct queue_options queue = { .store = s->store, .workers = o->workers, .run = runner_run, .run_self = s->runner, .listen = server_hears, .listen_self = s };
     struct queue_event waiting = { .type = "status" };
@@ -332,6 +329,7 @@ void server_stop(struct server *s, double seconds)
     queue_close(s->queue, false); /* a job that runs begins anew with the next start */
     events_free(s->events);
     runner_free(s->runner);
+    catalog_free(s->catalog);
     store_close(s->store);
     sockets_free(s->sockets);
     connections_free(s->connections);

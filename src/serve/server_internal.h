@@ -7,6 +7,7 @@
 
 #include "flow/flow.h"
 #include "jobs/queue.h"
+#include "serve/catalog.h"
 #include "serve/connections.h"
 #include "serve/events.h"
 #include "serve/guard.h"
@@ -29,6 +30,7 @@ struct server {
     struct runner *runner;
     struct store *store;
     struct queue *queue;
+    struct catalog *catalog;     /* of nodes */
     struct events *events;
     pthread_mutex_t user_lock;   /* settings and files of users are read and written under it */
     int port;
@@ -70,6 +72,9 @@ bool answer_queue_text(struct exchange *x, struct text *t, bool good, struct err
 /* Takes a request of POST /prompt's form for the exchange's user: checks its flow and puts it into the queue. True with *accepted, or
  * without: checked has the reasons. checked is to be released in both cases, not after false. */
 MUST_USE bool server_accept(struct exchange *x, json_t *body, struct flow_checked *checked, struct job_added *added, bool *accepted, struct err *e);
+
+/* What /object_info tells (self: the server), a new reference. */
+json_t *server_nodes(void *self, const struct flow_host *host, struct err *e);
 
 /* What CheckpointLoaderSimple offers; a new reference. */
 MUST_USE json_t *server_checkpoints(struct exchange *x, struct err *e);

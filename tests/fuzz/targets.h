@@ -549,6 +549,7 @@ static void target_range(const char *data, size_t bytes)
             abort();
     }
     (void)tag_listed(text, "\"1-2-3\"");
+    (void)gzip_accepted(text);
     (void)guard_is_loopback(text);
     mem_free(text);
 }

@@ -200,7 +200,8 @@ bool ws_send(int s, int opcode, const char *data, size_t bytes)
 
 int ws_read(int s, char *out, size_t cap, size_t *bytes)
 {
-    for (;;) {
+    enum { MOST_PINGS = 3 }; /* one each 20 s: a minute of nothing else */
+    for (int pings = 0; pings < MOST_PINGS;) {
         unsigned char head[2], more[8];
         errno = 0;
         if (!read_exactly(s, head, 2))
@@ -227,7 +228,9 @@ int ws_read(int s, char *out, size_t cap, size_t *bytes)
             ws_send(s, 10, out, (size_t)n);
         else if (opcode != 10)
             return opcode;
+        pings += opcode == 9;
     }
+    return 0;
 }
 
 json_t *ws_wait(int s, const char *type)

@@ -1,7 +1,10 @@
 #include "site.h"
 
+#include <spawn.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/cpu/cpu.h"
 #include "base/file.h"
@@ -76,4 +79,30 @@ void site_write(const char *name, const void *data, size_t bytes)
     *strrchr(folder, '/') = 0;
     REQUIRE(folder_make(folder, &e));
     REQUIRE(file_write_whole(site_path(name), data, bytes, &e));
+}
+
+pid_t site_program(const char *const *arguments, FILE **out)
+{
+    enum { MOST = 40 };
+    const char *build = getenv("LIMN_BUILD");
+    char program[PATH_MAX_BYTES], *argv[MOST] = { program };
+    posix_spawn_file_actions_t actions;
+    pid_t pid;
+    int ends[2];
+    snprintf(program, sizeof program, "%s/limn", build ? build : "build");
+    if (!path_exists(program))
+        snprintf(program, sizeof program, "%s", test_data("../../build/limn"));
+    for (int i = 0; arguments[i]; i++) {
+        assert_true(i + 2 < MOST);
+        argv[i + 1] = (char *)(uintptr_t)arguments[i];
+    }
+    assert_int_equal(pipe(ends), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    posix_spawn_file_actions_addclose(&actions, ends[0]);
+    CHECK(!posix_spawn(&pid, program, &actions, NULL, argv, environ), "%s does not start", program);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    *out = fdopen(ends[0], "r");
+    return pid;
 }

@@ -2,7 +2,6 @@
  * stays. Small numbers unless LIMN_LOAD_CLIENTS, LIMN_LOAD_JOBS (of all clients together) and LIMN_LOAD_KILLS say otherwise. */
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -16,7 +15,6 @@
 #include "site.h"
 #include "test.h"
 
-extern char **environ;
 enum { MOST_CLIENTS = 256, MOST_JOBS = 20000 };
 
 static int setting(const char *name, int otherwise, int most)
@@ -135,24 +133,10 @@ struct child {
 static struct child start_child(void)
 {
     struct child c = { 0 };
-    const char *build = getenv("LIMN_BUILD");
-    char program[PATH_MAX_BYTES], line[100] = "";
-    snprintf(program, sizeof program, "%s/limn", build ? build : "build");
-    if (!path_exists(program))
-        snprintf(program, sizeof program, "%s", test_data("../../build/limn"));
-    char base[PATH_MAX_BYTES];
+    char line[100] = "", base[PATH_MAX_BYTES];
+    FILE *f;
     snprintf(base, sizeof base, "%s", site_path(""));
-    char *argv[] = { program, "serve", "--base-directory", base, "--port", "0", "--quiet", NULL };
-    int ends[2];
-    assert_int_equal(pipe(ends), 0);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    posix_spawn_file_actions_addclose(&actions, ends[0]);
-    CHECK(!posix_spawn(&c.pid, program, &actions, NULL, argv, environ), "%s does not start", program);
-    posix_spawn_file_actions_destroy(&actions);
-    close(ends[1]);
-    FILE *f = fdopen(ends[0], "r");
+    c.pid = site_program((const char *const[]){ "serve", "--base-directory", base, "--port", "0", "--quiet", NULL }, &f);
     CHECK(fgets(line, sizeof line, f) && sscanf(line, "http://127.0.0.1:%d/", &c.port) == 1, "it said: %s", line);
     fclose(f);
     return c;

@@ -95,6 +95,8 @@ TEST(dates_and_tags_are_read_back)
     CHECK(http_date_parse(date) == 784111777, "%lld", (long long)http_date_parse(date));
     CHECK(http_date_parse("Sunday, 06-Nov-94 08:49:37 GMT") == -1 && http_date_parse("") == -1, "old forms");
     CHECK(tag_listed("\"a\", W/\"b\"", "\"b\"") && tag_listed("*", "\"x\"") && !tag_listed("\"ab\"", "\"a\""), "tags");
+    CHECK(gzip_accepted("gzip") && gzip_accepted("br, GZIP;q=0.1") && gzip_accepted(" deflate,gzip ;q=1, *;q=0") && !gzip_accepted("br;q=1, gzip;q=0") &&
+          !gzip_accepted("gzip; q=0.000") && !gzip_accepted("xgzip, gzipx") && !gzip_accepted("") && !gzip_accepted(NULL), "gzip");
 }
 
 TEST(a_form_gives_its_files_and_fields)

@@ -607,3 +607,62 @@ TEST(the_temporary_folder_is_empty_at_the_start_and_at_the_end)
     site_stop();
     CHECK(!path_exists(site_path("temp/new.png")) && path_exists(site_path("output/kept.png")), "at the end, and nothing else");
 }
+
+/* The names that LoadImage offers, out of what GET /object_info answers. */
+static bool offered(const char *name)
+{
+    json_t *nodes = get_json(site_port, "/object_info", 200), *node = json_object_get(nodes, "LoadImage");
+    json_t *list = json_array_get(json_object_get(json_object_get(json_object_get(node, "input"), "required"), "image"), 0), *item;
+    size_t i;
+    bool found = false;
+    json_array_foreach(list, i, item)
+        found = found || !strcmp(json_string_value(item), name);
+    json_decref(nodes);
+    return found;
+}
+
+TEST(the_list_of_nodes_is_kept_until_a_folder_changes_and_is_sent_once)
+{
+    char tag[100], header[160], text[100];
+    struct err e = { 0 };
+    site_defaults();
+    site_start();
+    struct answer a = ask_full(site_port, "GET", "/object_info", "", NULL, 0), packed;
+    CHECK(a.status == 200 && answer_header(&a, "ETag", tag, sizeof tag) && !answer_header(&a, "Content-Encoding", text, sizeof text), "%s", a.head);
+    snprintf(header, sizeof header, "If-None-Match: %s\r\n", tag);
+    CHECK(status_of(site_port, "GET", "/object_info", header, NULL) == 304, "the client has it");
+    CHECK(status_of(site_port, "GET", "/api/object_info", header, NULL) == 304, "at the other address, too");
+    packed = ask_full(site_port, "GET", "/object_info", "Accept-Encoding: br, gzip;q=0.5\r\n", NULL, 0);
+    CHECK(answer_header(&packed, "Content-Encoding", text, sizeof text) && !strcmp(text, "gzip") && packed.body_bytes < a.body_bytes / 4, "%s", packed.head);
+    CHECK(packed.body_bytes > 8 && (unsigned char)packed.body[0] == 0x1f && (unsigned char)packed.body[1] == 0x8b, "gzip's first bytes");
+    unsigned char *end = (unsigned char *)packed.body + packed.body_bytes - 4; /* its size, RFC 1952 */
+    CHECK((end[0] | (size_t)end[1] << 8 | (size_t)end[2] << 16) == a.body_bytes, "of the same bytes");
+    answer_release(&packed);
+    answer_release(&a);
+    for (int turn = 0; turn < 20; turn++) { /* at once behind the change, and after a pause that lets the answer last */
+        char name[40], path[60];
+        snprintf(name, sizeof name, "p%d.png", turn);
+        snprintf(path, sizeof path, "input/%s", name);
+        CHECK(!offered(name), "%s is not there", name);
+        usleep(turn % 2 ? 70000 : 0);
+        CHECK(!offered(name), "%s is not there", name);
+        site_write(path, "x", 1);
+        CHECK(offered(name), "%s came", name);
+        CHECK(offered(name), "%s is kept", name);
+        CHECK(remove(site_path(path)) == 0 && !offered(name), "%s went", name);
+    }
+    CHECK(status_of(site_port, "GET", "/object_info", header, NULL) == 304, "it is as it was");
+    json_t *nodes = get_json(site_port, "/object_info", 200);
+    json_t *loader = json_object_get(json_object_get(json_object_get(json_object_get(nodes, "LoraLoader"), "input"), "required"), "lora_name");
+    CHECK(json_array_size(json_array_get(loader, 0)) == 0, "no LoRA");
+    json_decref(nodes);
+    usleep(70000);
+    CHECK(status_of(site_port, "GET", "/object_info", header, NULL) == 304, "still");
+    REQUIRE(folder_make(site_path("models/loras/deep"), &e)); /* none of these folders was there */
+    site_write("models/loras/deep/a.safetensors", "x", 1);
+    nodes = get_json(site_port, "/object_info", 200);
+    loader = json_object_get(json_object_get(json_object_get(json_object_get(nodes, "LoraLoader"), "input"), "required"), "lora_name");
+    CHECK(json_array_size(json_array_get(loader, 0)) == 1, "one LoRA");
+    json_decref(nodes);
+    site_stop();
+}

@@ -80,7 +80,7 @@ function build(): void {
 
 build();
 
-let lost = false;
+let lost = false, fault = "";
 socket.listen(m => {
     if (m.type === "closed" && !lost) {
         lost = true;
@@ -88,6 +88,11 @@ socket.listen(m => {
     } else if (m.type === "open" && lost) {
         lost = false;
         say(t("back"));
+    } else if (m.type === "status") {
+        const now = (m.data as { status?: { fault?: string } }).status?.fault ?? "";
+        if (now && now !== fault) say(now, "bad"); // the database or its disk refuses
+        else if (!now && fault) say(t("back"));
+        fault = now;
     }
 });
 socket.start();

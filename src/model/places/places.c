@@ -173,6 +173,7 @@ struct walk {
     const struct model_place *place;
     size_t place_bytes; /* of its path with a '/' */
     bool (*visit)(void *self, const struct model_found *found, struct err *e);
+    bool (*enter)(void *self, const char *folder, struct err *e); /* or NULL: called for each folder, before it is looked into */
     void *self;
     size_t *files;
     int64_t sum; /* of the bytes in a model's folder */
@@ -223,6 +224,8 @@ static bool walk_entry(struct walk *w, const char *path, const char *name, const
     for (const struct above *a = above; a; a = a->next)
         if (a->device == s.st_dev && a->node == s.st_ino)
             return true;
+    if (w->enter && !w->enter(w->self, path, e))
+        return false;
     if (here.depth > PLACES_MAX_DEPTH)
         return inside || tell(w, path, 0, true, "a folder too deep", e);
     if (inside || !is_model_folder(path))
@@ -252,22 +255,46 @@ static bool walk_folder(struct walk *w, const char *folder, const struct above *
     return good;
 }
 
-bool model_places_walk(const struct model_places *p, enum model_kind kind,
-                       bool (*visit)(void *self, const struct model_found *found, struct err *e), void *self, struct err *e)
+/* wanted: visit, enter and self. */
+static bool walk_places(const struct model_places *p, enum model_kind kind, const struct walk *wanted, struct err *e)
 {
     size_t files = 0;
     bool good = true;
     for (size_t i = 0; good && i < p->count; i++) {
         const struct model_place *place = &p->items[i];
         struct stat s;
-        if (place->kind != kind || stat(place->path, &s) || !S_ISDIR(s.st_mode))
+        if (place->kind != kind)
+            continue;
+        if (wanted->enter && !wanted->enter(wanted->self, place->path, e))
+            return false;
+        if (stat(place->path, &s) || !S_ISDIR(s.st_mode))
             continue;
         struct above here = { NULL, s.st_dev, s.st_ino, 1 };
         size_t length = strlen(place->path);
-        struct walk w = { place, length + (place->path[length - 1] != '/'), visit, self, &files, 0 };
+        struct walk w = { place, length + (place->path[length - 1] != '/'), wanted->visit, wanted->enter, wanted->self, &files, 0 };
         good = walk_folder(&w, place->path, &here, false, e);
     }
     return good;
+}
+
+bool model_places_walk(const struct model_places *p, enum model_kind kind,
+                       bool (*visit)(void *self, const struct model_found *found, struct err *e), void *self, struct err *e)
+{
+    return walk_places(p, kind, &(struct walk){ .visit = visit, .self = self }, e);
+}
+
+static bool pass(void *self, const struct model_found *found, struct err *e)
+{
+    (void)self, (void)found, (void)e;
+    return true;
+}
+
+bool model_places_folders(const struct model_places *p, bool (*enter)(void *self, const char *folder, struct err *e), void *self, struct err *e)
+{
+    for (int kind = 0; kind < MODELS_KINDS; kind++)
+        if (!walk_places(p, (enum model_kind)kind, &(struct walk){ .visit = pass, .enter = enter, .self = self }, e))
+            return false;
+    return true;
 }
 
 /* --- the one of a name --- */

@@ -84,6 +84,11 @@ struct model_found {
 MUST_USE bool model_places_walk(const struct model_places *p, enum model_kind kind,
                                 bool (*visit)(void *self, const struct model_found *found, struct err *e), void *self, struct err *e);
 
+/* Calls enter for every folder that a walk over any kind looks into, and for places that are not there (yet): what lists of models say
+ * can only have changed if one of these has. A folder may come several times. Errors as above. */
+MUST_USE bool model_places_folders(const struct model_places *p, bool (*enter)(void *self, const char *folder, struct err *e), void *self,
+                                   struct err *e);
+
 /* The model of a name among kinds (bits 1 << kind) into out[PATH_MAX_BYTES]: its name as a list shows it, with '/' or '\', with or
  * without its ending; or its last part alone, if only one has it. For MODELS_DIFFUSERS and MODELS_VAE a folder will do.
  * `what` is for errors ("LoRA").
