@@ -1,5 +1,7 @@
 #include "dataset/buckets.h"
 
+#include <string.h>
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -62,6 +64,18 @@ void buckets_sdxl(struct buckets *b)
             b->at[b->count++] = (struct bucket){ upright[i].height, upright[i].width };
     }
     qsort(b->at, (size_t)b->count, sizeof *b->at, ascending);
+}
+
+bool buckets_named(struct buckets *b, const char *name, int width, int height, struct err *e)
+{
+    enum { LEAST = 256, MOST = 2048, STEP = 64 };
+    if (!strcmp(name, "kohya"))
+        return buckets_kohya(b, width, width < LEAST ? width / STEP * STEP : LEAST, width > MOST ? width : MOST, STEP, e);
+    if (!strcmp(name, "sdxl"))
+        buckets_sdxl(b);
+    else
+        buckets_one(b, width, height);
+    return true;
 }
 
 struct bucket bucket_nearest(const struct buckets *b, int64_t width, int64_t height)

@@ -23,6 +23,10 @@ MUST_USE bool buckets_kohya(struct buckets *b, int resolution, int least, int mo
  * Synthesis", appendix I, both ways round. */
 void buckets_sdxl(struct buckets *b);
 
+/* "none": one of width x height; "kohya": sd-scripts' for the resolution `width`, with its usual bounds, 256 and 2048 in steps of 64;
+ * "sdxl". errors  ERR_ARG, ERR_LIMIT. */
+MUST_USE bool buckets_named(struct buckets *b, const char *name, int width, int height, struct err *e);
+
 /* The bucket whose ratio of width to height is nearest to that of a picture (as sd-scripts': by the difference of the ratios, the
  * first of equals); the picture's own size if that is a bucket. */
 struct bucket bucket_nearest(const struct buckets *b, int64_t width, int64_t height);

@@ -38,14 +38,13 @@ bool reshape_size(const struct reshape_options *o, int width, int height, struct
 static void settings_of(const struct reshape_options *o, char out[256])
 {
     static const char *const kinds[] = { "crop", "shorter", "longer", "area" };
-    static const char *const parts[] = { "centre", "entropy", "attention", "start", "end" };
     uint64_t print = 0xCBF29CE484222325;
     for (int i = 0; o->kind == RESHAPE_CROP && i < o->buckets->count; i++)
         print = ((print ^ (uint64_t)o->buckets->at[i].width) * 0x100000001B3 ^ (uint64_t)o->buckets->at[i].height) * 0x100000001B3;
     if (o->kind == RESHAPE_CROP && o->buckets->count == 1)
-        snprintf(out, 256, "%dx%d %s", o->buckets->at[0].width, o->buckets->at[0].height, parts[o->part]);
+        snprintf(out, 256, "%dx%d %s", o->buckets->at[0].width, o->buckets->at[0].height, image_part_names[o->part]);
     else if (o->kind == RESHAPE_CROP)
-        snprintf(out, 256, "%d buckets %016llx %s", o->buckets->count, (unsigned long long)print, parts[o->part]);
+        snprintf(out, 256, "%d buckets %016llx %s", o->buckets->count, (unsigned long long)print, image_part_names[o->part]);
     else
         snprintf(out, 256, "%s %d multiple %d", kinds[o->kind], o->side, o->multiple);
     size_t n = strlen(out);
@@ -260,34 +259,58 @@ static bool trim(const struct image *whole, struct image *out, struct made *made
     return image_crop(out, whole, px[IMAGE_LEFT], px[IMAGE_TOP], width, height, e);
 }
 
-static bool shape_part(const struct work *w, const struct image *whole, struct made *made, struct err *e)
+/* The picture, or its part inside of a frame, as large as it is cut from: *from is whole, *part or *scaled. */
+static bool shape_find(const struct reshape_options *o, const struct image *whole, struct image *part, struct image *scaled,
+                       const struct image **from, struct made *made, struct err *e)
 {
-    struct image scaled = { 0 }, cut = { 0 };
-    if (!reshape_size(w->o, whole->width, whole->height, &made->scaled, &made->cut)) {
+    made->was = (struct bucket){ whole->width, whole->height };
+    if (o->trim && !trim(whole, part, made, e))
+        return false;
+    *from = part->pixels ? part : whole;
+    int width = (*from)->width, height = (*from)->height;
+    if (!reshape_size(o, width, height, &made->scaled, &made->cut)) {
         made->outcome = LEFT_SMALL;
         return true;
     }
-    bool same = made->scaled.width == whole->width && made->scaled.height == whole->height;
-    if (same && !made->trimmed.width && made->cut.width == whole->width && made->cut.height == whole->height) {
+    bool same = made->scaled.width == width && made->scaled.height == height;
+    if (same && !made->trimmed.width && made->cut.width == width && made->cut.height == height) {
         made->outcome = LEFT_SAME;
         return true;
     }
-    const struct image *from = same ? whole : &scaled;
-    bool good = (same || image_resize(&scaled, whole, made->scaled.width, made->scaled.height, IMAGE_LANCZOS, e)) &&
-                image_find_cut(from, made->cut.width, made->cut.height, w->o->kind == RESHAPE_CROP ? w->o->part : IMAGE_START,
-                               &made->x, &made->y, e) &&
-                image_crop(&cut, from, made->x, made->y, made->cut.width, made->cut.height, e) && write_picture(w, &cut, made, e);
+    if (!same && !image_resize(scaled, *from, made->scaled.width, made->scaled.height, IMAGE_LANCZOS, e))
+        return false;
+    *from = same ? *from : scaled;
+    return image_find_cut(*from, made->cut.width, made->cut.height, o->kind == RESHAPE_CROP ? o->part : IMAGE_START, &made->x, &made->y, e);
+}
+
+static bool shape(const struct work *w, const struct image *whole, struct made *made, struct err *e)
+{
+    struct image part = { 0 }, scaled = { 0 }, cut = { 0 };
+    const struct image *from;
+    bool good = shape_find(w->o, whole, &part, &scaled, &from, made, e);
+    if (good && made->outcome == MADE)
+        good = image_crop(&cut, from, made->x, made->y, made->cut.width, made->cut.height, e) && write_picture(w, &cut, made, e);
+    image_release(&part);
     image_release(&scaled);
     image_release(&cut);
     return good;
 }
 
-static bool shape(const struct work *w, const struct image *whole, struct made *made, struct err *e)
+bool reshape_look(const struct reshape_options *o, const struct image *image, struct reshape_part *part, struct err *e)
 {
-    struct image part = { 0 };
-    made->was = (struct bucket){ whole->width, whole->height };
-    bool good = (!w->o->trim || trim(whole, &part, made, e)) && shape_part(w, part.pixels ? &part : whole, made, e);
-    image_release(&part);
+    struct image inside = { 0 }, scaled = { 0 };
+    const struct image *from;
+    struct made m = { 0 };
+    bool good = shape_find(o, image, &inside, &scaled, &from, &m, e);
+    int width = inside.pixels ? inside.width : image->width, height = inside.pixels ? inside.height : image->height;
+    *part = (struct reshape_part){ .outcome = m.outcome == LEFT_SMALL ? RESHAPE_TOO_SMALL : RESHAPE_AS_IT_IS };
+    if (good && m.outcome == MADE) {
+        double across = (double)width / m.scaled.width, down = (double)height / m.scaled.height;
+        *part = (struct reshape_part){ .outcome = RESHAPE_IS_CUT, .x = m.trim_x + (int)(m.x * across), .y = m.trim_y + (int)(m.y * down),
+                                       .width = (int)(m.cut.width * across + 0.5), .height = (int)(m.cut.height * down + 0.5), .becomes = m.cut };
+    }
+    image_release(&inside);
+    image_release(&scaled);
     return good;
 }
 

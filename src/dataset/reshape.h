@@ -55,4 +55,13 @@ MUST_USE bool dataset_reshape_undo(struct manifest *m, const char *op, size_t *c
 /* What becomes of a picture of this size, without making it: false if it is left as it is. */
 bool reshape_size(const struct reshape_options *o, int width, int height, struct bucket *scaled, struct bucket *cut);
 
+/* What would become of a picture: the part that is kept, in its own pixels, and its size then. Nothing is written.
+ * errors  ERR_BACKEND, ERR_NOMEM. */
+struct reshape_part {
+    enum { RESHAPE_IS_CUT, RESHAPE_TOO_SMALL, RESHAPE_AS_IT_IS } outcome; /* with the first the rest is set */
+    int x, y, width, height;
+    struct bucket becomes;
+};
+MUST_USE bool reshape_look(const struct reshape_options *o, const struct image *image, struct reshape_part *part, struct err *e);
+
 #endif

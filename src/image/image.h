@@ -136,6 +136,7 @@ enum image_part {
     IMAGE_START,     /* left, or top */
     IMAGE_END,       /* right, or bottom */
 };
+extern const char *const image_part_names[]; /* "centre", ..., by enum, NULL behind the last */
 /* Where the cut of width x height lies: for image_crop. ERR_ARG if the picture is smaller, ERR_BACKEND, ERR_NOMEM. */
 MUST_USE bool image_find_cut(const struct image *image, int width, int height, enum image_part part, int *x, int *y,
                              struct err *e);

@@ -256,6 +256,8 @@ bool image_encode(const struct image *image, enum image_format format, int quali
     return good;
 }
 
+const char *const image_part_names[] = { "centre", "entropy", "attention", "start", "end", NULL };
+
 bool image_find_cut(const struct image *image, int width, int height, enum image_part part, int *x, int *y, struct err *e)
 {
     if (width < 1 || height < 1 || width > image->width || height > image->height)

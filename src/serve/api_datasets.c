@@ -9,9 +9,10 @@
 #include "serve/paths.h"
 #include "serve/server_internal.h"
 
-static bool set_folder(struct exchange *x, const char *name, char out[PATH_MAX_BYTES], struct err *e)
+bool exchange_dataset(struct exchange *x, char out[PATH_MAX_BYTES], struct err *e)
 {
     char root[PATH_MAX_BYTES];
+    const char *name = x->param[0];
     return path_name_safe(name, e) && exchange_folder(x, "input", root, e) && path_below(out, root, name, e);
 }
 
@@ -48,24 +49,38 @@ bool get_datasets(struct exchange *x, struct err *e)
     return false;
 }
 
+/* Which pictures are asked for: of `only` and with `words` in name or caption. */
+static bool is_wanted(const struct manifest_picture *p, const char *only, const char *words)
+{
+    bool kind = !strcmp(only, "used")          ? !*p->excluded
+                : !strcmp(only, "excluded")    ? *p->excluded != 0
+                : !strcmp(only, "uncaptioned") ? !*p->text && !*p->excluded
+                                               : true;
+    return kind && (!*words || strcasestr(p->text, words) || strcasestr(p->file_name, words));
+}
+
 bool get_dataset(struct exchange *x, struct err *e)
 {
-    char folder[PATH_MAX_BYTES];
-    int64_t offset = 0, limit = 60;
-    if (!set_folder(x, x->param[0], folder, e) || !exchange_query_int(x, "offset", 0, INT64_MAX, &offset, e) ||
-        !exchange_query_int(x, "limit", 1, 1000, &limit, e))
+    char folder[PATH_MAX_BYTES], only[16] = "all", words[1024] = "";
+    bool ignored;
+    int64_t offset = 0, limit = 60, found = 0;
+    if (!exchange_dataset(x, folder, e) || !exchange_query_int(x, "offset", 0, INT64_MAX, &offset, e) ||
+        !exchange_query_int(x, "limit", 1, 1000, &limit, e) || !exchange_query(x, "only", only, sizeof only, &ignored, e) ||
+        !exchange_query(x, "words", words, sizeof words, &ignored, e))
         return false;
     struct manifest *m = manifest_open(folder, MANIFEST_READ, e);
     if (!m)
         return false;
     json_t *pictures = json_array();
     bool good = pictures || err_nomem(e, "a data set's pictures");
-    for (int64_t i = offset; good && i < (int64_t)manifest_count(m) && i - offset < limit; i++) {
-        json_t *p = manifest_object(m, (size_t)i, e);
+    for (size_t i = 0; good && i < manifest_count(m); i++) {
+        if (!is_wanted(manifest_picture(m, i), only, words) || found++ < offset || found > offset + limit)
+            continue;
+        json_t *p = manifest_object(m, i, e);
         json_object_del(p, "history");
         good = p && (!json_array_append_new(pictures, p) || err_nomem(e, "a data set's pictures"));
     }
-    json_t *all = good ? json_pack("{s:s,s:I,s:O}", "name", x->param[0], "total", (json_int_t)manifest_count(m), "pictures", pictures) : NULL;
+    json_t *all = good ? json_pack("{s:s,s:I,s:O}", "name", x->param[0], "total", (json_int_t)found, "pictures", pictures) : NULL;
     manifest_free(m);
     json_decref(pictures);
     return good && (all ? answer_json(x, 200, all, e) : err_nomem(e, "a data set's pictures"));
@@ -77,7 +92,7 @@ bool post_dataset(struct exchange *x, struct err *e)
     char folder[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
     const char *file = json_string_value(json_object_get(x->json, "file_name"));
     json_t *text = json_object_get(x->json, "text"), *excluded = json_object_get(x->json, "excluded");
-    if (!set_folder(x, x->param[0], folder, e) || !path_below(path, folder, file, e))
+    if (!exchange_dataset(x, folder, e) || !path_below(path, folder, file, e))
         return false;
     if (!path_exists(path))
         return err_set(e, ERR_MISSING, "%s: no picture %.200s: send it to /upload/image with subfolder %s first", x->param[0], file, x->param[0]);

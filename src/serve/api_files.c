@@ -108,20 +108,46 @@ static bool view_changed(struct exchange *x, const char *path, const char *name,
     return good;
 }
 
+bool answer_small(struct exchange *x, const char *path, int64_t small, const char *cache, struct err *e)
+{
+    struct image image = { 0 }, less = { 0 };
+    uint8_t *data = NULL;
+    size_t bytes = 0;
+    if (!path_exists(path) || path_is_folder(path))
+        return err_set(e, ERR_MISSING, "there is no file %.200s", path_name(path));
+    bool good = image_load(&image, path, IMAGE_KEEP_ALPHA, 0, e);
+    int longer = image.width > image.height ? image.width : image.height;
+    bool shrink = good && longer > small;
+    int width = shrink ? (int)(image.width * small / longer) : 0, height = shrink ? (int)(image.height * small / longer) : 0;
+    good = good && (!shrink || image_resize(&less, &image, width > 0 ? width : 1, height > 0 ? height : 1, IMAGE_AREA, e)) &&
+           image_encode_for_web(shrink ? &less : &image, IMAGE_WEBP, 85, &data, &bytes, e);
+    image_release(&image);
+    image_release(&less);
+    if (good) {
+        exchange_add_header(x, "Cache-Control", cache);
+        answer_bytes(x, 200, "image/webp", data, bytes);
+    }
+    mem_free(data);
+    return good;
+}
+
 bool get_view(struct exchange *x, struct err *e)
 {
     char name[NAME_BYTES], type[16] = "", subfolder[NAME_BYTES] = "", preview[32], channel[16] = "", path[PATH_MAX_BYTES];
     bool found, answered, has_preview, ignored;
+    int64_t small = 0;
     if (!exchange_query(x, "filename", name, sizeof name, &found, e))
         return false;
     if (!found)
         return err_set(e, ERR_MISSING, "the query has no filename");
-    if (!exchange_query(x, "type", type, sizeof type, &ignored, e) || !exchange_query(x, "subfolder", subfolder, sizeof subfolder, &ignored, e) ||
+    if (!exchange_query_int(x, "small", 16, 4096, &small, e) || !exchange_query(x, "type", type, sizeof type, &ignored, e) || !exchange_query(x, "subfolder", subfolder, sizeof subfolder, &ignored, e) ||
         !exchange_query(x, "preview", preview, sizeof preview, &has_preview, e) ||
         !exchange_query(x, "channel", channel, sizeof channel, &ignored, e))
         return false;
     if (!find_file(x, name, type, subfolder, path, &answered, e) || answered)
         return answered;
+    if (small)
+        return answer_small(x, path, small, "no-cache", e);
     bool changed = has_preview || !strcmp(channel, "rgb") || !strcmp(channel, "a");
     return changed ? view_changed(x, path, path_name(name), has_preview ? preview : NULL, channel, e)
                    : answer_file(x, path, "no-cache", path_name(name), true, e);
@@ -129,7 +155,7 @@ bool get_view(struct exchange *x, struct err *e)
 
 /* --- uploads --- */
 
-static bool read_form(struct exchange *x, struct multipart *m, struct err *e)
+bool exchange_form(struct exchange *x, struct multipart *m, struct err *e)
 {
     char boundary[71];
     *m = (struct multipart){ 0 };
@@ -154,9 +180,7 @@ static bool same_bytes(const char *path, const void *data, size_t bytes)
     return same;
 }
 
-/* Puts bytes into folder/name; where another file has the name it becomes "name (1).ext" and so on, and what is there with the same
- * bytes is taken. name: in and out. */
-static bool put_file(struct exchange *x, const char *folder, char name[NAME_BYTES], const void *data, size_t bytes, bool overwrite, struct err *e)
+bool exchange_put_file(struct exchange *x, const char *folder, char name[NAME_BYTES], const void *data, size_t bytes, bool overwrite, struct err *e)
 {
     char path[PATH_MAX_BYTES], first[NAME_BYTES], stem[NAME_BYTES];
     snprintf(first, sizeof first, "%s", name);
@@ -191,7 +215,7 @@ struct upload {
 static bool read_upload(struct exchange *x, struct upload *u, struct err *e)
 {
     char root[PATH_MAX_BYTES], overwrite[16];
-    if (!read_form(x, &u->form, e))
+    if (!exchange_form(x, &u->form, e))
         return false;
     u->file = multipart_find(&u->form, "image");
     if (!u->file || !*u->file->filename)
@@ -215,7 +239,7 @@ static bool tell_upload(struct exchange *x, const struct upload *u, struct err *
 bool post_upload_image(struct exchange *x, struct err *e)
 {
     struct upload u = { 0 };
-    bool good = read_upload(x, &u, e) && put_file(x, u.folder, u.name, u.file->data, u.file->bytes, u.overwrite, e) && tell_upload(x, &u, e);
+    bool good = read_upload(x, &u, e) && exchange_put_file(x, u.folder, u.name, u.file->data, u.file->bytes, u.overwrite, e) && tell_upload(x, &u, e);
     multipart_release(&u.form);
     return good;
 }
@@ -285,7 +309,7 @@ bool post_upload_mask(struct exchange *x, struct err *e)
     if (good && !answered && (!path_exists(original) || path_is_folder(original)))
         good = err_set(e, ERR_ARG, "the original of the mask is not there");
     if (good && !answered)
-        good = masked(original, u.file, &png, &bytes, e) && put_file(x, u.folder, u.name, png, bytes, u.overwrite, e) && tell_upload(x, &u, e);
+        good = masked(original, u.file, &png, &bytes, e) && exchange_put_file(x, u.folder, u.name, png, bytes, u.overwrite, e) && tell_upload(x, &u, e);
     mem_free(png);
     multipart_release(&u.form);
     return good;

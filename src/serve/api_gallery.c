@@ -89,25 +89,7 @@ bool get_gallery_file(struct exchange *x, struct err *e)
     int64_t small = 0;
     if (!exchange_query_int(x, "small", 16, 4096, &small, e) || !picture_path(x, path, e))
         return false;
-    if (!small)
-        return answer_file(x, path, forever, path_name(path), true, e);
-    struct image image = { 0 }, less = { 0 };
-    uint8_t *data = NULL;
-    size_t bytes = 0;
-    bool good = image_load(&image, path, IMAGE_KEEP_ALPHA, 0, e);
-    int longer = image.width > image.height ? image.width : image.height;
-    bool shrink = good && longer > small;
-    int width = shrink ? (int)(image.width * small / longer) : 0, height = shrink ? (int)(image.height * small / longer) : 0;
-    good = good && (!shrink || image_resize(&less, &image, width > 0 ? width : 1, height > 0 ? height : 1, IMAGE_AREA, e)) &&
-           image_encode_for_web(shrink ? &less : &image, IMAGE_WEBP, 85, &data, &bytes, e);
-    image_release(&image);
-    image_release(&less);
-    if (good) {
-        exchange_add_header(x, "Cache-Control", forever);
-        answer_bytes(x, 200, "image/webp", data, bytes);
-    }
-    mem_free(data);
-    return good;
+    return small ? answer_small(x, path, small, forever, e) : answer_file(x, path, forever, path_name(path), true, e);
 }
 
 bool get_gallery_similar(struct exchange *x, struct err *e)
@@ -151,23 +133,6 @@ static int64_t *ids_of(struct exchange *x, size_t *count, struct err *e)
     return ids;
 }
 
-/* The texts of one of the body's lists, borrowed; free the array with mem_free. */
-static const char **texts_of(struct exchange *x, const char *key, size_t *count, struct err *e)
-{
-    const json_t *list = json_object_get(x->json, key);
-    *count = json_array_size(list);
-    const char **texts = mem_zeroed(*count + 1, sizeof *texts);
-    if (!texts)
-        err_nomem(e, "a list of tags");
-    for (size_t i = 0; texts && i < *count; i++)
-        if (!(texts[i] = json_string_value(json_array_get(list, i)))) {
-            err_set(e, ERR_ARG, "%s: want texts", key);
-            mem_free(texts);
-            return NULL;
-        }
-    return texts;
-}
-
 bool post_gallery_delete(struct exchange *x, struct err *e)
 {
     size_t count;
@@ -198,7 +163,7 @@ bool post_gallery_tag(struct exchange *x, struct err *e)
 {
     size_t count = 0, adds = 0, removes = 0;
     int64_t *ids = ids_of(x, &count, e);
-    const char **add = ids ? texts_of(x, "add", &adds, e) : NULL, **remove = add ? texts_of(x, "remove", &removes, e) : NULL;
+    const char **add = ids ? exchange_texts(x, "add", &adds, e) : NULL, **remove = add ? exchange_texts(x, "remove", &removes, e) : NULL;
     bool collections = json_is_true(json_object_get(x->json, "collections"));
     bool good = remove && (collections ? gallery_collect : gallery_tag)(x->server->store, gallery_owner(x), ids, count, add, adds, remove, removes, e);
     mem_free(ids);

@@ -227,6 +227,22 @@ const char *http_type(const char *name)
     return "application/octet-stream";
 }
 
+const char **exchange_texts(const struct exchange *x, const char *key, size_t *count, struct err *e)
+{
+    const json_t *list = json_object_get(x->json, key);
+    *count = json_array_size(list);
+    const char **texts = mem_zeroed(*count + 1, sizeof *texts);
+    if (!texts)
+        err_nomem(e, "a list of texts");
+    for (size_t i = 0; texts && i < *count; i++)
+        if (!(texts[i] = json_string_value(json_array_get(list, i)))) {
+            err_set(e, ERR_ARG, "%s: want texts", key);
+            mem_free(texts);
+            return NULL;
+        }
+    return texts;
+}
+
 void exchange_add_header(struct exchange *x, const char *name, const char *value)
 {
     size_t used = strlen(x->headers), left = sizeof x->headers - used;

@@ -52,6 +52,9 @@ MUST_USE bool exchange_query_int(const struct exchange *x, const char *name, int
 /* "true", "1", "yes" (any case) is true; another value or none is false. */
 bool exchange_query_bool(const struct exchange *x, const char *name);
 
+/* The texts of a list of the JSON body, borrowed; free the array with mem_free. No list is an empty one. ERR_ARG, ERR_NOMEM. */
+MUST_USE const char **exchange_texts(const struct exchange *x, const char *key, size_t *count, struct err *e);
+
 /* Adds a header to the answer that is still to come; name and value hold no line ends. */
 void exchange_add_header(struct exchange *x, const char *name, const char *value);
 

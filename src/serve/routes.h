@@ -121,6 +121,11 @@ HANDLER(get_similarity);
 HANDLER(get_datasets);
 HANDLER(get_dataset);
 HANDLER(post_dataset);
+/* api_dataset_work.c */
+HANDLER(post_dataset_files);
+HANDLER(post_dataset_captions);
+HANDLER(post_dataset_undo);
+HANDLER(get_dataset_crops);
 /* api_runs.c */
 HANDLER(get_runs);
 HANDLER(get_run);

@@ -62,6 +62,19 @@ MUST_USE bool user_place(const struct server *s, const char *user, const char *f
 /* The folder input, output or temp of the exchange's user; type NULL or "": output. ERR_ARG for another word (api_files.c). */
 MUST_USE bool exchange_folder(const struct exchange *x, const char *type, char out[PATH_MAX_BYTES], struct err *e);
 
+/* Reads the body as a form; release it, also after a failure. ERR_ARG: it is none (api_files.c). */
+struct multipart;
+MUST_USE bool exchange_form(struct exchange *x, struct multipart *m, struct err *e);
+/* Puts bytes into folder/name; where another file has the name it becomes "name (1).ext" and so on, and what is there with the same
+ * bytes is taken. name[1024]: in and out. */
+enum { FILE_NAME_BYTES = 1024 };
+MUST_USE bool exchange_put_file(struct exchange *x, const char *folder, char name[FILE_NAME_BYTES], const void *data, size_t bytes, bool overwrite,
+                                struct err *e);
+/* The folder of a data set by its name (api_datasets.c). ERR_ARG for a name that leaves the input folder. */
+MUST_USE bool exchange_dataset(struct exchange *x, char out[PATH_MAX_BYTES], struct err *e);
+/* A small WebP of a picture's file, `small` pixels for the longer side, or as large as it is; cache: Cache-Control. */
+MUST_USE bool answer_small(struct exchange *x, const char *path, int64_t small, const char *cache, struct err *e);
+
 /* The owner of jobs: the user, or NULL where there is one. */
 const char *owner_of(const struct exchange *x);
 /* Whether a text is a UUID as ids of jobs are written: in lower case, with its dashes (api_jobs.c). */

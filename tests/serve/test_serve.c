@@ -544,6 +544,78 @@ TEST(a_data_set_is_made_and_captioned_over_the_net)
     site_stop();
 }
 
+/* A form with files, whose bytes may be anything. */
+static json_t *send_files(const char *path, const char *const *names, const char *const *data, const size_t *bytes, size_t count, int status)
+{
+    char *body = calloc(1, 1 << 20), *at = body;
+    for (size_t i = 0; i < count; i++) {
+        at += sprintf(at, "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"%s\"\r\n\r\n", names[i]);
+        memcpy(at, data[i], bytes[i]);
+        at += bytes[i];
+        at += sprintf(at, "\r\n");
+    }
+    at += sprintf(at, "--B--\r\n");
+    struct answer a = ask_full(site_port, "POST", path, "Content-Type: multipart/form-data; boundary=B\r\n", body, (size_t)(at - body));
+    CHECK(a.status == status, "%s: %d %s", path, a.status, a.body ? a.body : "");
+    json_t *j = a.body ? json_loads(a.body, 0, NULL) : NULL;
+    answer_release(&a);
+    free(body);
+    return j;
+}
+
+static json_t *picture_of(const char *path, size_t i)
+{
+    json_t *all = get_json(site_port, path, 200), *one = json_incref(json_array_get(json_object_get(all, "pictures"), i));
+    json_decref(all);
+    return one;
+}
+
+TEST(a_data_set_is_worked_on_over_the_net)
+{
+    site_defaults();
+    site_start();
+    struct err e = { 0 };
+    char *png;
+    size_t bytes;
+    REQUIRE(file_read(test_data("emoji-mini/ring-ball.png"), 1 << 20, &png, &bytes, &e));
+    const char *const names[] = { "ball.png", "ball.txt", "none.png", "up/../../x.png" }, *const data[] = { png, "ring, red_ball\n", "no picture", png };
+    const size_t sizes[] = { bytes, 15, 10, bytes };
+    json_t *said = send_files("/limn/datasets/balls/files", names, data, sizes, 4, 200);
+    CHECK(json_integer_value(json_object_get(said, "taken")) == 1 && json_array_size(json_object_get(said, "reasons")) == 2, "%s", json_dumps(said, 0));
+    json_decref(said);
+    said = send_files("/limn/datasets/balls/files", names, data, sizes, 1, 200);
+    CHECK(json_integer_value(json_object_get(said, "there")) == 1 && !path_exists(site_path("input/balls/ball (1).png")), "%s", json_dumps(said, 0));
+    json_decref(said);
+    json_decref(send_files("/limn/datasets/..%2Fballs/files", names, data, sizes, 1, 400));
+    mem_free(png);
+    said = post_json(site_port, "/limn/datasets/balls/captions", "{\"prefix\": \"mine\", \"spaces\": true, \"replace\": [\"ring=circle\"], \"dry_run\": true}", 200);
+    CHECK(!strcmp(text_at(json_array_get(json_object_get(said, "shown"), 0), "now"), "mine, circle, red ball"), "%s", json_dumps(said, 0));
+    json_decref(said);
+    json_t *p = picture_of("/limn/datasets/balls", 0);
+    CHECK(!strcmp(text_at(p, "text"), "ring, red_ball"), "%s", json_dumps(p, 0));
+    json_decref(p);
+    json_decref(post_json(site_port, "/limn/datasets/balls/captions", "{\"prefix\": \"mine\", \"remove\": [\"ring\"]}", 200));
+    p = picture_of("/limn/datasets/balls?words=MINE&only=used", 0);
+    CHECK(!strcmp(text_at(p, "text"), "mine, red_ball"), "%s", json_dumps(p, 0));
+    json_decref(p);
+    said = post_json(site_port, "/limn/datasets/balls/undo", "{\"what\": \"caption\"}", 200);
+    CHECK(json_integer_value(json_object_get(said, "count")) == 1, "%s", json_dumps(said, 0));
+    json_decref(said);
+    p = picture_of("/limn/datasets/balls/crops?size=16&height=24", 0);
+    json_t *cut = json_object_get(p, "cut");
+    int64_t w = json_integer_value(json_array_get(cut, 2)), h = json_integer_value(json_array_get(cut, 3));
+    CHECK(json_integer_value(json_array_get(json_object_get(p, "becomes"), 1)) == 24 && h == json_integer_value(json_object_get(p, "height")) && llabs(3 * w - 2 * h) <= 3,
+          "%s", json_dumps(p, 0));
+    json_decref(p);
+    p = picture_of("/limn/datasets/balls/crops?size=2000", 0);
+    CHECK(!strcmp(text_at(p, "left"), "small"), "%s", json_dumps(p, 0));
+    json_decref(p);
+    json_decref(post_json(site_port, "/limn/datasets/balls/undo", "{\"what\": \"all\"}", 400));
+    json_decref(post_json(site_port, "/limn/datasets/balls/captions", "{\"remove\": [1]}", 400));
+    json_decref(get_json(site_port, "/limn/datasets/none/crops", 404));
+    site_stop();
+}
+
 TEST(a_training_is_looked_at_over_the_net)
 {
     site_defaults();

@@ -103,8 +103,9 @@ export function choices(table: Record<string, NodeInfo>, node: string, input: st
     return offered ?? [];
 }
 
+/** Where a picture is; with `small` a WebP of so many pixels. */
 export function pictureAddress(p: Picture, small?: number): string {
-    return address("/api/view", { filename: p.filename, subfolder: p.subfolder, type: p.type, preview: small ? `webp;${small}` : undefined });
+    return address("/api/view", { filename: p.filename, subfolder: p.subfolder, type: p.type, small });
 }
 
 export async function upload(file: Blob, name: string, route = "image", more: Record<string, string> = {}): Promise<Picture> {

@@ -102,7 +102,57 @@ const table = {
     noRuns: ["No run yet.", "还没有训练记录。"],
     datasets: ["Data sets", "数据集"],
     noDatasets: ["No data set yet.", "还没有数据集。"],
-    clean: ["Look for bad pictures", "查找坏图"],
+    clean: ["Clean", "清理"],
+    lookThrough: ["Look through", "浏览"],
+    doubles: ["Doubles", "重复图片"],
+    captions: ["Captions", "描述"],
+    crops: ["Crops", "裁剪"],
+    newSet: ["a new set, or more of one", "新的或已有的数据集"],
+    dropFiles: ["Drop pictures here, text files with their captions, or a zip of them.", "把图片、同名的描述文本文件或 zip 压缩包拖到这里。"],
+    added: ["added", "张已添加"],
+    thereBefore: ["were there before", "张已存在"],
+    leftOut: ["left out", "已排除"],
+    used: ["Used", "使用中"],
+    uncaptioned: ["Without a caption", "没有描述"],
+    show: ["Show", "显示"],
+    searchCaptions: ["Search captions and names", "搜索描述和文件名"],
+    byHand: ["by hand", "手动"],
+    leaveOut: ["Leave out", "排除"],
+    useAgain: ["Use again", "恢复使用"],
+    usedAgain: ["pictures are used again", "张图片已恢复使用"],
+    before: ["Before", "上一页"],
+    cleanAbout: ["Looks at every picture: broken, small, elongated, flat, blurred, framed, or there twice. Nothing is deleted.", "检查每张图片：损坏、太小、过长、单调、模糊、带边框或重复。不会删除任何文件。"],
+    lookForBad: ["Look for bad pictures", "查找坏图"],
+    leaveAllOut: ["Leave all of them out", "全部排除"],
+    undoClean: ["Take the last cleaning back", "撤销上次清理"],
+    doublesAbout: ["Pictures that look alike, side by side; the larger or sharper one is on the left.", "并排显示相似的图片；较大或较清晰的在左边。"],
+    lookForDoubles: ["Look for doubles", "查找重复图片"],
+    noDoubles: ["No doubles.", "没有重复图片。"],
+    better: ["larger or sharper", "更大或更清晰"],
+    keepBoth: ["Keep both", "两张都保留"],
+    template: ["Template: {text} is the caption, {name} the file's name", "模板：{text} 为原描述，{name} 为文件名"],
+    tagsBefore: ["Put in front", "加在前面"],
+    tagsBehind: ["Put behind", "加在后面"],
+    tagsRemove: ["Take out, comma between; * is anything", "删除，用逗号分隔；* 代表任意内容"],
+    tagsReplace: ["Replace, old=new; next", "替换，旧=新；多个用分号分隔"],
+    onlyMissing: ["Only pictures without one", "仅无描述的图片"],
+    uniqueTags: ["No tag twice", "去掉重复标签"],
+    tagSpaces: ["red_hair → red hair", "red_hair → red hair"],
+    captionsAbout: ["Rules for the captions of all pictures in use. A caption is tags with commas between; every change can be undone.", "对所有使用中的图片描述套用规则。描述由逗号分隔的标签组成；每次修改都可撤销。"],
+    preview: ["Preview", "预览"],
+    changeAll: ["Change them", "修改"],
+    undoCaptions: ["Take the last change back", "撤销上次修改"],
+    wouldChange: ["would change", "张将会修改"],
+    changed: ["changed", "张已修改"],
+    staySame: ["stay the same", "张不变"],
+    asBefore: ["are as they were before", "张已恢复原样"],
+    cropsAbout: ["The bright part is kept. New files are made, the originals stay.", "明亮的部分会保留。将生成新文件，原图不变。"],
+    makeCrops: ["Make the crops", "开始裁剪"],
+    undoCrops: ["Back to the originals", "恢复原图"],
+    staysAsIs: ["stays as it is", "保持不变"],
+    tooSmall: ["is too small: it stays as it is", "太小，保持不变"],
+    broken: ["cannot be read", "无法读取"],
+    shape: ["Shape", "形状"],
     caption: ["Caption", "描述"],
     reason: ["Reason", "原因"],
     apply: ["Leave these out", "排除这些图片"],
@@ -129,6 +179,18 @@ export function language(): Language {
 export function setLanguage(l: Language): void {
     column = languages.indexOf(l);
     document.documentElement.lang = l === "zh" ? "zh-CN" : "en";
+}
+
+/** Inputs of nodes in Chinese; in English they are called as they are. */
+const inputNames: Record<string, string> = {
+    name: "名称", model: "模型", folder: "数据集", steps: "步数", learning_rate: "学习率", rank: "秩", sample_prompts: "示例描述，每行一条", sample_every: "每隔多少步出示例",
+    save_every: "每隔多少步保存", batch: "批量", resolution: "分辨率", targets: "学习的层", text_learning_rate: "文本编码器学习率", recompute: "省内存（更慢）", min_side: "最短边（像素）",
+    elongated: "最大长宽比", blur: "模糊上限", near_duplicates: "相似度（位）", captions: "无描述的也排除", size: "尺寸（像素）", height: "高（像素，0 为正方形）", buckets: "多种尺寸", part: "保留部分",
+    trim: "先去掉边框", enlarge: "放大小图", metrics: "度量", seed: "种子", prompts: "描述", reference: "参考",
+};
+
+export function nameOf(input: string): string {
+    return (column && inputNames[input]) || input.replaceAll("_", " ");
 }
 
 export function t(word: Word): string {

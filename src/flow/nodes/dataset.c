@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "dataset/clean.h"
+#include "dataset/reshape.h"
 #include "flow/nodes/nodes.h"
 
 struct set_args {
@@ -16,6 +17,12 @@ struct clean_args {
     int64_t least_side, near_bits;
     double elongated, blur;
     bool captions, apply;
+};
+
+struct crop_args {
+    const char *folder, *buckets, *part;
+    int64_t size, height;
+    bool trim, enlarge;
 };
 
 static const char *const resizes[] = { "None", "Stretch", "Crop", "Pad", NULL };
@@ -50,6 +57,20 @@ static const struct node_input clean_inputs[] = {
     { 0 },
 };
 static const struct node_output clean_outputs[] = { { .type = "INT", .name = "faults" }, { .type = "STRING", .name = "report" }, { 0 } };
+
+static const char *const bucket_lists[] = { "none", "kohya", "sdxl", NULL };
+static const struct node_input crop_inputs[] = {
+    { "folder", "COMBO", offsetof(struct crop_args, folder), .folder = "input/", .help = "a data set in the input folder" },
+    { "size", "INT", offsetof(struct crop_args, size), "512", .min = 1, .max = 16384, .help = "pixels; with buckets the resolution" },
+    { "height", "INT", offsetof(struct crop_args, height), "0", .min = 0, .max = 16384, .help = "pixels; 0: a square" },
+    { "buckets", "COMBO", offsetof(struct crop_args, buckets), .choices = bucket_lists, .help = "many sizes, each picture gets that of its shape" },
+    { "part", "COMBO", offsetof(struct crop_args, part), .choices = image_part_names,
+      .help = "what is kept: the middle, where most is to be seen, what draws the eye, left or top, right or bottom" },
+    { "trim", "BOOLEAN", offsetof(struct crop_args, trim), .initial = "false", .help = "plain frames are cut away first" },
+    { "enlarge", "BOOLEAN", offsetof(struct crop_args, enlarge), .initial = "false", .help = "smaller pictures are made larger; else they stay as they are" },
+    { 0 },
+};
+static const struct node_output crop_outputs[] = { { .type = "INT", .name = "made" }, { .type = "STRING", .name = "report" }, { 0 } };
 
 /* --- pictures of a folder --- */
 
@@ -268,6 +289,43 @@ static bool folder_changed(const struct node_check *check, const void *args, cha
 
 /* --- cleaning --- */
 
+static bool set_folder(struct node_call *call, const char *name, char out[PATH_MAX_BYTES], struct err *e)
+{
+    return (!strchr(name, '/') && *name != '.' && *name && path_join(out, call_host(call)->input, name, e)) ||
+           err_set(e, ERR_ARG, "%s is no folder of the input folder", name);
+}
+
+/* For the page: {"file_name", "reason", "found"} and for doubles "of", the one that stays. */
+static json_t *fault_of(const struct clean_fault *f, const struct manifest *m, const struct survey *s, struct err *e)
+{
+    struct text found;
+    text_init(&found, 1 << 14);
+    clean_fault_words(f, m, s, &found);
+    json_t *one = text_ok(&found, e) ? json_pack("{s:s,s:s,s:s}", "file_name", manifest_picture(m, f->picture)->file_name, "reason",
+                                                 clean_checks[f->check].reason, "found", text_string(&found))
+                                     : NULL;
+    if (one && f->twin >= 0)
+        json_object_set_new(one, "of", json_string(manifest_picture(m, (size_t)f->twin)->file_name));
+    text_release(&found);
+    if (!one)
+        err_nomem(e, "a report");
+    return one;
+}
+
+static json_t *faults_of(const struct clean_report *r, const struct manifest *m, const struct survey *s, struct err *e)
+{
+    enum { SHOWN = 1000 };
+    json_t *list = json_array();
+    bool good = list || err_nomem(e, "a report");
+    for (size_t i = 0; good && i < r->count && i < SHOWN; i++) {
+        json_t *one = fault_of(&r->faults[i], m, s, e);
+        good = one && (!json_array_append_new(list, one) || err_nomem(e, "a report"));
+    }
+    if (!good)
+        json_decref(list);
+    return good ? list : NULL;
+}
+
 static bool clean_run(struct node_call *call, const void *args, struct err *e)
 {
     const struct clean_args *a = args;
@@ -281,8 +339,8 @@ static bool clean_run(struct node_call *call, const void *args, struct err *e)
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         o.check[checks[i]] = true;
     o.check[CLEAN_NO_CAPTION] = a->captions;
-    if (strchr(a->folder, '/') || *a->folder == '.' || !path_join(folder, call_host(call)->input, a->folder, e))
-        return err_set(e, ERR_ARG, "%s is no folder of the input folder", a->folder);
+    if (!set_folder(call, a->folder, folder, e))
+        return false;
     struct manifest *m = manifest_open(folder, a->apply ? MANIFEST_CHANGE : MANIFEST_READ, e);
     bool good = m && survey_make(&survey, m, false, true, 0, call_progress(call), e) && clean_find(&report, m, &survey, &o, e) &&
                 (!a->apply || (clean_apply(m, &report, e) && manifest_save(m, e)));
@@ -294,7 +352,8 @@ static bool clean_run(struct node_call *call, const void *args, struct err *e)
         clean_fault_words(f, m, &survey, &words);
     }
     good = good && text_ok(&words, e) && node_give(call, 0, datum_of_int((int64_t)report.count, e), e) &&
-           node_give(call, 1, datum_of_text(text_string(&words), e), e) && node_show(call, "text", json_pack("[s]", text_string(&words)), e);
+           node_give(call, 1, datum_of_text(text_string(&words), e), e) && node_show(call, "text", json_pack("[s]", text_string(&words)), e) &&
+           node_show(call, "faults", faults_of(&report, m, &survey, e), e);
     text_release(&words);
     clean_release(&report);
     survey_release(&survey);
@@ -307,6 +366,36 @@ static bool clean_changed(const struct node_check *check, const void *args, char
 {
     *always = true;
     return true;
+}
+
+/* --- cropping --- */
+
+static bool crop_run(struct node_call *call, const void *args, struct err *e)
+{
+    const struct crop_args *a = args;
+    struct buckets b;
+    struct reshape_options o = { .kind = RESHAPE_CROP, .buckets = &b, .trim = a->trim, .enlarge = a->enlarge, .quality = 95, .into = "cropped" };
+    struct reshape_result r = { 0 };
+    char folder[PATH_MAX_BYTES];
+    struct text words;
+    while (image_part_names[o.part] && strcmp(image_part_names[o.part], a->part))
+        o.part++; /* checked: one is found */
+    if (!set_folder(call, a->folder, folder, e) || !buckets_named(&b, a->buckets, (int)a->size, (int)(a->height ? a->height : a->size), e))
+        return false;
+    struct manifest *m = manifest_open(folder, MANIFEST_CHANGE, e);
+    bool good = m && dataset_reshape(m, &o, &r, call_progress(call), e);
+    text_init(&words, 1 << 20);
+    text_addf(&words, "%ld pictures made, %ld were there, %ld are right already, %ld too small, %ld failed", r.made, r.there, r.same, r.small, r.failed);
+    size_t i;
+    json_t *one;
+    json_array_foreach(r.reasons, i, one)
+        text_addf(&words, "\n%s: %s", json_string_value(json_object_get(one, "file")), json_string_value(json_object_get(one, "reason")));
+    good = good && text_ok(&words, e) && node_give(call, 0, datum_of_int(r.made, e), e) && node_give(call, 1, datum_of_text(text_string(&words), e), e) &&
+           node_show(call, "text", json_pack("[s]", text_string(&words)), e);
+    text_release(&words);
+    reshape_release(&r);
+    manifest_free(m);
+    return good;
 }
 
 #define SET(name_, title_, help_, inputs_, outputs_, run_, flags_)                                                                    \
@@ -326,5 +415,7 @@ const struct node nodes_dataset[] = {
     { "CleanDataset", "Clean Dataset", "Finds pictures that are better left out of a training: broken, small, blurred, doubles. Nothing is deleted.",
       "dataset", clean_inputs, clean_outputs, .args_bytes = sizeof(struct clean_args), .flags = NODE_OUTPUT | NODE_FILES, .run = clean_run,
       .changed = clean_changed },
+    { "CropDataset", "Crop Dataset", "Scales pictures to cover a size, or the nearest of many, and cuts them to it: into new files. The originals stay.", "dataset",
+      crop_inputs, crop_outputs, .args_bytes = sizeof(struct crop_args), .flags = NODE_OUTPUT | NODE_FILES, .run = crop_run, .changed = clean_changed },
     { 0 },
 };

@@ -221,7 +221,7 @@ export function drawPage(root: HTMLElement): { show(hand?: Hand): void } {
 
     function showStrip(): void {
         fill(history, strip.get().map(one => h("button", { type: "button", role: "listitem", className: "thumb", title: one.settings.words, onclick: () => show(one) },
-            h("img", { src: pictureAddress(one.picture, 75), alt: one.settings.words || t("history"), loading: "lazy",
+            h("img", { src: pictureAddress(one.picture, 176), alt: one.settings.words || t("history"), loading: "lazy",
                 onerror: () => { strip.set(strip.get().filter(x => x.picture.filename !== one.picture.filename)); showStrip(); } }))));
     }
 

@@ -26,7 +26,7 @@ export function queuePage(root: HTMLElement): { show(): void; hide(): void } {
         const took = job.execution_start_time && job.execution_end_time ? ` · ${seconds(job.execution_end_time - job.execution_start_time)}` : "";
         const busy = job.status === "pending" || job.status === "in_progress";
         return h("article", { className: "panel job" },
-            job.preview_output ? h("img", { src: pictureAddress(job.preview_output, 75), alt: "", loading: "lazy" }) : h("span", null),
+            job.preview_output ? h("img", { src: pictureAddress(job.preview_output, 160), alt: "", loading: "lazy" }) : h("span", null),
             h("div", null, h("strong", null, state), h("span", { className: "quiet" }, ` ${new Date(job.create_time).toLocaleString()}${took}`),
                 job.execution_error?.exception_message && h("p", { className: "quiet" }, job.execution_error.exception_message)),
             busy ? h("button", { type: "button", onclick: () => post(`/api/jobs/${job.id}/cancel`).then(look, complain) }, job.status === "pending" ? t("cancel") : t("stop"))

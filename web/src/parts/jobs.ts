@@ -1,6 +1,6 @@
 // The jobs that this page queued, followed through the socket: state, progress, preview, pictures.
 
-import { get, pictureAddress, queue, socket, type Flow, type Json, type Message, type Picture, type Queued } from "../api";
+import { get, pictureAddress, post, queue, socket, type Flow, type Json, type Message, type Picture, type Queued } from "../api";
 
 export type JobState = "waiting" | "drawing" | "done" | "failed" | "cancelled";
 
@@ -12,7 +12,9 @@ export class Job {
     preview?: string; // address of the last preview
     pictures: Picture[] = [];
     texts: string[] = []; // what nodes say in words
+    outputs: Record<string, Json[]>[] = []; // all that they show
     readonly began = Date.now();
+    private over = 0;
     constructor(readonly id: string, readonly flow: Flow, private readonly changed: () => void) {
         following.add(this);
     }
@@ -27,6 +29,16 @@ export class Job {
         else if (m.type === "execution_interrupted") this.end("cancelled");
         else if (m.type === "execution_success") this.end("done");
         this.changed();
+    }
+
+    /** When it ended, or now. */
+    get ended(): number {
+        return this.over || Date.now();
+    }
+
+    /** Ends it, whether it runs or waits. */
+    stop(): Promise<unknown> {
+        return post(`/api/jobs/${this.id}/cancel`);
     }
 
     see(picture: Blob): void {
@@ -48,6 +60,7 @@ export class Job {
     }
 
     private add(output: Json): void {
+        if (output && typeof output === "object" && !Array.isArray(output)) this.outputs.push(output as Record<string, Json[]>);
         const left = output as { images?: Picture[]; text?: string[] } | null;
         for (const p of left?.images ?? []) if (!this.pictures.some(q => pictureAddress(q) === pictureAddress(p))) this.pictures.push(p);
         for (const text of left?.text ?? []) if (!this.texts.includes(text)) this.texts.push(text);
@@ -57,6 +70,7 @@ export class Job {
         if (this.state === "done" || this.state === "failed" || this.state === "cancelled") return;
         this.state = state;
         this.error = error;
+        this.over = Date.now();
         this.forget();
         following.delete(this);
     }
