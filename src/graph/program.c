@@ -1,3 +1,5 @@
+#include <stdio.h>
+#include <stdlib.h>
 #include "graph/program.h"
 
 #include <assert.h>
@@ -277,6 +279,7 @@ static bool run(struct program *p, size_t n_ops, const struct watcher *watcher, 
             return err_add(e, "running %s", op_text(&p->graph, node).s);
         struct op_profile *profile = &p->profile[node->op];
         profile->seconds += clock_seconds() - start;
+        if (getenv("LIMN_SHAPES")) { double dt = clock_seconds() - start; fprintf(stderr, "SHAPE %.3f %.4f %s ta%d tb%d fn%d st%d -> %s %s\n", 1e6 * dt, 1e-9*op_flops(&p->graph, node), op_text(&p->graph, node).s, node->attr.trans_a, node->attr.trans_b, node->attr.fn, (int)node->attr.stride, shape_text(p->graph.values[node->out[0]].shape).s, dtype_name(p->graph.values[node->out[0]].type)); }
         profile->flops += op_flops(&p->graph, node);
         profile->calls++;
         if (watcher && !watcher->after(watcher->self, o, e))

@@ -1,5 +1,7 @@
-/* Convolution and its gradients. Images are NHWC in the graph; oneDNN is told their sizes as N, C, H, W with strides. */
+/* Convolution and its gradients: by oneDNN, or by ours (winograd.c) where that takes fewer products. Images are NHWC in the
+ * graph; oneDNN is told their sizes as N, C, H, W with strides. */
 #include "backend/cpu/dnnl_internal.h"
+#include "backend/cpu/winograd.h"
 
 struct sizes {
     dnnl_dims_t x, x_strides, w, y, y_strides, stride, pad_before, pad_after;
@@ -148,6 +150,29 @@ static bool prepare_grad_w(const struct cpu *cpu, struct op_call *call, struct e
     return dnnl_finish(cpu, call, &work, describe_gradient, e);
 }
 
-const struct cpu_op cpu_conv2d = { can_forward, prepare_forward, dnnl_op_pack, run_forward, dnnl_op_release };
-const struct cpu_op cpu_conv2d_grad_x = { can_gradient, prepare_grad_x, dnnl_op_pack, dnnl_op_run, dnnl_op_release };
-const struct cpu_op cpu_conv2d_grad_w = { can_gradient, prepare_grad_w, dnnl_op_pack, dnnl_op_run, dnnl_op_release };
+static bool prepare(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    if (winograd_takes(cpu, call)) {
+        winograd_prepare(cpu, call);
+        return true;
+    }
+    enum op op = call->node->op;
+    return op == OP_CONV2D ? prepare_forward(cpu, call, e) : op == OP_CONV2D_GRAD_X ? prepare_grad_x(cpu, call, e) : prepare_grad_w(cpu, call, e);
+}
+
+static bool pack(const struct cpu *cpu, const struct op_call *call, int index, const void *src, void *packed, struct err *e)
+{
+    return winograd_takes(cpu, call) ? cpu_f32_pack(cpu, call, index, src, packed, e) : dnnl_op_pack(cpu, call, index, src, packed, e);
+}
+
+static bool run(const struct cpu *cpu, struct op_call *call, struct err *e)
+{
+    if (!winograd_takes(cpu, call))
+        return call->node->op == OP_CONV2D ? run_forward(cpu, call, e) : dnnl_op_run(cpu, call, e);
+    winograd_run(cpu, call);
+    return true;
+}
+
+const struct cpu_op cpu_conv2d = { can_forward, prepare, pack, run, dnnl_op_release };
+const struct cpu_op cpu_conv2d_grad_x = { can_gradient, prepare, pack, run, dnnl_op_release };
+const struct cpu_op cpu_conv2d_grad_w = { can_gradient, prepare, pack, run, dnnl_op_release };
