@@ -19,9 +19,9 @@
 struct generate_args {
     struct option_texts words, loras;
     const char *prompts, *model, *config, *vae, *text_encoder, *negative, *output, *latents, *save_latents, *embeddings, *comfyui, *extra_model_paths;
-    const char *original_size, *crop, *target_size, *init_image, *mask, *outpaint, *hires;
+    const char *original_size, *crop, *target_size, *init_image, *mask, *outpaint, *hires, *refiner;
     int64_t width, height, steps, seed, subseed, count, batch, clip_skip, mask_grow, feather, vae_tile, hires_steps, threads;
-    double cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur, hires_strength;
+    double refiner_start, cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur, hires_strength;
     int sampler, schedule, precision, prediction, syntax, rng, alpha, mask_fill, hires_method;
     bool plan, json, quiet, profile, paste, gallery;
     const char *database, *gallery_folder;
@@ -117,6 +117,11 @@ static const struct option generate_options[] = {
       .help = "for a refiner: how beautiful it is, about 1 to 10", .initial_help = "6" },
     { "negative-aesthetic-score", 0, OPTION_FLOAT, AT(negative_score), "0", .min = 0, .max = 100,
       .help = "the same for what should not be in it", .initial_help = "2.5" },
+    { "refiner", 0, OPTION_TEXT, AT(refiner), .value = "FILE", .group = "A second model",
+      .help = "a model that takes the last steps, as SDXL's refiner; LoRAs and VAE are those of --model" },
+    { "refiner-start", 0, OPTION_FLOAT, AT(refiner_start), "0.8", .min = 0.001, .max = 0.999,
+      .help = "the part of the run after which it takes over: diffusers' denoising_end and denoising_start with --sampler model, else that part "
+              "of the steps, as two KSamplerAdvanced of ComfyUI" },
     { "init-image", 'i', OPTION_TEXT, AT(init_image), .value = "FILE", .group = "Editing",
       .help = "begin with this picture; its size is that of the drawing, unless width or height is given" },
     { "strength", 0, OPTION_FLOAT, AT(strength), "0", .min = 0.0001, .max = 1, .help = "how much of the picture is drawn anew",
@@ -166,14 +171,14 @@ static const struct option generate_options[] = {
 struct run {
     const struct generate_args *args;
     struct engine engine;
-    struct pipeline *pipeline;
+    struct pipeline *pipeline, *refiner; /* refiner NULL: none */
     struct draw_request request;
     struct draw_lora loras[LORA_MOST]; /* of the command line, then those of the prompt's words */
     size_t lora_count;                 /* of the command line */
     struct progress_bar bar;
     struct progress progress;
     struct model_places places;
-    char model[PATH_MAX_BYTES], vae[PATH_MAX_BYTES], text_encoder[PATH_MAX_BYTES];
+    char model[PATH_MAX_BYTES], vae[PATH_MAX_BYTES], text_encoder[PATH_MAX_BYTES], refiner_path[PATH_MAX_BYTES];
     char *text;      /* of --prompts */
     const char **prompts;
     size_t prompt_count, pictures, done; /* pictures in all; written so far */
@@ -527,6 +532,13 @@ static bool draw_all(struct run *run, struct err *e)
     return weights_save(run->args->save_latents, &entry, (const void *const[]){ run->latents }, 1, NULL, 0, e);
 }
 
+static void keep(struct run *run, bool stay)
+{
+    pipeline_keep(run->pipeline, stay);
+    if (run->refiner)
+        pipeline_keep(run->refiner, stay);
+}
+
 /* Programs and packed weights stay from picture to picture if all of them take at most half of what is free. */
 static bool make_plan(struct run *run, struct err *e)
 {
@@ -534,10 +546,10 @@ static bool make_plan(struct run *run, struct err *e)
     if (!take_prompt(run, 0, e))
         return false;
     if (drawings > 1 || run->args->profile) {
-        pipeline_keep(run->pipeline, true);
+        keep(run, true);
         if (!pipeline_plan(run->pipeline, &run->request, &run->plan, e))
             return false;
-        pipeline_keep(run->pipeline, run->args->profile || run->plan.peak < mem_available() / 2);
+        keep(run, run->args->profile || run->plan.peak < mem_available() / 2);
     }
     if (!pipeline_plan(run->pipeline, &run->request, &run->plan, e))
         return false;
@@ -580,6 +592,9 @@ static bool print_facts(const struct run *run, struct err *e)
                 !json_object_set_new(j, "rng", json_string(rng_choice(a->rng))) &&
                 !json_object_set_new(j, "subseed_strength", json_real(a->subseed_strength)) &&
                 !json_object_set_new(j, "cfg_rescale", json_real(a->cfg_rescale));
+    if (good && run->refiner)
+        good = !json_object_set_new(j, "refiner", json_string(run->refiner_path)) &&
+               !json_object_set_new(j, "refiner_start", json_real(a->refiner_start));
     if (good)
         good = !json_object_set(j, "images", run->files) && !json_object_set(j, "seconds", seconds) &&
                !json_object_set(j, "memory", memory);
@@ -626,6 +641,22 @@ static bool read_facts(const struct run *run, struct picture_facts *f, struct er
            read_pair("target-size", a->target_size, 'x', &f->target_width, &f->target_height, e);
 }
 
+static bool open_refiner(struct run *run, struct err *e)
+{
+    const struct generate_args *a = run->args;
+    if (!a->refiner)
+        return true;
+    if (!engine_find_model(run->refiner_path, &run->places, a->refiner, e))
+        return err_add(e, "--refiner");
+    run->refiner = pipeline_open(run->refiner_path, run->engine.backend, run->engine.type, e);
+    if (!run->refiner || !engine_add_embeddings(run->refiner, &run->places, a->embeddings, run->refiner_path, e))
+        return err_add(e, "--refiner %s", a->refiner);
+    run->request.refiner = run->refiner;
+    run->request.refiner_start = a->refiner_start;
+    run->request.refiner_name = path_name(run->refiner_path);
+    return true;
+}
+
 static bool open_pipeline(struct run *run, struct err *e)
 {
     const struct generate_args *a = run->args;
@@ -660,7 +691,7 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->seed = (uint64_t)a->seed;
     r->negative_score = a->negative_score;
     r->loras = run->loras;
-    return read_facts(run, &r->facts, e) &&
+    return open_refiner(run, e) && read_facts(run, &r->facts, e) &&
            lora_words_open(run->pipeline, &run->places, &a->loras, a->lora_alpha, run->loras, &run->lora_count, e);
 }
 
@@ -668,6 +699,7 @@ static void run_release(struct run *run)
 {
     progress_bar_end(&run->bar);
     pipeline_free(run->pipeline);
+    pipeline_free(run->refiner);
     engine_release(&run->engine);
     model_places_release(&run->places);
     mem_free(run->text);

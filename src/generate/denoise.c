@@ -153,7 +153,7 @@ static bool run_chains(struct chain *chains, int64_t count, size_t each, struct 
         if (!stop_check(e))
             return false;
         for (int64_t i = 0; i < count; i++) {
-            if (sampler_done(chains[i].sampler))
+            if (chain_done(&chains[i]))
                 memcpy(work + (size_t)i * each, sampler_latents(chains[i].sampler), each * sizeof *work);
             else
                 timesteps[i] = chain_input(&chains[i], work + (size_t)i * each);
@@ -163,10 +163,10 @@ static bool run_chains(struct chain *chains, int64_t count, size_t each, struct 
         working = 0;
         for (int64_t i = 0; i < count; i++) {
             float *unguided = d->unguided ? d->unguided + (size_t)i * each : NULL;
-            if (!sampler_done(chains[i].sampler) &&
+            if (!chain_done(&chains[i]) &&
                 !chain_take(&chains[i], work + (size_t)i * each, unguided, e))
                 return false;
-            working += !sampler_done(chains[i].sampler);
+            working += !chain_done(&chains[i]);
         }
     }
     progress_step(progress, "sampling", steps, steps, NULL);
@@ -174,8 +174,8 @@ static bool run_chains(struct chain *chains, int64_t count, size_t each, struct 
 }
 
 bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
-                     const struct origin *origin, double begun, const struct progress *progress, struct drawing *out,
-                     struct err *e)
+                     const struct origin *origin, const struct leg *leg, double begun, const struct progress *progress,
+                     struct drawing *out, struct err *e)
 {
     int64_t count = r->prompts ? r->batch : 1, pictures = r->batch / count;
     size_t each = latent_count(s, pictures), beside = (size_t)(s->extra * s->h * s->w);
@@ -190,13 +190,18 @@ bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const str
         struct origin own = *origin;
         if (origin->moments && origin->pictures > 1)
             own.moments += (size_t)i * 2 * each;
+        struct leg part = leg ? *leg : (struct leg){ 0 };
+        part.latents = part.latents ? part.latents + (size_t)i * each : NULL;
+        part.random = part.random ? part.random + i : NULL;
         good = chain_begin(&chains[i], p, r, s, &own, pictures, r->seeds ? r->seeds[i] : r->seed,
-                           r->noise ? r->noise + (size_t)i * each : NULL, first, e);
+                           r->noise ? r->noise + (size_t)i * each : NULL, leg ? &part : NULL, first, e);
         for (int64_t k = 1; good && first && k < pictures; k++)
             memcpy(first + (size_t)k * beside, first, beside * sizeof *first);
     }
     good = good && denoiser_init(&denoiser, p, r, s, extra, e) &&
            run_chains(chains, count, each, &denoiser, work, timesteps, progress, e);
+    for (int64_t i = 0; good && leg && leg->random && i < count; i++)
+        leg->random[i] = chains[i].random;
     for (int64_t i = 0; good && i < count; i++)
         memcpy(out->latents + (size_t)i * each, sampler_latents(chains[i].sampler), each * sizeof *out->latents);
     if (good) {

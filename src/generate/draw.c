@@ -123,7 +123,7 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
         if (!isfinite(r->loras[i].unet) || !isfinite(r->loras[i].text))
             return err_set(e, ERR_ARG, "LoRA %zu: its scales %g and %g must be numbers", i + 1, r->loras[i].unet, r->loras[i].text);
     out->comfy = is_comfy(r);
-    if (!check_picture(m, r, out, e))
+    if (!check_picture(m, r, out, e) || (r->refiner && !refine_check(p, r, e)))
         return false;
     if (m->unet.guidance_dim && sampler->uses_unguided)
         return err_set(e, ERR_ARG, "sampler %s compares with the picture without words, and this model draws none: it is told cfg",
@@ -304,7 +304,7 @@ static bool second_pass(struct pipeline *p, const struct draw_request *r, const 
     }
     good = good && load(p, PART_UNET, again, large, progress, out, e);
     start = clock_seconds();
-    good = good && pipeline_sample(p, again, large, &origin, begun, progress, out, e);
+    good = good && pipeline_sample(p, again, large, &origin, NULL, begun, progress, out, e);
     out->sample_seconds += clock_seconds() - start;
     out->calls += calls;
     out->first_call_seconds = first;
@@ -313,8 +313,35 @@ static bool second_pass(struct pipeline *p, const struct draw_request *r, const 
     return good;
 }
 
+/* The last steps, by the other model. */
+static bool refine(struct pipeline *base, const struct draw_request *r, const struct draw_sizes *s, struct leg *leg, double begun,
+                   const struct progress *progress, struct drawing *out, struct err *e)
+{
+    struct pipeline *p = r->refiner;
+    struct draw_request again = refine_request(r, s);
+    struct draw_sizes sizes;
+    struct origin none = { 0 };
+    int64_t calls = out->calls;
+    double first = out->first_call_seconds, start;
+    leg->latents = out->latents;
+    refine_hand_over(base, r, s, out->latents, false);
+    bool good = request_check(p, &again, &sizes, e) && pipeline_words(p, &again, &sizes, progress, out, e) &&
+                load(p, PART_UNET, &again, &sizes, progress, out, e);
+    start = clock_seconds();
+    good = good && pipeline_sample(p, &again, &sizes, &none, leg, begun, progress, out, e);
+    out->sample_seconds += clock_seconds() - start;
+    out->calls += calls;
+    out->first_call_seconds = first;
+    if (good)
+        refine_hand_over(base, r, s, out->latents, true);
+    for (int stage = 0; stage < STAGE_COUNT; stage++)
+        unload(p, stage);
+    return good || err_add(e, "in the refiner");
+}
+
 static bool draw(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, double begun,
-                 const struct progress *progress, struct origin *origin, struct drawing *out, struct err *e)
+                 const struct progress *progress, struct origin *origin, struct torch_random *random, struct drawing *out,
+                 struct err *e)
 {
     out->batch = r->batch;
     out->shape = SHAPE(r->batch, s->channels, s->h, s->w);
@@ -336,11 +363,17 @@ static bool draw(struct pipeline *p, const struct draw_request *r, const struct 
     }
     if (!load(p, PART_UNET, r, s, progress, out, e))
         return false;
+    struct leg first = { 0 }, second = { 0 };
+    if (r->refiner && !refine_legs(p, r, &first, &second, e))
+        return false;
+    first.random = second.random = random;
     double start = clock_seconds();
-    if (!pipeline_sample(p, r, s, origin, begun, progress, out, e))
+    if (!pipeline_sample(p, r, s, origin, r->refiner ? &first : NULL, begun, progress, out, e))
         return false;
     out->sample_seconds = clock_seconds() - start;
     unload(p, PART_UNET);
+    if (r->refiner && !refine(p, r, s, &second, begun, progress, out, e))
+        return false;
     struct draw_request again;
     struct draw_sizes large;
     if (r->hires.width || r->hires.height) {
@@ -367,11 +400,15 @@ bool pipeline_draw(struct pipeline *p, const struct draw_request *r, const struc
     struct draw_request request = *r;
     struct draw_sizes sizes;
     struct origin origin = { 0 };
+    struct torch_random *random = NULL;
     *out = (struct drawing){ 0 };
     if (text_changes(p))
         pipeline_forget_words(p);
-    bool good = check_memory(p, r, &request.vae_tile, e) && request_check(p, &request, &sizes, e) &&
-                draw(p, &request, &sizes, begun, progress, &origin, out, e);
+    bool good = check_memory(p, r, &request.vae_tile, e) && request_check(p, &request, &sizes, e);
+    if (good && r->refiner) /* of each chain */
+        good = (random = mem_zeroed((size_t)r->batch, sizeof *random)) != NULL || err_nomem(e, "a drawing by two models");
+    good = good && draw(p, &request, &sizes, begun, progress, &origin, random, out, e);
+    mem_free(random);
     origin_release(&origin);
     if (!good) {
         drawing_release(out);
@@ -391,6 +428,7 @@ bool pipeline_predict(struct pipeline *p, const struct draw_request *r, const fl
     request.sampler = NULL;
     request.picture = request.mask = NULL;
     request.hires = (struct draw_hires){ 0 };
+    request.refiner = NULL;
     bool good = request_check(p, &request, &sizes, e);
     if (good && sizes.extra)
         good = err_set(e, ERR_TYPE, "a denoiser made for inpainting is asked with a picture and a mask, not with latents alone");

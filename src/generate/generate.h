@@ -108,6 +108,11 @@ struct draw_request {
      * int(steps / strength). */
     double strength;
     struct draw_hires hires; /* not with a mask */
+    /* A model that takes the last steps: SDXL's refiner, or any with latents of the same kind. The drawing is decoded by this
+     * pipeline's VAE, and LoRAs are this pipeline's. Not with a picture or a second pass. NULL: none. Borrowed. */
+    struct pipeline *refiner;
+    double refiner_start;       /* in (0, 1): the part of the run after which it takes over (refine.c) */
+    const char *refiner_name;   /* of its file, for the record only */
     const char *picture_name, *mask_name; /* of their files, for the record only; NULL: unknown, or the mask is the picture's alpha */
     /* Pixels of a side of the pieces in which pictures go through the VAE, at least 8 cells; 0: whole, or as large as memory allows;
      * negative: whole. Tiles lie over each other by a quarter. */

@@ -173,6 +173,21 @@ MUST_USE bool hires_latents(const struct draw_request *r, const struct draw_size
 MUST_USE bool hires_pixels(const struct draw_request *r, const struct draw_sizes *from, const struct draw_sizes *to,
                            const float *small, float *large, struct err *e);
 
+/* refine.c: the part of a run that one of two models takes; all 0: the whole. */
+struct leg {
+    int64_t start_step, end_step; /* as sampler_spec has them; what ends early leaves the noise in */
+    int64_t calls;                /* no more than so many calls; 0: all */
+    const float *latents;         /* [batch, c, h, w] that a run goes on with, noise and all; NULL: it begins. Borrowed */
+    struct torch_random *random;  /* [1 or, with prompts, batch] the generators, which the first leg leaves and the second takes up; NULL: no
+                                     other leg. Borrowed */
+};
+/* Whether the two models can share a drawing: ERR_ARG. Then who takes which steps, and what the second is asked for. */
+MUST_USE bool refine_check(const struct pipeline *p, const struct draw_request *r, struct err *e);
+MUST_USE bool refine_legs(const struct pipeline *p, const struct draw_request *r, struct leg *base, struct leg *refiner, struct err *e);
+struct draw_request refine_request(const struct draw_request *r, const struct draw_sizes *s);
+/* Latents from the base's scale to the refiner's, or back. */
+void refine_hand_over(const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, float *latents, bool back);
+
 /* picture.c: mean and log variance of pixels [height, width, 3] as the VAE gives them, [2, c, h, w], with the stage bound. */
 MUST_USE bool pipeline_encode_raw(struct pipeline *p, const struct draw_sizes *s, const float *pixels, float *moments, struct err *e);
 /* picture.c: mean and deviation of pixels [height, width, 3], as origin.moments of one picture, with the stage bound. */
@@ -195,22 +210,25 @@ struct chain {
      * denoiser would have got without a mask, and the factors of picture and noise in that. */
     float *latent, *noise, *input;
     double alpha, beta;
+    int64_t limit; /* calls; 0: all */
 };
-/* Makes the sampler and sets where it begins. given: [pictures, c, h, w] noise in place of the seed's, or NULL. extra: gets what
- * the denoiser sees beside the latents, [extra channels, h, w], the same for all pictures of the chain. */
+/* Makes the sampler and sets where it begins. given: [pictures, c, h, w] noise in place of the seed's, or NULL. leg (NULL: the
+ * whole run) has the latents and the generator of this chain alone. extra: gets what the denoiser sees beside the latents,
+ * [extra channels, h, w], the same for all pictures of the chain. */
 MUST_USE bool chain_begin(struct chain *chain, const struct pipeline *p, const struct draw_request *r,
                           const struct draw_sizes *s, const struct origin *origin, int64_t pictures, uint64_t seed,
-                          const float *given, float *extra, struct err *e);
+                          const float *given, const struct leg *leg, float *extra, struct err *e);
+bool chain_done(const struct chain *chain);
 /* What the denoiser gets for the next call, and what the sampler takes of its output and of that without guidance (NULL: no
  * sampler asks); they may be changed. All [each]. */
 double chain_input(struct chain *chain, float *input);
 MUST_USE bool chain_take(struct chain *chain, float *output, float *unguided, struct err *e);
 void chain_release(struct chain *chain);
 
-/* denoise.c: noise -> out->latents, with the stage bound. begun: clock_seconds of the drawing's beginning. */
+/* denoise.c: noise -> out->latents, with the stage bound. leg NULL: the whole run. begun: clock_seconds of the drawing's beginning. */
 MUST_USE bool pipeline_sample(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
-                              const struct origin *origin, double begun, const struct progress *progress, struct drawing *out,
-                              struct err *e);
+                              const struct origin *origin, const struct leg *leg, double begun, const struct progress *progress,
+                              struct drawing *out, struct err *e);
 /* denoise.c: one call without guidance, as pipeline_predict, with the stage bound. */
 MUST_USE bool pipeline_ask(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const float *latents,
                            const double *timesteps, float *out, struct err *e);

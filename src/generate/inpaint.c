@@ -81,12 +81,19 @@ static bool set_beginning(struct chain *c, const struct draw_request *r, const s
 }
 
 bool chain_begin(struct chain *c, const struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
-                 const struct origin *origin, int64_t pictures, uint64_t seed, const float *given, float *extra, struct err *e)
+                 const struct origin *origin, int64_t pictures, uint64_t seed, const float *given, const struct leg *leg,
+                 float *extra, struct err *e)
 {
     struct shape shape = SHAPE(pictures, s->channels, s->h, s->w);
     struct sampler_spec spec = { .sampler = r->sampler, .schedule = r->schedule, .steps = r->steps,
                                  .denoise = origin->moments ? r->strength : 0, .eta = r->eta, .seed = seed,
                                  .cuda_noise = r->cuda_noise, .noise = &c->random, .shape = shape };
+    if (leg) {
+        spec.start_step = leg->start_step;
+        spec.end_step = leg->end_step;
+        spec.leftover_noise = leg->end_step > 0;
+        c->limit = leg->calls;
+    }
     c->origin = *origin;
     c->each = latent_count(s, pictures);
     c->cell = latent_count(s, 1);
@@ -94,7 +101,18 @@ bool chain_begin(struct chain *c, const struct pipeline *p, const struct draw_re
     c->prediction = p->source.scheduler->prediction;
     c->blends = r->mask && !s->comfy && !s->extra;
     c->masks = r->mask && s->comfy;
-    return sampler_new(&c->sampler, &spec, p->source.scheduler, e) && set_beginning(c, r, s, seed, shape, given, extra, e);
+    if (!sampler_new(&c->sampler, &spec, p->source.scheduler, e))
+        return false;
+    if (!leg || !leg->latents)
+        return set_beginning(c, r, s, seed, shape, given, extra, e);
+    c->random = *leg->random;
+    sampler_begin(c->sampler, NULL, leg->latents);
+    return true;
+}
+
+bool chain_done(const struct chain *c)
+{
+    return sampler_done(c->sampler) || (c->limit && sampler_calls_done(c->sampler) >= c->limit);
 }
 
 /* The mask at number i of the chain's latents. */

@@ -153,8 +153,19 @@ static bool plan_once(struct pipeline *p, const struct draw_request *r, struct d
         if (!hires_request(p, r, &again, &large, e) || !plan_pass(p, &again, &large, &second, e))
             return false;
     }
+    if (r->refiner) { /* whose stages come when the base's are gone, unless those stay */
+        struct draw_sizes sizes;
+        again = refine_request(r, &s);
+        if (!request_check(r->refiner, &again, &sizes, e) || !plan_pass(r->refiner, &again, &sizes, &second, e))
+            return err_add(e, "in the refiner");
+    }
     if (!plan_pass(p, r, &s, out, e))
         return false;
+    if (r->refiner && r->refiner->keep) {
+        out->weights += second.weights;
+        out->activations += second.activations;
+        out->peak += second.weights + second.activations;
+    }
     if (second.peak > out->peak)
         *out = second;
     return true;

@@ -1,5 +1,6 @@
 #include "generate/record.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,8 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
     if (r->hires.width)
         text_addf(out, "Hires resize: %lldx%lld, Hires upscaler: %s, Hires denoising strength: %g, ", (long long)r->hires.width,
                   (long long)r->hires.height, r->hires.method, r->hires.strength);
+    if (r->refiner)
+        text_addf(out, "Refiner: %s, Refiner switch at: %g, ", r->refiner_name ? r->refiner_name : "?", r->refiner_start);
     if (r->picture)
         text_addf(out, "Denoising strength: %g, ", r->strength);
     if (r->eta >= 0)
@@ -154,6 +157,31 @@ static void draw_again(json_t *graph, const struct draw_request *r)
     json_object_set_new(graph, "8", decode("18"));
 }
 
+/* The last steps by another model: 40 loads it, 41 and 42 are its words, 43 its sampler; 3 leaves the noise in. */
+static void hand_over(json_t *graph, const struct draw_request *r, const char *positive, int64_t width, int64_t height)
+{
+    struct draw_request told = *r;
+    told.facts.score = told.facts.score > 0 ? told.facts.score : draw_request_facts(r, width, height, false).score;
+    json_int_t border = (json_int_t)rint(r->refiner_start * (double)r->steps), all = 10000;
+    json_t *inputs = json_object_get(json_object_get(graph, "3"), "inputs");
+    json_object_set_new(json_object_get(graph, "3"), "class_type", json_string("KSamplerAdvanced"));
+    json_object_set_new(inputs, "noise_seed", json_incref(json_object_get(inputs, "seed")));
+    json_object_del(inputs, "seed");
+    json_object_del(inputs, "denoise");
+    json_t *last = json_deep_copy(json_object_get(graph, "3")), *own = json_object_get(last, "inputs");
+    json_object_update_new(inputs, json_pack("{s:s, s:I, s:I, s:s}", "add_noise", "enable", "start_at_step", (json_int_t)0,
+                                             "end_at_step", border, "return_with_leftover_noise", "enable"));
+    json_object_update_new(own, json_pack("{s:s, s:I, s:I, s:s, s:[s,i], s:[s,i], s:[s,i], s:[s,i]}", "add_noise", "disable",
+                                          "start_at_step", border, "end_at_step", all, "return_with_leftover_noise", "disable",
+                                          "model", "40", 0, "positive", "41", 0, "negative", "42", 0, "latent_image", "3", 0));
+    json_object_set_new(graph, "40", node("CheckpointLoaderSimple",
+                                          json_pack("{s:s}", "ckpt_name", r->refiner_name ? r->refiner_name : "refiner.safetensors")));
+    json_object_set_new(graph, "41", words(&told, positive, false, width, height, "40", 1));
+    json_object_set_new(graph, "42", words(&told, r->negative, true, width, height, "40", 1));
+    json_object_set_new(graph, "43", last);
+    json_object_set_new(graph, "8", decode("43"));
+}
+
 bool record_graph(struct text *out, const struct pipeline *p, const struct draw_request *r, int64_t width, int64_t height,
                   const char *model, struct err *e)
 {
@@ -188,6 +216,8 @@ bool record_graph(struct text *out, const struct pipeline *p, const struct draw_
         begin_with_picture(graph, r);
     if (graph && r->hires.width)
         draw_again(graph, r);
+    if (graph && r->refiner)
+        hand_over(graph, r, read.bare, width, height);
     prompt_release(&read);
     char *line = add_loras(graph, r) ? json_dumps(graph, JSON_ENSURE_ASCII | JSON_COMPACT) : NULL;
     json_decref(graph);

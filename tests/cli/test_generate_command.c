@@ -255,6 +255,7 @@ TEST(wrong_usage_exits_with_2_and_failure_with_1)
         { 1, "/proc/none/l", { "--latents", "/proc/none/l", "x" } },
         { 1, "no such folder", { "--model", "/proc/none/m", "x" } },
         { 1, "no model called nix in", { "--model", "nix", "x" } },
+        { 1, "--refiner", { "--refiner", "nix", "x" } },
     };
     assert_int_equal(chdir(test_scratch("")), 0); /* pictures without --output would lie here */
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
