@@ -74,7 +74,7 @@ bool winograd_takes(const struct cpu *cpu, const struct op_call *call)
     const struct op_attr *attr = &call->node->attr;
     enum op op = call->node->op;
     struct shape w = op == OP_CONV2D_GRAD_W ? call->out[0].shape : call->in[1].shape;
-    enum { LEAST_TILES = 16, LEAST_CHANNELS = 24, MOST_SUMS = 16 << 20 };
+    enum { LEAST_TILES = 16, LEAST_TILES_BF16 = 64, LEAST_CHANNELS = 24, MOST_SUMS = 16 << 20 };
     if (w.dim[2] != 3 || w.dim[3] != 3 || attr->stride != 1 || w.dim[0] < LEAST_CHANNELS || w.dim[1] < LEAST_CHANNELS)
         return false;
     for (int i = 0; i < 4; i++)
@@ -87,7 +87,8 @@ bool winograd_takes(const struct cpu *cpu, const struct op_call *call)
     struct layer l = layer_of(cpu, call);
     if (op == OP_CONV2D_GRAD_W && l.s_point * POINTS > MOST_SUMS)
         return false;
-    return l.tiles >= LEAST_TILES;
+    /* Where weights are constant the answer does not depend on how many pictures there are: one drawn alone is the same to the bit. */
+    return (call->is_constant[1] ? l.tiles_y * l.tiles_x : l.tiles) >= (l.bf16 ? LEAST_TILES_BF16 : LEAST_TILES);
 }
 
 /* Where the parts of the scratch lie. */
