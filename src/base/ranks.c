@@ -43,10 +43,21 @@ int ranks_count(const struct ranks *r)
     return r ? r->count : 1;
 }
 
-/* mpirun says it in the first, srun --mpi=pmix (or pmi2) in the others. */
+/* mpirun says it in the first, srun --mpi=pmix in the second. */
 static bool started_by_mpi(void)
 {
-    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK") || getenv("PMI_RANK");
+    return getenv("OMPI_COMM_WORLD_SIZE") || getenv("PMIX_RANK");
+}
+
+/* Debian's srun tells its processes nothing of each other by default: each would train alone, all in the same folder. With --mpi=pmi2 it
+ * tells them in a way that Debian's Open MPI does not know. */
+static bool check_alone(struct err *e)
+{
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    if (!getenv("PMI_RANK") && (!tasks || atol(tasks) < 2))
+        return true;
+    return err_set(e, ERR_ARG, "one of several processes that cannot find each other: start them with srun --mpi=pmix, or with Open MPI's "
+                   "mpirun (runs that have nothing to do with each other: env -u SLURM_STEP_NUM_TASKS -u PMI_RANK limn ...)");
 }
 
 static bool open_library(struct ranks *r, struct err *e)
@@ -77,7 +88,7 @@ bool ranks_new(struct ranks **out, struct err *e)
 {
     *out = NULL;
     if (!started_by_mpi())
-        return true;
+        return check_alone(e);
     struct ranks *r = mem_zeroed(1, sizeof *r);
     if (!r)
         return err_nomem(e, "the processes of a run");

@@ -14,7 +14,8 @@ enum { RANKS_MOST = 4096 };
 
 struct ranks;
 /* *out is NULL if this process was not started by MPI, or alone. *out is freed with ranks_free.
- * errors  ERR_BACKEND: MPI cannot be opened or begun; it says which package is missing. */
+ * errors  ERR_BACKEND: MPI cannot be opened or begun; it says which package is missing. ERR_ARG: srun started several processes, and not so
+ * that they find each other. */
 MUST_USE bool ranks_new(struct ranks **out, struct err *e);
 /* all_good: every process ends well, so that they can wait for each other; otherwise the system tells the rest. */
 void ranks_free(struct ranks *r, bool all_good);

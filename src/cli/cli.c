@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/progress.h"
 #include "base/text.h"
 #include "cli/options_internal.h"
@@ -16,7 +17,8 @@ static int exit_status(const struct err *e)
 
 static int complain(const struct err *e)
 {
-    fprintf(stderr, "limn: %s\n", e->text);
+    char plain[sizeof e->text];
+    fprintf(stderr, "limn: %s\n", plain_line(plain, sizeof plain, e->text));
     return exit_status(e);
 }
 

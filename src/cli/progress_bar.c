@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/plain.h"
 
 static const double REDRAW_S = 0.1, PLAIN_S = 10;
 enum { BAR_MOST = 40, BAR_LEAST = 8 };
@@ -113,15 +114,6 @@ static void show(struct progress_bar *bar, double now)
     bar->open = true;
 }
 
-/* Notes and names are ours or the user's; a control character among them must not move the cursor. */
-static void plain_copy(char *out, size_t bytes, const char *from)
-{
-    size_t n = 0;
-    for (; from && *from && n + 1 < bytes; from++)
-        out[n++] = (unsigned char)*from < 32 || *from == 127 ? ' ' : *from;
-    out[n] = 0;
-}
-
 static void on_step(void *self, const char *what, long done, long total, const char *note)
 {
     struct progress_bar *bar = self;
@@ -133,7 +125,7 @@ static void on_step(void *self, const char *what, long done, long total, const c
     bool more = !fresh && done > bar->done;
     if (fresh) {
         progress_bar_end(bar);
-        plain_copy(bar->what, sizeof bar->what, what);
+        plain_line(bar->what, sizeof bar->what, what);
         /* a first call with 1 done began when the work before it ended; resumed work begins where it is */
         bar->begun_done = done == 1 ? 0 : done;
         bar->begun = done == 1 ? bar->last : now;
@@ -150,7 +142,7 @@ static void on_step(void *self, const char *what, long done, long total, const c
         bar->last = now;
     bar->done = done;
     bar->total = total;
-    plain_copy(bar->note, sizeof bar->note, note);
+    plain_line(bar->note, sizeof bar->note, note);
     bool ended = total > 0 && done >= total;
     bool due = bar->terminal
                    ? now - bar->shown >= REDRAW_S
@@ -166,12 +158,13 @@ static void on_step(void *self, const char *what, long done, long total, const c
 static void on_line(void *self, const char *text)
 {
     struct progress_bar *bar = self;
+    char plain[2000];
     if (!bar->out)
         return;
     bool open = bar->open;
     if (open)
         fputs("\r\033[K", bar->out);
-    fprintf(bar->out, "%s\n", text);
+    fprintf(bar->out, "%s\n", plain_line(plain, sizeof plain, text));
     bar->open = false;
     if (open)
         show(bar, bar->now());

@@ -9,6 +9,7 @@
 
 #include "base/digest.h"
 #include "base/mem.h"
+#include "base/plain.h"
 #include "base/text.h"
 #include "dataset/dataset_internal.h"
 #include "dataset/import_internal.h"
@@ -43,12 +44,14 @@ struct take {
 static bool skip(struct importer *w, const char *file, const char *reason, struct err *e)
 {
     enum { MOST_LINES = 20 };
+    char told_file[PATH_MAX_BYTES], told_reason[PATH_MAX_BYTES];
+    plain_utf8(told_file, sizeof told_file, file);
+    plain_utf8(told_reason, sizeof told_reason, reason);
     if (w->r->skipped++ < MOST_LINES)
-        progress_line(w->progress, "skipped %s", reason);
+        progress_line(w->progress, "skipped %s", told_reason);
     if (json_array_size(w->r->reasons) >= IMPORT_MOST_REASONS)
         return true;
-    json_t *entry = json_pack("{s:s,s:s}", "file", utf8_valid(file, strlen(file)) ? file : "?", "reason",
-                              utf8_valid(reason, strlen(reason)) ? reason : "cannot be read");
+    json_t *entry = json_pack("{s:s,s:s}", "file", told_file, "reason", told_reason);
     return (entry && !json_array_append_new(w->r->reasons, entry)) || err_nomem(e, "the list of what was skipped");
 }
 
@@ -69,7 +72,8 @@ static void look(struct importer *w, struct take *batch, size_t at)
     struct err *why = &t->why;
     const char *name = t->item->name;
     if (!utf8_valid(name, strlen(name)) || !utf8_valid(t->item->target, strlen(t->item->target))) {
-        err_set(why, ERR_FORMAT, "a file whose name is not UTF-8");
+        char told[300];
+        err_set(why, ERR_FORMAT, "%s: a name that is not UTF-8", plain_utf8(told, sizeof told, name));
         return;
     }
     if (!dataset_name_inside(name) && !(w->o->outside && name[0] == '/' && !w->source->zipped)) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/plain.h"
 
 /* --- putting together --- */
 
@@ -371,10 +372,22 @@ static bool is_numeric(const struct findings_table *t, size_t column)
     return true;
 }
 
+/* A text of any length, without what would break its line. */
+static void add_plain(struct text *out, const char *s)
+{
+    size_t bytes = strlen(s) + 1;
+    char *plain = mem_aligned(bytes);
+    text_add(out, plain ? plain_line(plain, bytes, s) : "");
+    out->failed = out->failed || !plain;
+    mem_free(plain);
+}
+
 static void print_cell(struct text *out, const char *s, int width, bool right)
 {
     int room = width - cells_of(s);
-    text_addf(out, "%*s%s%*s  ", right ? room : 0, "", s, right ? 0 : room, "");
+    text_addf(out, "%*s", right ? room : 0, "");
+    add_plain(out, s);
+    text_addf(out, "%*s  ", right ? 0 : room, "");
 }
 
 static void print_table(const struct findings_table *t, struct text *out)
@@ -420,8 +433,9 @@ void findings_print(const struct findings *f, struct text *out)
         char number[64];
         number_text(number, a->value.number, a->decimals);
         int room = width - cells_of(a->group) - cells_of(a->key) - (*a->group ? 1 : 0);
-        text_addf(out, "%s%s%s%*s  %s\n", a->group, *a->group ? " " : "", a->key, room, "",
-                  a->value.kind == FINDING_TEXT ? a->value.text : number);
+        text_addf(out, "%s%s%s%*s  ", a->group, *a->group ? " " : "", a->key, room, "");
+        add_plain(out, a->value.kind == FINDING_TEXT ? a->value.text : number);
+        text_add(out, "\n");
     }
     for (size_t i = 0; i < f->section_count; i++)
         if (f->sections[i].kind == SECTION_TABLE && !f->sections[i].table.page_only)

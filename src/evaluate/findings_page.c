@@ -81,9 +81,30 @@ static void add_facts(struct text *out, const struct findings *f)
         text_add(out, "</table>\n");
 }
 
+/* The order of columns: what is named, then the one picture of each row, which a wide table would hide at its right end, then the rest. Where
+ * there are several pictures, or the only other column is the name, columns stay as they are. */
+static void order_columns(const struct findings_table *t, size_t order[FINDINGS_COLUMNS])
+{
+    size_t pictures = 0, at = 0;
+    for (size_t c = 0; c < t->column_count; c++) {
+        bool has = false;
+        for (size_t i = c; i < t->cell_count && !has; i += t->column_count)
+            has = t->cells[i].kind == FINDING_PICTURE;
+        pictures += has;
+        at = has ? c : at;
+        order[c] = c;
+    }
+    if (pictures != 1 || at < 2)
+        return;
+    for (size_t c = at; c > 1; c--)
+        order[c] = c - 1;
+    order[1] = at;
+}
+
 static void add_table(struct text *out, const struct findings_table *t)
 {
-    size_t rows = t->shown && t->shown < t->rows ? t->shown : t->rows;
+    size_t rows = t->shown && t->shown < t->rows ? t->shown : t->rows, order[FINDINGS_COLUMNS];
+    order_columns(t, order);
     if (*t->title) {
         text_add(out, "<h2>");
         escape(out, t->title);
@@ -92,18 +113,20 @@ static void add_table(struct text *out, const struct findings_table *t)
     text_add(out, "<div class=\"wide\"><table>\n<tr>");
     for (size_t c = 0; c < t->column_count; c++) {
         text_add(out, "<th title=\"");
-        escape(out, t->columns[c].help);
+        escape(out, t->columns[order[c]].help);
         text_add(out, "\">");
-        escape(out, t->columns[c].name);
+        escape(out, t->columns[order[c]].name);
         text_add(out, "</th>");
     }
     text_add(out, "</tr>\n");
     for (size_t r = 0; r < rows; r++) {
         text_add(out, t->marked[r] ? "<tr class=\"best\">" : "<tr>");
-        for (size_t c = 0; c < t->column_count && r * t->column_count + c < t->cell_count; c++) {
-            const struct finding *v = &t->cells[r * t->column_count + c];
+        for (size_t c = 0; c < t->column_count; c++) {
+            static const struct finding nothing;
+            size_t cell = r * t->column_count + order[c];
+            const struct finding *v = cell < t->cell_count ? &t->cells[cell] : &nothing;
             text_add(out, v->kind == FINDING_NUMBER ? "<td class=\"number\">" : "<td>");
-            add_value(out, v, t->columns[c].decimals);
+            add_value(out, v, t->columns[order[c]].decimals);
             text_add(out, "</td>");
         }
         text_add(out, "</tr>\n");

@@ -1,5 +1,6 @@
 #include "base/text.h"
 
+#include "base/plain.h"
 #include "test.h"
 
 TEST(utf8_is_decoded_as_the_standard_says)
@@ -17,6 +18,15 @@ TEST(utf8_is_decoded_as_the_standard_says)
         if (took > 1)
             CHECK(utf8_encode(rune, back) == took && !memcmp(back, cases[i].bytes, took), "case %zu back", i);
     }
+}
+
+TEST(what_others_chose_is_told_on_one_line_and_in_letters)
+{
+    char out[40];
+    CHECK(!strcmp(plain_line(out, sizeof out, "a\n\x1b[2J\x7f\tb \xC2\x9B\xC2\xA0猫"), "a  [2J  b  \xC2\xA0猫"), "%s", out);
+    CHECK(!strcmp(plain_line(out, 3, "abc"), "ab") && !strcmp(plain_line(out, 3, NULL), ""), "%s", out);
+    CHECK(!strcmp(plain_utf8(out, sizeof out, "a\xff猫\xe7\x8c"), "a\\xff猫\\xe7\\x8c"), "%s", out);
+    CHECK(!strcmp(plain_utf8(out, 5, "ab猫"), "ab") && !strcmp(plain_utf8(out, 6, "ab猫"), "ab猫"), "%s", out);
 }
 
 TEST(a_text_stops_at_its_largest_size)

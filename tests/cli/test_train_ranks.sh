@@ -7,9 +7,10 @@ limn=${LIMN_BUILD:-build}/limn
 same="two processes end in the bits of one with the same batches"
 lora="two processes learn the LoRA that one learns, from pictures of several shapes"
 uneven="batches that cannot be shared evenly are an error that says what can"
+lost="processes of srun that cannot find each other do not train alone in one folder"
 dead="a killed process ends the run with an error and a checkpoint that resumes"
 if ! command -v mpirun >/dev/null; then
-    for claim in "$same" "$lora" "$uneven" "$dead"; do
+    for claim in "$same" "$lora" "$uneven" "$lost" "$dead"; do
         echo "[  SKIPPED ] $claim (no mpirun: openmpi-bin)"
     done
     exit 0
@@ -86,6 +87,15 @@ say "$(cmp "$place/lora-one/lora.safetensors" "$place/lora-both/lora.safetensors
 
 vae two uneven --steps 2 --accumulate 3 >"$place/said" 2>&1 && echo "it was taken" >>"$place/said"
 say "$(grep -q -- '--accumulate 2' "$place/said" || cat "$place/said")" "$uneven"
+
+why=
+for told in SLURM_STEP_NUM_TASKS=2 PMI_RANK=1; do
+    vae "env $told" lost --steps 2 >"$place/said" 2>&1
+    [ $? = 2 ] && grep -q -- 'srun --mpi=pmix' "$place/said" || why="$why $told: $(cat "$place/said")"
+done
+vae "env SLURM_STEP_NUM_TASKS=1" alone --steps 2 >"$place/said" 2>&1 || why="$why alone: $(cat "$place/said")"
+[ ! -e "$place/lost" ] || why="$why a folder was made"
+say "$why" "$lost"
 
 # As one process, unbroken; as two, one of them killed after some steps; then on as one. Through shared memory: over TCP Open MPI ends the
 # others at once, and what is left is the checkpoint before.

@@ -1,5 +1,4 @@
 /* Pictures are spread over the threads that were asked for: progress is told by the thread that has done a picture. */
-#define _GNU_SOURCE
 #include <unistd.h>
 
 #include "base/file.h"

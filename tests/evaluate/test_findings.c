@@ -144,6 +144,40 @@ TEST(a_page_is_one_file_with_its_pictures_and_nothing_that_runs)
     findings_release(&f);
 }
 
+TEST(a_row_shows_its_picture_behind_its_name)
+{
+    struct err e = { 0 };
+    struct findings f;
+    struct image one = { .width = 2, .height = 1, .channels = 3, .pixels = (uint8_t *)dot };
+    struct text t;
+    char path[4096], *page;
+    size_t bytes;
+    findings_init(&f, "Wide");
+    findings_table(&f, "rows", "", 0);
+    findings_column(&f, "file", "", 0);
+    findings_column(&f, "width", "", 0);
+    findings_column(&f, "words", "", 0);
+    findings_column(&f, "picture", "", 0);
+    findings_row(&f);
+    findings_cell_text(&f, "new\nline\x1b[31m.png");
+    findings_cell_number(&f, 512);
+    findings_cell_text(&f, "a cat");
+    findings_cell_picture(&f, &one, NULL);
+    findings_row(&f);
+    findings_cell_text(&f, "lost.png");
+    snprintf(path, sizeof path, "%s", test_scratch("wide.html"));
+    REQUIRE(findings_page(&f, path, NULL, &e) && file_read(path, 1 << 20, &page, &bytes, &e));
+    const char *header = strstr(page, ">picture<"), *image = strstr(page, "<img");
+    CHECK(header && header > strstr(page, ">file<") && header < strstr(page, ">width<"), "%s", page);
+    CHECK(image && image > strstr(page, ".png<") && image < strstr(page, ">512<"), "%s", page);
+    mem_free(page);
+    text_init(&t, 2000);
+    findings_print(&f, &t);
+    CHECK(strstr(text_string(&t), "new line [31m.png    512  a cat\n"), "%s", text_string(&t));
+    text_release(&t);
+    findings_release(&f);
+}
+
 TEST(a_large_picture_is_shown_small)
 {
     struct err e = { 0 };
