@@ -197,8 +197,8 @@ const struct command command_dataset_clean = {
                "reason; no file is deleted, and --undo takes it back.\n"
                "What was seen of each picture is kept in " SURVEY_FILE ": after a stop the work goes on where it was, and trying other "
                "limits takes no time.\n"
-               "Of pictures that resemble each other the one with the most pixels stays, then the sharpest. Blur and borders are "
-               "judged at 1024 pixels of the shorter side, if it has more.",
+               "Of pictures that resemble each other the one with the most pixels stays, then one with a caption, then the sharpest. Blur "
+               "and borders are judged at 1024 pixels of the shorter side, if it has more.",
     .words = "FOLDER", .words_place = AT(words), .words_min = 1, .words_max = 1,
     .options = clean_options_table, .args_bytes = sizeof(struct clean_args), .run = clean_run,
 };

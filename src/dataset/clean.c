@@ -87,23 +87,26 @@ static void judge(struct finding *f, size_t i)
 
 /* --- Pictures that resemble each other --- */
 
-static int best_first(const void *a, const void *b, void *survey)
+/* By pixels, then those with a caption, then the sharpest. */
+static int best_first(const void *a, const void *b, void *finding)
 {
     size_t i = *(const size_t *)a, k = *(const size_t *)b;
-    const struct survey_picture *all = ((const struct survey *)survey)->pictures, *p = &all[i], *q = &all[k];
+    const struct finding *f = finding;
+    const struct survey_picture *p = &f->survey->pictures[i], *q = &f->survey->pictures[k];
     int64_t more = (int64_t)q->width * q->height - (int64_t)p->width * p->height;
-    if (more)
-        return more > 0 ? 1 : -1;
+    int blank = is_blank(manifest_picture(f->manifest, i)->text) - is_blank(manifest_picture(f->manifest, k)->text);
+    if (more || blank)
+        return more ? (more > 0 ? 1 : -1) : blank;
     if (p->measures.blur != q->measures.blur)
         return p->measures.blur > q->measures.blur ? 1 : -1;
     return (i > k) - (i < k);
 }
 
-static int by_id(const void *a, const void *b, void *survey)
+static int by_id(const void *a, const void *b, void *finding)
 {
-    const struct survey_picture *all = ((const struct survey *)survey)->pictures;
+    const struct survey_picture *all = ((const struct finding *)finding)->survey->pictures;
     int order = strcmp(all[*(const size_t *)a].id, all[*(const size_t *)b].id);
-    return order ? order : best_first(a, b, survey);
+    return order ? order : best_first(a, b, finding);
 }
 
 /* The numbers of the pictures without fault into list[count]; returns how many. */
@@ -119,7 +122,7 @@ static size_t open_pictures(const struct finding *f, size_t *list)
 static void same_bytes(struct finding *f, size_t *list)
 {
     size_t n = open_pictures(f, list), first = 0;
-    qsort_r(list, n, sizeof *list, by_id, (void *)f->survey);
+    qsort_r(list, n, sizeof *list, by_id, f);
     for (size_t k = 1; k < n; k++) {
         if (!strcmp(f->survey->pictures[list[first]].id, f->survey->pictures[list[k]].id))
             set(f, list[k], CLEAN_DUPLICATE, (long)list[first], 0, 0);
@@ -157,7 +160,7 @@ static bool near_ones(struct finding *f, size_t *list, struct err *e)
     struct phash_index *index = phash_index_new(e);
     bool good = index != NULL;
     size_t n = open_pictures(f, list);
-    qsort_r(list, n, sizeof *list, best_first, (void *)f->survey);
+    qsort_r(list, n, sizeof *list, best_first, f);
     for (size_t k = 0; good && k < n; k++) {
         struct nearest found = { f, list[k], -1, 0, 0 };
         uint64_t hash = f->survey->pictures[list[k]].phash;

@@ -186,6 +186,34 @@ TEST(each_picture_is_told_its_fault)
     manifest_free(m);
 }
 
+TEST(of_pictures_that_are_alike_one_with_a_caption_stays)
+{
+    static const char list[] = "{\"file_name\":\"bare.png\",\"text\":\" \"}\n{\"file_name\":\"told.png\",\"text\":\"a cat\"}\n"
+                               "{\"file_name\":\"last.png\",\"text\":\"\"}\n";
+    struct err e = { 0 };
+    struct survey s;
+    struct clean_report r;
+    REQUIRE(folder_make(test_scratch("set"), &e));
+    copy_part("similarity/cat.png", "bare.png", 1);
+    copy_part("similarity/cat.png", "told.png", 1);
+    copy_part("similarity/cat.png", "last.png", 1);
+    REQUIRE(file_write_whole(in_folder("metadata.jsonl"), list, sizeof list - 1, &e));
+    unlink(in_folder(SURVEY_FILE));
+    struct manifest *m = open_set(MANIFEST_READ);
+    REQUIRE(survey_make(&s, m, false, true, 1, NULL, &e));
+    for (int near = 0; near < 2; near++) { /* as the same bytes, and as pictures that look alike */
+        struct clean_options o = strict;
+        o.check[CLEAN_NO_CAPTION] = false;
+        o.check[CLEAN_DUPLICATE] = !near;
+        REQUIRE(clean_find(&r, m, &s, &o, &e));
+        CHECK(r.count == 2 && r.faults[0].picture == 0 && r.faults[1].picture == 2, "%zu faults", r.count);
+        CHECK(r.faults[0].twin == 1 && r.faults[1].twin == 1, "twins %ld and %ld", r.faults[0].twin, r.faults[1].twin);
+        clean_release(&r);
+    }
+    survey_release(&s);
+    manifest_free(m);
+}
+
 /* Counts the pictures that are looked at; may stop after some. */
 struct looked {
     long seen, stop_at;
