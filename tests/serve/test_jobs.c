@@ -255,6 +255,65 @@ TEST(a_lora_that_was_just_trained_is_offered_and_used)
     site_stop();
 }
 
+static double computed_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Waits for a message of this type of a node (NULL: any). */
+static void wait_for(int s, const char *type, const char *node)
+{
+    for (bool there = false; !there;) {
+        json_t *j = ws_wait(s, type);
+        const char *id = json_string_value(json_object_get(json_object_get(j, "data"), "node"));
+        CHECK(j, "no %s of %s came", type, node ? node : "any");
+        there = !node || (id && !strcmp(id, node));
+        json_decref(j);
+    }
+}
+
+TEST(an_interrupt_ends_encoding_sampling_and_decoding_within_200_ms)
+{
+    static const struct { const char *node; int side; const char *samples; } cases[] = { { "6", 64, "3" }, { "3", 512, "3" }, { "8", 1024, "5" } };
+    enum { REPEAT = 100, MOST = 8000 };
+    char *words = malloc(REPEAT * 32), *flow = malloc(MOST);
+    *words = 0;
+    for (int i = 0; i < REPEAT; i++)
+        strcat(words, "a red apple and a green pear ");
+    int status;
+    site_defaults();
+    site_start();
+    int s = ws_connect(site_port, "/ws?clientId=me", "", &status);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int n = snprintf(flow, MOST,
+                         "{\"client_id\":\"me\",\"prompt\":{\"3\":{\"class_type\":\"KSampler\",\"inputs\":{\"seed\":1,\"steps\":40,\"cfg\":7,\"sampler_name\":\"euler\","
+                         "\"scheduler\":\"normal\",\"denoise\":1,\"model\":[\"4\",0],\"positive\":[\"6\",0],\"negative\":[\"6\",0],\"latent_image\":[\"5\",0]}},"
+                         "\"4\":{\"class_type\":\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"limn-emoji\"}},"
+                         "\"5\":{\"class_type\":\"EmptyLatentImage\",\"inputs\":{\"width\":%d,\"height\":%d,\"batch_size\":1}},"
+                         "\"6\":{\"class_type\":\"CLIPTextEncode\",\"inputs\":{\"text\":\"%s\",\"clip\":[\"4\",1]}},"
+                         "\"8\":{\"class_type\":\"VAEDecode\",\"inputs\":{\"samples\":[\"%s\",0],\"vae\":[\"4\",2]}},"
+                         "\"9\":{\"class_type\":\"PreviewImage\",\"inputs\":{\"images\":[\"8\",0]}}}}",
+                         cases[i].side, cases[i].side, i ? "a red apple" : words, cases[i].samples);
+        assert_in_range(n, 1, MOST - 1);
+        json_decref(post_json(site_port, "/prompt", flow, 200));
+        wait_for(s, "executing", cases[i].node);
+        if (*cases[i].node == '3')
+            wait_for(s, "progress", "3");
+        /* the time that is spent, not the time that goes by: others may have the processors */
+        double begun = computed_seconds();
+        json_decref(post_json(site_port, "/interrupt", "", 200));
+        wait_for(s, "execution_interrupted", NULL);
+        double took = computed_seconds() - begun;
+        CHECK(took < 0.2, "node %s: %g s", cases[i].node, took);
+    }
+    close(s);
+    free(words);
+    free(flow);
+    site_stop();
+}
+
 TEST(wrong_flows_are_refused_with_the_reason)
 {
     site_defaults();
