@@ -148,7 +148,7 @@ static void tell_empty(const struct model_places *places, int kind)
 {
     fprintf(stderr, "no models in");
     for (size_t i = 0; i < places->count; i++)
-        if (kind ? kind - 1 == (int)places->items[i].kind : places->items[i].root && places->items[i].kind == MODELS_CHECKPOINTS)
+        if (kind ? kind - 1 == (int)places->items[i].kind : places->items[i].form == PLACE_ROOT && places->items[i].kind == MODELS_CHECKPOINTS)
             fprintf(stderr, " %s", places->items[i].path);
     fputs("\n", stderr);
 }

@@ -61,7 +61,7 @@ struct draw_lora {
     bool in_words;           /* the prompt says so itself: a picture's record need not */
 };
 /* The LoRA in this file or folder for the pipeline's model; read once, then kept as long as the pipeline. alpha and errors: as
- * lora_open (an alpha that differs from the first call's reads it again under the same path: both stay). */
+ * lora_open (another alpha, or a file that was written anew, is read again: both stay). */
 MUST_USE const struct lora *pipeline_lora(struct pipeline *p, const char *path, double alpha, struct err *e);
 
 /* The files of a folder are the embeddings that words may name (model/text/inversion.h). Before the first drawing. */

@@ -67,7 +67,7 @@ struct pipeline {
     struct words words;
     struct lora_modules modules; /* filled when the first LoRA is asked for */
     struct lora **loras;         /* all that were asked for, in no order; owned */
-    char **lora_paths;           /* beside them; owned */
+    char **lora_paths;           /* beside them: path, alpha and state of the file; owned */
     size_t lora_count;
     struct inversions *inversions; /* NULL: no embeddings are known */
 };

@@ -1,4 +1,6 @@
 /* The LoRAs of a pipeline: what modules its model has, and the files that were asked for. */
+#include <sys/stat.h>
+
 #include "base/mem.h"
 #include "generate/generate_internal.h"
 
@@ -38,10 +40,11 @@ static bool find_modules(struct pipeline *p, struct err *e)
 
 const struct lora *pipeline_lora(struct pipeline *p, const char *path, double alpha, struct err *e)
 {
-    struct path key = path_of("%.17g", alpha);
     struct text name;
+    struct stat s = { 0 }; /* a training writes its LoRA again: what is there now is another one. No file: lora_open says so */
+    (void)!stat(path, &s);
     text_init(&name, 2 * PATH_MAX_BYTES);
-    text_addf(&name, "%s:%s", path, key.s);
+    text_addf(&name, "%s:%.17g:%lld-%lld-%ld", path, alpha, (long long)s.st_size, (long long)s.st_mtim.tv_sec, (long)s.st_mtim.tv_nsec);
     const struct lora *found = NULL;
     bool good = text_ok(&name, e) && find_modules(p, e);
     for (size_t i = 0; good && i < p->lora_count && !found; i++)

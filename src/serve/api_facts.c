@@ -35,9 +35,12 @@ bool get_model_facts(struct exchange *x, struct err *e)
 {
     json_t *all = json_array();
     bool good = all || err_nomem(e, "the models' facts");
+    struct runner_place place;
     static const enum model_kind kinds[] = { MODELS_CHECKPOINTS, MODELS_DIFFUSERS };
+    good = runner_place_init(&place, &x->server->runner_options, owner_of(x), e) && good;
     for (size_t i = 0; good && i < sizeof kinds / sizeof *kinds; i++)
-        good = model_places_walk(x->server->o->places, kinds[i], add_facts, all, e);
+        good = model_places_walk(&place.models, kinds[i], add_facts, all, e);
+    runner_place_release(&place);
     if (good)
         return answer_json(x, 200, all, e);
     json_decref(all);

@@ -98,23 +98,22 @@ static json_t *sorted(json_t *list)
 }
 
 /* The models of a key; a new reference. */
-static json_t *list_models(const struct server *s, const char *key, bool without_ending, bool info, struct err *e)
+static json_t *list_models(const struct exchange *x, const char *key, bool without_ending, bool info, struct err *e)
 {
-    struct names n = { json_array(), without_ending, info, s->o->places, model_kind_of(key) };
-    if (!n.list) {
-        err_nomem(e, "a list of models");
-        return NULL;
-    }
-    if (n.kind != MODELS_KINDS && !model_places_walk(s->o->places, n.kind, add_name, &n, e)) {
-        json_decref(n.list);
-        return NULL;
-    }
-    return info ? n.list : sorted(n.list);
+    struct runner_place place;
+    struct names n = { json_array(), without_ending, info, &place.models, model_kind_of(key) };
+    bool good = (runner_place_init(&place, &x->server->runner_options, owner_of(x), e) && n.list) || err_nomem(e, "a list of models");
+    good = good && (n.kind == MODELS_KINDS || model_places_walk(&place.models, n.kind, add_name, &n, e));
+    runner_place_release(&place);
+    if (good)
+        return info ? n.list : sorted(n.list);
+    json_decref(n.list);
+    return NULL;
 }
 
 bool get_embeddings(struct exchange *x, struct err *e)
 {
-    json_t *list = list_models(x->server, "embeddings", true, false, e);
+    json_t *list = list_models(x, "embeddings", true, false, e);
     return list && answer_json(x, 200, list, e);
 }
 
@@ -135,43 +134,55 @@ bool get_models_folder(struct exchange *x, struct err *e)
 {
     if (!known_folder(x->param[0], e))
         return false;
-    json_t *list = list_models(x->server, x->param[0], false, false, e);
+    json_t *list = list_models(x, x->param[0], false, false, e);
     return list && answer_json(x, 200, list, e);
 }
 
 /* The folders of a key; a new reference. */
-static json_t *folders_of(const struct server *s, const char *key)
+static json_t *folders_of(const struct model_places *places, const char *key)
 {
     json_t *list = json_array();
     enum model_kind kind = model_kind_of(key);
-    for (size_t i = 0; list && i < s->o->places->count; i++)
-        if (kind != MODELS_KINDS && s->o->places->items[i].kind == kind)
-            json_array_append_new(list, json_string(s->o->places->items[i].path));
+    for (size_t i = 0; list && i < places->count; i++)
+        if (kind != MODELS_KINDS && places->items[i].kind == kind)
+            json_array_append_new(list, json_string(places->items[i].path));
     return list;
 }
 
 bool get_experiment_models(struct exchange *x, struct err *e)
 {
+    struct runner_place place;
     json_t *list = json_array();
-    for (int i = 0; list && i < KEYS; i++)
+    bool good = runner_place_init(&place, &x->server->runner_options, owner_of(x), e);
+    for (int i = 0; good && list && i < KEYS; i++)
         if (strcmp(keys[i], "configs") && strcmp(keys[i], "custom_nodes"))
-            json_array_append_new(list, json_pack("{s:s,s:o}", "name", keys[i], "folders", folders_of(x->server, keys[i])));
-    return answer_json(x, 200, list, e);
+            json_array_append_new(list, json_pack("{s:s,s:o}", "name", keys[i], "folders", folders_of(&place.models, keys[i])));
+    runner_place_release(&place);
+    if (good)
+        return answer_json(x, 200, list, e);
+    json_decref(list);
+    return false;
 }
 
 bool get_folder_paths(struct exchange *x, struct err *e)
 {
+    struct runner_place place;
     json_t *all = json_object();
-    for (int i = 0; all && i < KEYS; i++)
-        json_object_set_new(all, keys[i], folders_of(x->server, keys[i]));
-    return answer_json(x, 200, all, e);
+    bool good = runner_place_init(&place, &x->server->runner_options, owner_of(x), e);
+    for (int i = 0; good && all && i < KEYS; i++)
+        json_object_set_new(all, keys[i], folders_of(&place.models, keys[i]));
+    runner_place_release(&place);
+    if (good)
+        return answer_json(x, 200, all, e);
+    json_decref(all);
+    return false;
 }
 
 bool get_experiment_folder(struct exchange *x, struct err *e)
 {
     if (!known_folder(x->param[0], e))
         return false;
-    json_t *list = list_models(x->server, x->param[0], false, true, e);
+    json_t *list = list_models(x, x->param[0], false, true, e);
     return list && answer_json(x, 200, list, e);
 }
 
@@ -208,7 +219,10 @@ static bool find_model(struct exchange *x, const char *key, const char *name, ch
     enum model_kind kind = model_kind_of(key);
     if (kind == MODELS_KINDS)
         return err_set(e, ERR_MISSING, "there is no kind of models called %.100s", key);
-    if (model_places_find(x->server->o->places, 1U << kind, key, name, out, e))
+    struct runner_place place;
+    bool found = runner_place_init(&place, &x->server->runner_options, owner_of(x), e) && model_places_find(&place.models, 1U << kind, key, name, out, e);
+    runner_place_release(&place);
+    if (found)
         return true;
     e->code = e->code == ERR_ARG ? ERR_MISSING : e->code;
     return false;

@@ -73,11 +73,12 @@ bool server_accept(struct exchange *x, json_t *body, struct flow_checked *checke
     const json_t *id = json_object_get(body, "prompt_id"), *number = json_object_get(body, "number");
     const char *client = json_string_value(json_object_get(body, "client_id")), *given = json_string_value(id);
     const json_t *targets = json_object_get(body, "partial_execution_targets");
-    char storage[3][PATH_MAX_BYTES];
-    struct flow_host host;
+    struct runner_place place;
     *accepted = false;
-    if (!runner_host(&x->server->runner_options, owner_of(x), storage, &host, e) ||
-        !flow_check(checked, flow, json_is_array(targets) ? targets : NULL, &host, e))
+    bool read = runner_place_init(&place, &x->server->runner_options, owner_of(x), e) &&
+                flow_check(checked, flow, json_is_array(targets) ? targets : NULL, &place.host, e);
+    runner_place_release(&place);
+    if (!read)
         return false;
     if (checked->error)
         return true;
@@ -240,17 +241,16 @@ json_t *server_nodes(void *self, const struct flow_host *host, struct err *e)
 
 bool get_object_info(struct exchange *x, struct err *e)
 {
-    char storage[3][PATH_MAX_BYTES];
-    struct flow_host host;
-    return runner_host(&x->server->runner_options, owner_of(x), storage, &host, e) && catalog_answer(x->server->catalog, x, &host, e);
+    struct runner_place place;
+    bool good = runner_place_init(&place, &x->server->runner_options, owner_of(x), e) && catalog_answer(x->server->catalog, x, &place.host, e);
+    runner_place_release(&place);
+    return good;
 }
 
 bool get_object_info_one(struct exchange *x, struct err *e)
 {
-    char storage[3][PATH_MAX_BYTES];
-    struct flow_host host;
-    if (!runner_host(&x->server->runner_options, owner_of(x), storage, &host, e))
-        return false;
-    json_t *info = object_info(x->param[0], &host, e);
+    struct runner_place place;
+    json_t *info = runner_place_init(&place, &x->server->runner_options, owner_of(x), e) ? object_info(x->param[0], &place.host, e) : NULL;
+    runner_place_release(&place);
     return info && answer_json(x, 200, info, e);
 }

@@ -80,11 +80,16 @@ bool exchange_user(struct exchange *x, struct err *e)
 {
     char asked[USER_ID_BYTES] = "";
     snprintf(x->user, sizeof x->user, "default");
-    if (!x->server->o->users || (x->route && x->route->flags & (ROUTE_OPEN | ROUTE_ANY_USER)))
+    if (!x->server->o->users || (x->route && x->route->flags & ROUTE_OPEN))
         return true;
-    bool found, known = false;
+    bool found, known = false, any = x->route && x->route->flags & ROUTE_ANY_USER;
     if (!named_user(x, asked, &found, e))
         return false;
+    if (any) {
+        if (found && !is_reserved(asked) && known_user(x->server, asked, &known, e) && known)
+            snprintf(x->user, sizeof x->user, "%s", asked);
+        return !e->code;
+    }
     if (found && is_reserved(asked))
         return answer_error(x, 403, "not_allowed", "names that begin with __ are the server's own");
     if (found && !known_user(x->server, asked, &known, e))
@@ -402,6 +407,8 @@ bool get_userdata_file(struct exchange *x, struct err *e)
     bool refused;
     if (!user_path(x, x->param[0], path, &refused, e) || refused)
         return refused;
+    if (!path_exists(path))
+        return err_set(e, ERR_MISSING, "there is no file %.200s", x->param[0]);
     /* what users leave here is never shown as a page of the server's; a style alone keeps its type: user.css is one */
     exchange_add_header(x, "Content-Disposition", "attachment");
     return answer_file(x, path, "no-cache", NULL, strncmp(http_type(path), "text/css", 8) != 0, e);

@@ -113,15 +113,16 @@ static json_t *flow_of(const struct order *d, const char *model)
 
 json_t *server_checkpoints(struct exchange *x, struct err *e)
 {
-    char storage[3][PATH_MAX_BYTES];
-    struct flow_host host;
+    struct runner_place place;
     const struct node *loader = node_find("CheckpointLoaderSimple", false);
     const struct node_input *input = loader ? node_input_find(loader, "ckpt_name") : NULL;
     if (!input) {
         err_set(e, ERR_MISSING, "there is no node that loads checkpoints");
         return NULL;
     }
-    return runner_host(&x->server->runner_options, owner_of(x), storage, &host, e) ? node_choices(input, &host, e) : NULL;
+    json_t *names = runner_place_init(&place, &x->server->runner_options, owner_of(x), e) ? node_choices(input, &place.host, e) : NULL;
+    runner_place_release(&place);
+    return names;
 }
 
 bool order_default_model(struct exchange *x, char out[ORDER_NAME_BYTES], struct err *e)

@@ -14,7 +14,7 @@ enum {
     ROUTE_QUIET = 16,   /* not in /openapi.json: pages and their parts */
     ROUTE_WORK = 32,    /* counts against --rate */
     ROUTE_FORM = 64,    /* the body is a form with files (multipart/form-data) */
-    ROUTE_ANY_USER = 128, /* the same for all users: none need be named */
+    ROUTE_ANY_USER = 128, /* no user need be named; models are then those of all */
 };
 
 /* How errors look. */

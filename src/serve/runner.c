@@ -104,16 +104,22 @@ void runner_let_go(struct runner *r, bool results)
     }
 }
 
-bool runner_host(const struct runner_options *o, const char *owner, char (*storage)[PATH_MAX_BYTES], struct flow_host *host, struct err *e)
+bool runner_place_init(struct runner_place *place, const struct runner_options *o, const char *owner, struct err *e)
 {
     bool apart = o->users && owner && *owner;
     const char *const folders[] = { o->input, o->output, o->temp };
+    place->models = (struct model_places){ 0 };
     for (int i = 0; i < 3; i++)
-        if (!(apart ? path_below(storage[i], folders[i], owner, e) : path_join(storage[i], "", folders[i], e)))
+        if (!(apart ? path_below(place->folders[i], folders[i], owner, e) : path_join(place->folders[i], "", folders[i], e)))
             return false;
-    *host = (struct flow_host){ .models = o->places, .input = storage[0], .output = storage[1], .temp = storage[2], .user = apart ? owner : NULL,
-                                .version = o->version, .test_nodes = o->test_nodes, .no_metadata = o->no_metadata };
-    return true;
+    place->host = (struct flow_host){ .models = &place->models, .input = place->folders[0], .output = place->folders[1], .temp = place->folders[2],
+                                      .user = apart ? owner : NULL, .version = o->version, .test_nodes = o->test_nodes, .no_metadata = o->no_metadata };
+    return (!o->places || model_places_add_all(&place->models, o->places, e)) && model_places_add_output(&place->models, place->folders[1], e);
+}
+
+void runner_place_release(struct runner_place *place)
+{
+    model_places_release(&place->models);
 }
 
 /* --- events --- */
@@ -279,32 +285,36 @@ static void fail(struct flow_result *result, const char *id, const struct err *w
     json_decref(data);
 }
 
-static bool run_flow(struct runner *r, struct job_run *run, const json_t *flow, const json_t *outputs, const json_t *extra, struct err *e)
+static bool run_at(const struct runner_place *place, struct runner *r, struct job_run *run, const json_t *flow, const json_t *outputs, const json_t *extra, struct err *e)
 {
-    char storage[3][PATH_MAX_BYTES];
-    struct flow_host host;
     struct flow_result result;
     struct telling telling = { r, run };
-    if (!runner_host(&r->o, job_run_owner(run), storage, &host, e))
-        return false;
     struct seat *seat = take_seat(r, e);
     if (!seat)
         return false;
     const struct flow_run_options options = {
-        .host = &host, .prompt_id = job_run_id(run), .extra_data = extra,
+        .host = &place->host, .prompt_id = job_run_id(run), .extra_data = extra,
         .events = { .message = on_message, .picture = on_picture, .line = on_line, .self = &telling }, .cancel = job_run_stop(run),
         .preview_side = r->o.preview_side,
     };
     bool good = flow_run(seat->engine, flow, outputs, &options, &result, e);
     if (good) {
         struct err unkept = { 0 };
-        if (!keep_pictures(r, run, result.outputs, &host, &unkept))
+        if (!keep_pictures(r, run, result.outputs, &place->host, &unkept))
             fail(&result, job_run_id(run), &unkept);
         good = store_result(run, &result, e) && verdict(&result, e);
         job_run_event_at_end(run, result.last_type, json_deep_copy(result.last_data), true);
         flow_result_release(&result);
     }
     leave_seat(r, seat);
+    return good;
+}
+
+static bool run_flow(struct runner *r, struct job_run *run, const json_t *flow, const json_t *outputs, const json_t *extra, struct err *e)
+{
+    struct runner_place place;
+    bool good = runner_place_init(&place, &r->o, job_run_owner(run), e) && run_at(&place, r, run, flow, outputs, extra, e);
+    runner_place_release(&place);
     return good;
 }
 

@@ -30,8 +30,16 @@ void runner_free(struct runner *r); /* accepts NULL; no run may be going on */
 
 /* A job_runner (self: the runner). */
 bool runner_run(void *self, struct job_run *run, struct err *e);
-/* Where files of an owner ("" or NULL: all) are; storage[3][PATH_MAX_BYTES] is used with `users`. */
-MUST_USE bool runner_host(const struct runner_options *o, const char *owner, char (*storage)[4096], struct flow_host *host, struct err *e);
+/* Where files and models of an owner ("" or NULL: all) are: `host` borrows from the rest. Models are those of all, and what lies in the
+ * owner's output folder. */
+struct runner_place {
+    struct flow_host host;
+    struct model_places models;
+    char folders[3][PATH_MAX_BYTES];
+};
+/* To be released, also after a failure. */
+MUST_USE bool runner_place_init(struct runner_place *place, const struct runner_options *o, const char *owner, struct err *e);
+void runner_place_release(struct runner_place *place);
 /* POST /free: models, or everything that is kept; engines that run do it when their run has ended. */
 void runner_let_go(struct runner *r, bool results);
 

@@ -142,6 +142,14 @@ TEST(names_are_found_in_an_installation)
     CHECK(!model_places_find(&p, 1U << MODELS_LORAS, "LoRA", "kohya", out, &e) && strstr(e.text, "other/kohya"), "%s", e.text);
     err_clear(&e);
     CHECK(!model_places_find(&p, 1U << MODELS_LORAS, "LoRA", "nothing", out, &e) && strstr(e.text, "output/loras"), "%s", e.text);
+    err_clear(&e);
+    put("output/runs/cat/lora.safetensors", "lora/kohya.safetensors", NULL);
+    put("output/runs/cat/lora-step00000010.safetensors", "lora/kohya.safetensors", NULL);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE(model_places_find(&p, 1U << MODELS_LORAS, "LoRA", i ? "cat" : "cat.safetensors", out, &e));
+        CHECK(strstr(out, "/output/runs/cat/lora.safetensors"), "%s", out);
+    }
+    CHECK(!model_places_find(&p, 1U << MODELS_LORAS, "LoRA", "lora-step00000010", out, &e), "%s", out);
     model_places_release(&p);
     char png[PATH_MAX_BYTES];
     strcpy(png, test_scratch("drawn.png"));

@@ -2,6 +2,7 @@
 # ComfyUI's own tests against `limn serve --test-nodes`, as they are: tests/http/upstream.sh BUILD CHECKOUT [PYTEST-ARGUMENT...]. CHECKOUT is a
 # copy of ComfyUI that the caller has; nothing of it is changed or kept. Without arguments for pytest: the tests that speak to a server.
 # The tests start `python main.py ...`: here that is limn, with fresh folders. Of torch they want no more than a function that does nothing.
+# LIMN_BUSY=yes: others work on this machine, so claims about seconds are left out.
 set -u
 build=$(cd "$1" && pwd) checkout=$(cd "$2" && pwd)
 shift 2
@@ -56,7 +57,7 @@ failed=0
 if [ $# -gt 0 ]; then
     PYTHONPATH=$log/lib ask --output_dir "$log/output" --port "$port" "$@"
 else
-    PYTHONPATH=$log/lib ask --output_dir "$log/output" --port "$port" $(there tests/execution/test_execution.py tests/execution/test_async_nodes.py \
+    PYTHONPATH=$log/lib ask --output_dir "$log/output" --port "$port" ${LIMN_BUSY:+--skip-timing-checks} $(there tests/execution/test_execution.py tests/execution/test_async_nodes.py \
         tests/execution/test_progress_isolation.py tests/execution/test_public_api.py)
     PYTHONPATH=$PWD/tests/http ask --noconftest -p upstream_plugin --basetemp "$log/pytest" -k "not Structural and not internal_api" \
         $(there tests-unit/prompt_server_test/user_manager_test.py \

@@ -182,6 +182,138 @@ TEST(previews_come_in_the_form_that_a_client_understands)
     site_stop();
 }
 
+/* Whether LoraLoader offers this LoRA to a user. */
+static bool offers(const char *user, const char *name)
+{
+    struct answer a = ask_full(site_port, "GET", "/object_info/LoraLoader", user, NULL, 0);
+    char quoted[100];
+    snprintf(quoted, sizeof quoted, "\"%s\"", name);
+    bool there = a.status == 200 && strstr(a.body, quoted);
+    answer_release(&a);
+    return there;
+}
+
+TEST(a_lora_that_was_just_trained_is_offered_and_used)
+{
+    static const char train[] =
+        "{\"prompt\":{\"1\":{\"class_type\":\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"limn-emoji\"}},"
+        "\"3\":{\"class_type\":\"CLIPTextEncode\",\"inputs\":{\"text\":\"a cat\",\"clip\":[\"1\",1]}},"
+        "\"4\":{\"class_type\":\"EmptyImage\",\"inputs\":{\"width\":64,\"height\":64,\"batch_size\":1,\"color\":255}},"
+        "\"5\":{\"class_type\":\"VAEEncode\",\"inputs\":{\"pixels\":[\"4\",0],\"vae\":[\"1\",2]}},"
+        "\"6\":{\"class_type\":\"TrainLoraNode\",\"inputs\":{\"model\":[\"1\",0],\"latents\":[\"5\",0],\"positive\":[\"3\",0],\"batch_size\":1,"
+        "\"grad_accumulation_steps\":1,\"steps\":2,\"learning_rate\":0.01,\"rank\":4,\"optimizer\":\"AdamW\",\"loss_function\":\"MSE\",\"seed\":3,"
+        "\"training_dtype\":\"fp32\",\"lora_dtype\":\"fp32\",\"algorithm\":\"LoRA\",\"gradient_checkpointing\":false,\"existing_lora\":\"[None]\"}},"
+        "\"7\":{\"class_type\":\"SaveLoRANode\",\"inputs\":{\"lora\":[\"6\",1],\"prefix\":\"loras/own\",\"steps\":[\"6\",3]}}}}";
+    static const char use[] =
+        "{\"prompt\":{\"1\":{\"class_type\":\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"limn-emoji\"}},"
+        "\"2\":{\"class_type\":\"LoraLoader\",\"inputs\":{\"model\":[\"1\",0],\"clip\":[\"1\",1],\"lora_name\":\"own_2_steps_00001_.safetensors\","
+        "\"strength_model\":1,\"strength_clip\":1}},"
+        "\"3\":{\"class_type\":\"CLIPTextEncode\",\"inputs\":{\"text\":\"a cat\",\"clip\":[\"2\",1]}},"
+        "\"4\":{\"class_type\":\"EmptyLatentImage\",\"inputs\":{\"width\":64,\"height\":64,\"batch_size\":1}},"
+        "\"5\":{\"class_type\":\"KSampler\",\"inputs\":{\"seed\":1,\"steps\":1,\"cfg\":1,\"sampler_name\":\"euler\",\"scheduler\":\"normal\",\"denoise\":1,"
+        "\"model\":[\"2\",0],\"positive\":[\"3\",0],\"negative\":[\"3\",0],\"latent_image\":[\"4\",0]}},"
+        "\"6\":{\"class_type\":\"VAEDecode\",\"inputs\":{\"samples\":[\"5\",0],\"vae\":[\"1\",2]}},"
+        "\"9\":{\"class_type\":\"PreviewImage\",\"inputs\":{\"images\":[\"6\",0]}}}}";
+    site_defaults();
+    site_start();
+    json_decref(post_json(site_port, "/prompt", use, 400));
+    CHECK(!offers("", "own_2_steps_00001_.safetensors"), "before it is there");
+    for (int i = 0; i < 2; i++) {
+        json_t *j = post_json(site_port, "/prompt", i ? use : train, 200);
+        json_t *entry = finished(json_string_value(json_object_get(j, "prompt_id")));
+        CHECK(!strcmp(state_of(entry), "success"), "%s", json_dumps(entry, 0));
+        json_decref(entry);
+        json_decref(j);
+        CHECK(offers("", "own_2_steps_00001_.safetensors"), "LoraLoader's list");
+    }
+    struct err e = { 0 };
+    char *data;
+    size_t bytes;
+    REQUIRE(file_read(site_path("output/loras/own_2_steps_00001_.safetensors"), (size_t)1 << 30, &data, &bytes, &e));
+    site_write("output/runs/cat/lora.safetensors", data, bytes); /* what `limn train lora --output BASE/output/runs/cat` leaves */
+    site_write("output/runs/cat/lora-step00000010.safetensors", data, bytes);
+    CHECK(offers("", "cat.safetensors") && !offers("", "lora-step00000010.safetensors"), "a run's LoRA");
+    json_t *list = get_json(site_port, "/models/loras", 200);
+    CHECK(json_array_size(list) == 2, "%s", json_dumps(list, 0));
+    json_decref(list);
+    site_stop();
+
+    site_defaults();
+    site_options.users = true;
+    site_start();
+    json_t *ann = post_json(site_port, "/users", "{\"username\": \"Ann\"}", 200), *bob = post_json(site_port, "/users", "{\"username\": \"Bob\"}", 200);
+    char name[200], her[200], his[200];
+    snprintf(name, sizeof name, "output/%s/loras/hers.safetensors", json_string_value(ann));
+    site_write(name, data, bytes);
+    snprintf(her, sizeof her, "Comfy-User: %s\r\n", json_string_value(ann));
+    snprintf(his, sizeof his, "Comfy-User: %s\r\n", json_string_value(bob));
+    CHECK(offers(her, "hers.safetensors") && !offers(his, "hers.safetensors"), "a user's LoRA is her own");
+    CHECK(status_of(site_port, "GET", "/view_metadata/loras?filename=hers.safetensors", his, NULL) == 404, "and so is what it tells");
+    mem_free(data);
+    json_decref(ann);
+    json_decref(bob);
+    site_stop();
+}
+
+static double computed_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Waits for a message of this type of a node (NULL: any). */
+static void wait_for(int s, const char *type, const char *node)
+{
+    for (bool there = false; !there;) {
+        json_t *j = ws_wait(s, type);
+        const char *id = json_string_value(json_object_get(json_object_get(j, "data"), "node"));
+        CHECK(j, "no %s of %s came", type, node ? node : "any");
+        there = !node || (id && !strcmp(id, node));
+        json_decref(j);
+    }
+}
+
+TEST(an_interrupt_ends_encoding_sampling_and_decoding_within_200_ms)
+{
+    static const struct { const char *node; int side; const char *samples; } cases[] = { { "6", 64, "3" }, { "3", 512, "3" }, { "8", 1024, "5" } };
+    enum { REPEAT = 100, MOST = 8000 };
+    char *words = malloc(REPEAT * 32), *flow = malloc(MOST);
+    *words = 0;
+    for (int i = 0; i < REPEAT; i++)
+        strcat(words, "a red apple and a green pear ");
+    int status;
+    site_defaults();
+    site_start();
+    int s = ws_connect(site_port, "/ws?clientId=me", "", &status);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int n = snprintf(flow, MOST,
+                         "{\"client_id\":\"me\",\"prompt\":{\"3\":{\"class_type\":\"KSampler\",\"inputs\":{\"seed\":1,\"steps\":40,\"cfg\":7,\"sampler_name\":\"euler\","
+                         "\"scheduler\":\"normal\",\"denoise\":1,\"model\":[\"4\",0],\"positive\":[\"6\",0],\"negative\":[\"6\",0],\"latent_image\":[\"5\",0]}},"
+                         "\"4\":{\"class_type\":\"CheckpointLoaderSimple\",\"inputs\":{\"ckpt_name\":\"limn-emoji\"}},"
+                         "\"5\":{\"class_type\":\"EmptyLatentImage\",\"inputs\":{\"width\":%d,\"height\":%d,\"batch_size\":1}},"
+                         "\"6\":{\"class_type\":\"CLIPTextEncode\",\"inputs\":{\"text\":\"%s\",\"clip\":[\"4\",1]}},"
+                         "\"8\":{\"class_type\":\"VAEDecode\",\"inputs\":{\"samples\":[\"%s\",0],\"vae\":[\"4\",2]}},"
+                         "\"9\":{\"class_type\":\"PreviewImage\",\"inputs\":{\"images\":[\"8\",0]}}}}",
+                         cases[i].side, cases[i].side, i ? "a red apple" : words, cases[i].samples);
+        assert_in_range(n, 1, MOST - 1);
+        json_decref(post_json(site_port, "/prompt", flow, 200));
+        wait_for(s, "executing", cases[i].node);
+        if (*cases[i].node == '3')
+            wait_for(s, "progress", "3");
+        /* the time that is spent, not the time that goes by: others may have the processors */
+        double begun = computed_seconds();
+        json_decref(post_json(site_port, "/interrupt", "", 200));
+        wait_for(s, "execution_interrupted", NULL);
+        double took = computed_seconds() - begun;
+        CHECK(took < 0.2, "node %s: %g s", cases[i].node, took);
+    }
+    close(s);
+    free(words);
+    free(flow);
+    site_stop();
+}
+
 TEST(wrong_flows_are_refused_with_the_reason)
 {
     site_defaults();

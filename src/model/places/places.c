@@ -69,7 +69,7 @@ void model_places_release(struct model_places *p)
     *p = (struct model_places){ 0 };
 }
 
-static bool add(struct model_places *p, enum model_kind kind, const char *path, bool first, bool root, struct err *e)
+static bool add(struct model_places *p, enum model_kind kind, const char *path, bool first, enum place_form form, struct err *e)
 {
     size_t at = 0, length = strlen(path);
     while (length > 1 && path[length - 1] == '/')
@@ -86,7 +86,7 @@ static bool add(struct model_places *p, enum model_kind kind, const char *path, 
         if (!copy)
             return err_nomem(e, "the folders of models");
         copy[length] = 0;
-        grown[p->count++] = (struct model_place){ kind, copy, root };
+        grown[p->count++] = (struct model_place){ kind, copy, form };
     }
     if (first) {
         struct model_place moved = p->items[at];
@@ -98,7 +98,7 @@ static bool add(struct model_places *p, enum model_kind kind, const char *path, 
 
 bool model_places_add(struct model_places *p, enum model_kind kind, const char *path, bool first, struct err *e)
 {
-    return add(p, kind, path, first, false, e);
+    return add(p, kind, path, first, PLACE_PLAIN, e);
 }
 
 bool model_places_add_models(struct model_places *p, const char *folder, struct err *e)
@@ -106,30 +106,44 @@ bool model_places_add_models(struct model_places *p, const char *folder, struct 
     char path[PATH_MAX_BYTES];
     for (int kind = 0; kind < MODELS_KINDS; kind++)
         for (int i = 0; i < MOST_FOLDERS && kinds[kind].folders[i]; i++)
-            if (!path_join(path, folder, kinds[kind].folders[i], e) || !add(p, (enum model_kind)kind, path, false, false, e))
+            if (!path_join(path, folder, kinds[kind].folders[i], e) || !add(p, (enum model_kind)kind, path, false, PLACE_PLAIN, e))
                 return false;
     return true;
 }
 
 bool model_places_add_own(struct model_places *p, const char *folder, struct err *e)
 {
-    return add(p, MODELS_DIFFUSERS, folder, false, true, e) && add(p, MODELS_CHECKPOINTS, folder, false, true, e) &&
+    return add(p, MODELS_DIFFUSERS, folder, false, PLACE_ROOT, e) && add(p, MODELS_CHECKPOINTS, folder, false, PLACE_ROOT, e) &&
            model_places_add_models(p, folder, e);
+}
+
+bool model_places_add_output(struct model_places *p, const char *folder, struct err *e)
+{
+    static const char *const written[] = { "checkpoints", "clip", "vae", "diffusion_models", "loras" };
+    char path[PATH_MAX_BYTES];
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
+        if (!path_join(path, folder, written[i], e) || !add(p, model_kind_of(written[i]), path, false, PLACE_PLAIN, e))
+            return false;
+    return path_join(path, folder, "runs", e) && add(p, MODELS_LORAS, path, false, PLACE_RUNS, e);
+}
+
+bool model_places_add_all(struct model_places *p, const struct model_places *from, struct err *e)
+{
+    for (size_t i = 0; i < from->count; i++)
+        if (!add(p, from->items[i].kind, from->items[i].path, false, from->items[i].form, e))
+            return false;
+    return true;
 }
 
 bool model_places_add_comfyui(struct model_places *p, const char *folder, struct err *e)
 {
-    static const char *const written[] = { "checkpoints", "clip", "vae", "diffusion_models", "loras" };
     char models[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
     if (!path_join(models, folder, "models", e))
         return false;
     if (!path_is_folder(models))
         return err_set(e, ERR_MISSING, "%s is no installation of ComfyUI: there is no folder models in it", folder);
-    if (!model_places_add_models(p, models, e) || !path_join(models, folder, "output", e))
+    if (!model_places_add_models(p, models, e) || !path_join(path, folder, "output", e) || !model_places_add_output(p, path, e))
         return false;
-    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
-        if (!path_join(path, models, written[i], e) || !add(p, model_kind_of(written[i]), path, false, false, e))
-            return false;
     return path_join(path, folder, "extra_model_paths.yaml", e) && (!path_exists(path) || model_places_add_file(p, path, e));
 }
 
@@ -218,7 +232,7 @@ static bool walk_entry(struct walk *w, const char *path, const char *name, const
         w->sum += inside ? s.st_size : 0;
         return inside || whole || !ending_bytes(name) || tell(w, path, s.st_size, false, NULL, e);
     }
-    if (!S_ISDIR(s.st_mode) || (w->place->root && above->depth == 1 && is_kind_folder(name)))
+    if (!S_ISDIR(s.st_mode) || (w->place->form == PLACE_ROOT && above->depth == 1 && is_kind_folder(name)))
         return true;
     struct above here = { above, s.st_dev, s.st_ino, above->depth + 1 };
     for (const struct above *a = above; a; a = a->next)
@@ -255,6 +269,30 @@ static bool walk_folder(struct walk *w, const char *folder, const struct above *
     return good;
 }
 
+static bool walk_runs(const struct walk *w, struct err *e)
+{
+    char path[PATH_MAX_BYTES], name[PATH_MAX_BYTES], **names;
+    size_t count;
+    struct err why = { 0 };
+    if (!folder_names(w->place->path, NULL, &names, &count, &why))
+        return why.code == ERR_NOMEM ? err_nomem(e, w->place->path) : tell(w, w->place->path, 0, true, why.text, e);
+    bool good = true;
+    for (size_t i = 0; good && i < count; i++) {
+        struct stat s;
+        if (names[i][0] == '.' || !path_join(path, w->place->path, names[i], &why) || !path_is_folder(path))
+            continue;
+        if (w->enter && !w->enter(w->self, path, e)) {
+            good = false;
+        } else if (snprintf(name, sizeof name, "%s/" RUN_LORA, names[i]) < (int)sizeof name && path_join(path, w->place->path, name, &why) &&
+                   !stat(path, &s) && S_ISREG(s.st_mode)) {
+            snprintf(name, sizeof name, "%s.safetensors", names[i]);
+            good = w->visit(w->self, &(struct model_found){ w->place->kind, name, path, s.st_size, false, NULL }, e);
+        }
+    }
+    folder_names_free(names, count);
+    return good;
+}
+
 /* wanted: visit, enter and self. */
 static bool walk_places(const struct model_places *p, enum model_kind kind, const struct walk *wanted, struct err *e)
 {
@@ -272,7 +310,7 @@ static bool walk_places(const struct model_places *p, enum model_kind kind, cons
         struct above here = { NULL, s.st_dev, s.st_ino, 1 };
         size_t length = strlen(place->path);
         struct walk w = { place, length + (place->path[length - 1] != '/'), wanted->visit, wanted->enter, wanted->self, &files, 0 };
-        good = walk_folder(&w, place->path, &here, false, e);
+        good = place->form == PLACE_RUNS ? walk_runs(&w, e) : walk_folder(&w, place->path, &here, false, e);
     }
     return good;
 }
@@ -327,9 +365,21 @@ static bool keep_same(void *self, const struct model_found *found, struct err *e
     return true;
 }
 
+/* A run's LoRA by the run's name, with or without the ending. */
+static bool is_run(const struct model_place *place, const char *name, char *out, struct err *e)
+{
+    char run[PATH_MAX_BYTES];
+    size_t n = strlen(name), ending = strlen(".safetensors");
+    n -= n > ending && !strcmp(name + n - ending, ".safetensors") ? ending : 0;
+    return !strchr(name, '/') && snprintf(run, sizeof run, "%.*s/" RUN_LORA, (int)n, name) < (int)sizeof run &&
+           path_join(out, place->path, run, e) && path_exists(out);
+}
+
 /* Takes what lies at the name's place. */
 static bool is_there(const struct model_place *place, const char *name, char *out, struct err *e)
 {
+    if (place->form == PLACE_RUNS)
+        return is_run(place, name, out, e);
     bool folders = place->kind == MODELS_DIFFUSERS || place->kind == MODELS_VAE;
     char longer[PATH_MAX_BYTES];
     for (int i = -1; i < ENDINGS; i++) {

@@ -41,10 +41,17 @@ extern const char *const model_kind_names[MODELS_KINDS];
 /* The kind of a key, an alias ("unet", "clip") too; MODELS_KINDS: none. */
 enum model_kind model_kind_of(const char *key);
 
+enum place_form {
+    PLACE_PLAIN,
+    PLACE_ROOT, /* the folders of the kinds lie in it, too: they are left out at its top */
+    PLACE_RUNS, /* folders of trainings: the LoRA of each, RUN_LORA, is called as its folder, with the ending of the file */
+};
+#define RUN_LORA "lora.safetensors"
+
 struct model_place {
     enum model_kind kind;
     char *path; /* owned; it may not be there */
-    bool root;  /* the folders of the kinds lie in it, too: they are left out at its top */
+    enum place_form form;
 };
 struct model_places {
     struct model_place *items; /* in the order in which they are looked at */
@@ -64,6 +71,11 @@ MUST_USE bool model_places_add_own(struct model_places *p, const char *folder, s
 /* Adds an installation of ComfyUI: its models, what it has written to output/, and what its own extra_model_paths.yaml names.
  * ERR_MISSING if there is no folder models in it. */
 MUST_USE bool model_places_add_comfyui(struct model_places *p, const char *folder, struct err *e);
+/* Adds what flows leave in a folder of outputs: output/checkpoints, clip, vae, diffusion_models and loras, as ComfyUI does, and the LoRAs
+ * of the trainings in output/runs. */
+MUST_USE bool model_places_add_output(struct model_places *p, const char *folder, struct err *e);
+/* Adds all of `from`. */
+MUST_USE bool model_places_add_all(struct model_places *p, const struct model_places *from, struct err *e);
 /* Adds what a file in the form of ComfyUI's extra_model_paths.yaml names (extra_paths.c). Keys that are no kinds are left out:
  * plug-ins have their own. ERR_FORMAT with file and line; ERR_LIMIT, ERR_IO, ERR_MISSING. */
 MUST_USE bool model_places_add_file(struct model_places *p, const char *path, struct err *e);
