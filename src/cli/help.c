@@ -16,7 +16,8 @@ const char *option_value(const struct option *o)
     return o->kind == OPTION_FLAG ? NULL : o->value ? o->value : usual[o->kind];
 }
 
-const char *option_initial(const struct option *o)
+/* The default as help shows it; NULL: none. */
+static const char *initial(const struct option *o)
 {
     if (o->initial_help)
         return o->initial_help;
@@ -25,7 +26,8 @@ const char *option_initial(const struct option *o)
     return o->kind == OPTION_CHOICE && !o->initial ? o->choices(0) : o->initial;
 }
 
-void option_facts(struct text *out, const struct option *o)
+/* "default 20, 1 to 1000; may be repeated" or "". */
+static void facts_text(struct text *out, const struct option *o)
 {
     char range[80] = "";
     const char *between = " (";
@@ -37,8 +39,8 @@ void option_facts(struct text *out, const struct option *o)
     } else if (o->kind != OPTION_FLAG) {
         option_range(o, range, sizeof range);
     }
-    if (option_initial(o)) {
-        text_addf(out, "%sdefault %s", between, option_initial(o));
+    if (initial(o)) {
+        text_addf(out, "%sdefault %s", between, initial(o));
         between = "; ";
     }
     if (range[0]) {
@@ -139,7 +141,7 @@ void help_command(struct text *out, const struct command *c)
         option_left(left, o);
         text_clear(&right);
         text_add(&right, o->help);
-        option_facts(&right, o);
+        facts_text(&right, o);
         add_row(out, left, width ? width : LEFT_MAX, text_string(&right));
     }
     out->failed = out->failed || right.failed;
@@ -221,7 +223,7 @@ static void man_option(struct text *out, const struct option *o)
     }
     struct text facts;
     text_init(&facts, 1 << 16);
-    option_facts(&facts, o);
+    facts_text(&facts, o);
     text_add(out, "\n");
     add_roff(out, o->help);
     add_roff(out, text_string(&facts));

@@ -11,10 +11,6 @@ void option_range(const struct option *o, char *out, size_t bytes);
 const char *option_value(const struct option *o);
 /* True if help writes the option as --no-name. */
 bool option_is_no(const struct option *o);
-/* The default as help shows it; NULL: none. */
-const char *option_initial(const struct option *o);
-/* "default 20, 1 to 1000; may be repeated" or "". */
-void option_facts(struct text *out, const struct option *o);
 
 /* The command whose name the words begin with, *used set to how many words that took (1 or 2); NULL if there
  * is none. */

@@ -48,7 +48,8 @@ void cloud_add(struct cloud *c, const float *x, int64_t count)
     }
 }
 
-void cloud_moments(const struct cloud *c, double *mean, double *covariance)
+/* mean [dims]; covariance [dims, dims] with count - 1 below, as numpy.cov. At least 2 points. */
+static void moments(const struct cloud *c, double *mean, double *covariance)
 {
     int64_t n = c->dims;
     double count = (double)c->count;
@@ -195,7 +196,9 @@ static int64_t cholesky(double *a, int64_t n, int64_t *place, double *factor)
     return n;
 }
 
-bool gaussian_trace_root(double *a, double *b, int64_t n, double *out, struct err *e)
+/* The trace of (a b)^(1/2) for symmetric a, b [n, n] without negative eigenvalues; both are overwritten. With a = L L' (Cholesky with
+ * pivots, which ends at a's rank) the eigenvalues of a b are those of L' b L. ERR_NOMEM. */
+MUST_USE static bool trace_root(double *a, double *b, int64_t n, double *out, struct err *e)
 {
     size_t area = (size_t)(n * n);
     double *factor = mem_aligned(area * sizeof *factor), *values = mem_aligned(2 * (size_t)n * sizeof *values);
@@ -264,13 +267,13 @@ bool cloud_distance(const struct cloud *a, const struct cloud *b, bool scaled, d
     if (!memory)
         return err_nomem(e, "a distance between features");
     double *s1 = memory, *s2 = s1 + area, *m1 = s2 + area, *m2 = m1 + n, sum = 0, root;
-    cloud_moments(a, m1, s1);
-    cloud_moments(b, m2, s2);
+    moments(a, m1, s1);
+    moments(b, m2, s2);
     if (scaled)
         scale(m1, s1, m2, s2, m2 + n, n);
     for (int64_t i = 0; i < n; i++)
         sum += (m1[i] - m2[i]) * (m1[i] - m2[i]) + s1[i * n + i] + s2[i * n + i];
-    bool good = gaussian_trace_root(s1, s2, n, &root, e);
+    bool good = trace_root(s1, s2, n, &root, e);
     *squared = fmax(sum - 2 * root, 0);
     mem_free(memory);
     return good;

@@ -18,8 +18,6 @@ MUST_USE bool cloud_init(struct cloud *c, int64_t dims, struct err *e);
 void cloud_release(struct cloud *c);
 /* x [count, dims] */
 void cloud_add(struct cloud *c, const float *x, int64_t count);
-/* mean [dims]; covariance [dims, dims] with count - 1 below, as numpy.cov. At least 2 points. */
-void cloud_moments(const struct cloud *c, double *mean, double *covariance);
 
 /* |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)): the squared 2-Wasserstein distance of two Gaussians.
  * source  Dowson and Landau 1982, "The Frechet distance between multivariate normal distributions"; Heusel et al. 2017, "GANs Trained
@@ -29,9 +27,6 @@ void cloud_moments(const struct cloud *c, double *mean, double *covariance);
  * errors  ERR_SHAPE if dims differ, ERR_ARG for fewer than 2 points, ERR_NOMEM. */
 MUST_USE bool cloud_distance(const struct cloud *a, const struct cloud *b, bool scaled, double *squared, struct err *e);
 
-/* The trace of (a b)^(1/2) for symmetric a, b [n, n] without negative eigenvalues; both are overwritten. With a = L L' (Cholesky with
- * pivots, which ends at a's rank) the eigenvalues of a b are those of L' b L. ERR_NOMEM. */
-MUST_USE bool gaussian_trace_root(double *a, double *b, int64_t n, double *out, struct err *e);
 /* Eigenvalues of a symmetric matrix [n, n], of which the lower half is read and overwritten; in no order, into values[n]. work [n].
  * source  Golub and Van Loan, "Matrix Computations", 8.3: Householder's tridiagonal form, then QL with implicit shifts.
  * errors  ERR_FORMAT if a number in it is not finite. */

@@ -9,7 +9,7 @@
 
 enum { MAP = LIKENESS_MAP * LIKENESS_MAP, USUAL = 300, SHOWN = 100, SHOWN_NEAR = 3 };
 
-const char *const leak_measure_names[LEAK_MEASURES] = { "structure", "pixels", "latents" };
+static const char *const measure_names[LEAK_MEASURES] = { "structure", "pixels", "latents" };
 
 /* Everything that is asked for: the drawn pictures, then the training pictures that stand for drawn ones. */
 struct search {
@@ -499,7 +499,7 @@ bool leak_findings(struct findings *f, const struct leak *l, const struct leak_o
     findings_number(f, NULL, "share", (double)copies / (double)l->drawn_count, 3);
     for (int m = 0; m < LEAK_MEASURES; m++)
         if (m != LEAK_LATENTS || l->latents)
-            findings_number(f, "threshold", leak_measure_names[m], l->threshold[m], m == LEAK_PIXELS ? 1 : 3);
+            findings_number(f, "threshold", measure_names[m], l->threshold[m], m == LEAK_PIXELS ? 1 : 3);
     findings_number(f, "threshold", "calibrated_on", (double)l->usual_count, 0);
     findings_words(f, "A picture counts as a copy if one of its measures passes a threshold. The thresholds are what %g %% of pictures "
                       "like these would pass by chance, as the training pictures' likeness among themselves tells.", 100 * (o->share > 0 ? o->share : 0.01));

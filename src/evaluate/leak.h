@@ -17,7 +17,6 @@ enum { LEAK_KEPT = 8 }; /* training pictures that are looked at closely, for eac
 
 /* The three measures. Structure and latents: the more the nearer. Pixels: the less. */
 enum leak_measure { LEAK_STRUCTURE, LEAK_PIXELS, LEAK_LATENTS, LEAK_MEASURES };
-extern const char *const leak_measure_names[LEAK_MEASURES];
 
 struct leak_options {
     const struct picture_set *drawn, *trained; /* borrowed */

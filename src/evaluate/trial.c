@@ -31,7 +31,8 @@ struct bench {
 };
 enum { LOOK = LOOK_SIDE * LOOK_SIDE * 3 };
 
-int64_t trial_bytes(const char *path)
+/* Bytes of all files of weights in a folder of a model, or of a file. */
+static int64_t bytes_of_weights(const char *path)
 {
     static const char *const endings[] = { ".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".gguf" };
     struct stat s;
@@ -50,7 +51,7 @@ int64_t trial_bytes(const char *path)
         bool weights = path_is_folder(below);
         for (size_t k = 0; dot && k < sizeof endings / sizeof *endings; k++)
             weights = weights || !strcmp(dot, endings[k]);
-        sum += weights ? trial_bytes(below) : 0;
+        sum += weights ? bytes_of_weights(below) : 0;
     }
     folder_names_free(names, count);
     return sum;
@@ -401,11 +402,11 @@ static bool run_variant(struct bench *b, struct err *e)
     good = good && diversity(t, result, o->seeds > 0 ? o->seeds : 1, &result->measure[TRIAL_DIVERSITY], e) &&
            differences(t, result, false, &result->measure[TRIAL_CHANGE], e) &&
            differences(t, result, true, &result->measure[TRIAL_DRIFT], e);
-    int64_t bytes = trial_bytes(v->model.path);
+    int64_t bytes = bytes_of_weights(v->model.path);
     if (v->lora_count)
         bytes = 0; /* what the variant adds to the model */
     for (size_t i = 0; i < v->lora_count; i++)
-        bytes += trial_bytes(v->loras[i].path);
+        bytes += bytes_of_weights(v->loras[i].path);
     result->measure[TRIAL_BYTES] = (double)bytes;
     style_release(&s.drawn);
     return good || err_add(e, "%s", v->name);

@@ -113,7 +113,4 @@ MUST_USE bool trial_sheet(struct image *out, const struct trial *t, const struct
 MUST_USE bool trial_findings(struct findings *f, const struct trial *t, const struct trial_options *o, enum trial_measure by,
                              const char *x_label, bool pictures, struct err *e);
 
-/* Bytes of all files of weights in a model's folder, or of a file. */
-int64_t trial_bytes(const char *path);
-
 #endif

@@ -64,7 +64,8 @@ struct value graph_fail(struct graph *g, enum err_code code, const char *format,
     return VALUE_NONE;
 }
 
-int32_t graph_new_value(struct graph *g, enum value_kind kind, enum dtype type, struct shape shape)
+/* Makes a value; returns its number or 0 with the cause in g->err. */
+static int32_t new_value(struct graph *g, enum value_kind kind, enum dtype type, struct shape shape)
 {
     struct value_info *grown = mem_grow(g->values, &g->cap_values, g->n_values + 1, sizeof *g->values);
     if (!grown) {
@@ -104,7 +105,7 @@ static struct value named_value(struct graph *g, enum value_kind kind, const cha
         return there;
     }
     char *copy = mem_string(name);
-    int32_t id = copy ? graph_new_value(g, kind, type, shape) : 0;
+    int32_t id = copy ? new_value(g, kind, type, shape) : 0;
     if (!id) {
         mem_free(copy);
         err_nomem(&g->err, "a graph");
@@ -222,7 +223,7 @@ struct value graph_add(struct graph *g, enum op op, const struct value *in, int 
     }
     g->ops = grown;
     for (int i = 0; i < node.n_out; i++) {
-        node.out[i] = graph_new_value(g, VALUE_OP, c.out[i].type, c.out[i].shape);
+        node.out[i] = new_value(g, VALUE_OP, c.out[i].type, c.out[i].shape);
         if (!node.out[i])
             return VALUE_NONE;
         g->values[node.out[i]].op = (int32_t)g->n_ops;

@@ -41,9 +41,6 @@ struct op_rules {
 };
 extern const struct op_rules op_rules[OP_COUNT];
 
-/* Makes a value; returns its number or 0 with the cause in g->err. */
-int32_t graph_new_value(struct graph *g, enum value_kind kind, enum dtype type, struct shape shape);
-
 /* How often each value is read by ops (and once more if it is an output). counts has g->n_values entries. */
 void graph_count_uses(const struct graph *g, int32_t *counts);
 

@@ -92,7 +92,8 @@ const struct schedule_name schedule_names[] = {
     { 0 }
 };
 
-const struct schedule_name *schedule_find(const char *name)
+/* NULL if there is none of that name ('-' and '_' count as the same). */
+static const struct schedule_name *find(const char *name)
 {
     for (const struct schedule_name *s = schedule_names; s->name; s++)
         if (text_same_name(s->name, name))
@@ -166,7 +167,7 @@ MUST_USE static bool ddim_uniform(struct sigmas *out, const struct noise_schedul
 
 bool schedule_sigmas_whole(struct sigmas *out, const struct noise_schedule *n, const char *name, int64_t steps, struct err *e)
 {
-    const struct schedule_name *found = schedule_find(name);
+    const struct schedule_name *found = find(name);
     *out = (struct sigmas){ 0 };
     if (!found) {
         err_set(e, ERR_ARG, "no schedule \"%s\"; there are:", name);

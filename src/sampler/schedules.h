@@ -16,8 +16,6 @@ struct schedule_name {
     const char *name, *help;
 };
 extern const struct schedule_name schedule_names[];
-/* NULL if there is none of that name ('-' and '_' count as the same). */
-const struct schedule_name *schedule_find(const char *name);
 
 /* The sigmas of ComfyUI's schedule of that name, with the 0 at the end: those of int(steps / denoise) steps, for denoise in
  * (0, 1], of which the last steps + 1 are kept: the node BasicScheduler. There can be fewer: ddim_uniform has a stride of whole

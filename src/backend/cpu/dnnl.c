@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 
-const char *dnnl_reason(dnnl_status_t status)
+static const char *reason(dnnl_status_t status)
 {
     switch (status) {
     case dnnl_success: return "success";
@@ -65,7 +65,7 @@ static void wish(struct dnnl_operand *o, dnnl_data_type_t t)
 
 static bool fail(struct err *e, const struct op_call *call, const char *what, dnnl_status_t status)
 {
-    return err_set(e, status == dnnl_out_of_memory ? ERR_NOMEM : ERR_BACKEND, "%s: %s of %s", dnnl_reason(status), what,
+    return err_set(e, status == dnnl_out_of_memory ? ERR_NOMEM : ERR_BACKEND, "%s: %s of %s", reason(status), what,
                    op_text(call->graph, call->node).s);
 }
 

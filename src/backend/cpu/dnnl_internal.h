@@ -61,7 +61,4 @@ bool dnnl_op_pack(const struct cpu *cpu, const struct op_call *call, int index, 
 bool dnnl_op_run(const struct cpu *cpu, struct op_call *call, struct err *e);
 void dnnl_op_release(struct op_call *call);
 
-/* The sentence for a status. */
-const char *dnnl_reason(dnnl_status_t status);
-
 #endif
