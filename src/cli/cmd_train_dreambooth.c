@@ -86,6 +86,7 @@ static bool run(const void *args, struct err *e)
     char folder[PATH_MAX_BYTES];
     if (!a.output || !a.dataset)
         return err_set(e, ERR_ARG, "%s is missing", a.output ? "--dataset" : "--output");
+    a.regular_planned = a.class_words && !a.regular && a.plan;
     if (a.class_words && !a.regular && !a.plan) {
         if (!prior(&a, folder, e))
             return false;

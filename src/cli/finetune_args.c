@@ -122,6 +122,6 @@ struct sample_options finetune_samples(const struct finetune_args *a)
         .dataset = a->dataset, .random_crop = a->random_crop, .flip = a->flip, .sampled = a->sampled,
         .caption_dropout = a->caption_dropout, .shuffle = a->shuffle, .keep = a->keep_tokens, .masks = a->masks, .regular = a->regular,
         .regular_weight = a->regular_weight, .draws = a->draws, .size_ids = a->size_ids, .words = a->words,
-        .regular_words = a->class_words, .batch = a->batch, .seed = (uint64_t)a->seed,
+        .regular_words = a->class_words, .batch = a->batch, .seed = (uint64_t)a->seed, .regular_planned = a->regular_planned,
     };
 }

@@ -14,7 +14,7 @@ struct finetune_args {
         *cache, *masks, *regular;
     struct option_texts prompts, rates;
     struct option_settings settings;
-    int optimizer, prediction, format, init, type, schedule, precision, loss, timesteps, buckets;
+    int optimizer, prediction, format, init, type, schedule, precision, loss, timesteps, buckets, frozen;
     int64_t rank, steps, epochs, keep_tokens, sample_every, sample_steps, batch, accumulate, warmup, seed, log_every, save_every,
         threads, stop_at, cycles, validate_every, patience, memory, bucket_least, bucket_most, bucket_step;
     double power, alpha, rate, text_rate, decay, beta1, beta2, eps, clip, ema, minutes, final_rate;
@@ -34,6 +34,7 @@ struct finetune_args {
     int export;
     /* what the course means by it: no options */
     bool draws, size_ids, one_timestep;
+    bool regular_planned; /* dreambooth: regular pictures will be drawn, but not for a plan */
     int64_t epoch_steps;
 };
 
@@ -74,6 +75,8 @@ enum precision finetune_precision(int choice);
     { "init-lora", 0, OPTION_TEXT, FINETUNE_AT(init_lora), .value = "FILE", .help = "begin with this LoRA" },         \
     { "init-lora-weights", 0, OPTION_CHOICE, FINETUNE_AT(init), "kaiming", .choices = finetune_init_choice, .help = "how pairs begin that begin anew" }, \
     { "lora-format", 0, OPTION_CHOICE, FINETUNE_AT(format), "kohya", .choices = finetune_format_choice, .help = "names in the file" }, \
+    { "frozen-type", 0, OPTION_CHOICE, FINETUNE_AT(frozen), "keep", .choices = weights_type_choice,                   \
+      .help = "of the denoiser's own large weights, which stay as they are: q8_0 takes half of bf16's memory, q4_0 a quarter" }, \
     { "lora-type", 0, OPTION_CHOICE, FINETUNE_AT(type), "f32", .choices = finetune_type_choice, .help = "type of the tensors in the file" }
 /* Pictures and words. */
 #define OPTION_ROWS_FINETUNE_DATA                                                                                     \
@@ -167,7 +170,8 @@ enum precision finetune_precision(int choice);
     { "gradient-checkpointing", 0, OPTION_FLAG, FINETUNE_AT(checkpointing),                                           \
       .help = "compute inner activations twice instead of keeping them: less memory, a third more work" },            \
     { "memory", 0, OPTION_SIZE, FINETUNE_AT(memory), "0", .min = 1, .max = INFINITY, .value = "SIZE",                 \
-      .help = "what the run may take: gradient checkpointing is turned on where it must, and what does not fit is refused", \
+      .help = "what the run may take; what it gives up for that, in this order: --gradient-checkpointing, smaller batches (--accumulate more " \
+              "of them), frozen weights in bf16, AdamW's state in 8 bits, frozen weights in q8_0, in q4_0. Without it the first two only", \
       .initial_help = "what is free" },                                                                               \
     { "packed", 0, OPTION_FLAG, FINETUNE_AT(packed),                                                                  \
       .help = "keep a second copy of the model's weights in the order that the processor likes: faster where memory is no concern" }, \

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "cli/finetune_fit.h"
 #include "cli/lora_facts.h"
 #include "cli/progress_bar.h"
 #include "cli/train_look.h"
@@ -12,6 +13,11 @@
 
 /* Everything that a run is made of, in the order of making. */
 struct work {
+    const struct command *command;
+    struct finetune_args asked, a; /* a: but for what the run gives up so that it fits (finetune_fit.h) */
+    struct finetune_options o;
+    struct fit fit;
+    bool recalled;             /* that was chosen when the run began */
     struct ranks *ranks; /* the processes of this run */
     struct engine engine;
     struct model_places places;
@@ -65,19 +71,6 @@ static bool text_learns(const struct work *w)
     return w->targets.learns[PART_TEXT] || w->targets.learns[PART_TEXT_2];
 }
 
-/* Batches from a file. */
-static bool begin_replay(struct work *w, const struct finetune_args *a, struct finetune_options *o, struct err *e)
-{
-    bool good = replay_open(&w->replay, a->replay, &w->model.parts, w->objective.noise.count, w->targets.learns, &w->encoders, e);
-    if (!good)
-        return false;
-    o->sizes = w->replay.sizes;
-    o->source = (struct batch_source){ .self = &w->replay, .fill = replay_fill };
-    good = finetune_train_options(a, a->steps ? a->steps : w->replay.steps / a->accumulate, text_learns(w), &w->groups, &o->run, e);
-    o->run.batch = o->sizes.n;
-    return good;
-}
-
 /* Where what frozen parts make of a data set is kept: beside it if limn dataset cache has begun that, else in the run's folder. */
 static bool cache_folder(const struct finetune_args *a, char *folder, struct err *e)
 {
@@ -98,20 +91,38 @@ static bool open_samples(struct work *w, const struct finetune_args *a, const st
            samples_open(&w->samples, &s, &w->features, &w->objective, w->targets.learns, progress, e);
 }
 
-/* Batches from a data set. */
-static bool begin_samples(struct work *w, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
-                          struct err *e)
+static bool begin_replay(struct work *w, struct err *e)
 {
-    if (!open_samples(w, a, progress, e))
-        return false;
-    int64_t steps = a->steps ? a->steps : 1000;
+    const struct finetune_args *a = &w->a;
+    return replay_open(&w->replay, a->replay, &w->model.parts, w->objective.noise.count, w->targets.learns, &w->encoders, e);
+}
+
+static int64_t steps_of(const struct work *w)
+{
+    const struct finetune_args *a = &w->a;
+    if (a->replay)
+        return a->steps ? a->steps : w->replay.steps / a->accumulate;
     if (a->epochs && a->epoch_steps)
-        steps = a->epochs * a->epoch_steps;
-    else if (a->epochs)
-        steps = (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
-    o->sizes = w->samples.sizes;
-    o->source = samples_source(&w->samples);
-    return finetune_train_options(a, steps, text_learns(w), &w->groups, &o->run, e);
+        return a->epochs * a->epoch_steps;
+    if (a->epochs)
+        return (a->epochs * samples_round(&w->samples) + a->accumulate - 1) / a->accumulate;
+    return a->steps ? a->steps : 1000;
+}
+
+/* Facts of a LoRA file. What changes nothing of what is learnt stays out: a run that was stopped writes what an unbroken one writes. */
+static bool make_facts(struct work *w, struct err *e)
+{
+    static const char *const aside[] = { "output", "cache", "resume", "stop_at", "minutes", "plan", "json", "quiet", "profile", "threads",
+                                         "memory", "config" };
+    json_t *settings = options_json(w->command, &w->a, e);
+    for (size_t i = 0; settings && i < sizeof aside / sizeof *aside; i++)
+        json_object_del(settings, aside[i]);
+    lora_facts_release(&w->facts);
+    bool good = settings && lora_facts_make(&w->facts, &w->o, w->a.replay ? NULL : &w->samples, settings, e);
+    json_decref(settings);
+    w->o.output.facts = w->facts.pairs;
+    w->o.output.fact_count = w->facts.count;
+    return good;
 }
 
 static size_t together(const struct train_memory *m)
@@ -119,62 +130,115 @@ static size_t together(const struct train_memory *m)
     return m->weights + m->packed + m->activations + m->optimizer;
 }
 
-/* Makes the programs; where they would take more than there is, those that recompute. */
-static bool make(struct work *w, const struct finetune_args *a, struct finetune_options *o, const struct progress *progress,
-                 struct err *e)
+/* Makes the programs as the arguments now say. */
+static bool make(void *self, size_t *bytes, struct err *e)
 {
-    size_t most = a->memory ? (size_t)a->memory : mem_available(), rss = mem_rss(), room = a->memory && rss > most ? 0 : most;
-    room = a->memory && room ? most - rss : room; /* what is free does not hold what the process has already */
-    if (!(w->finetune = finetune_new(o, w->engine.backend, e)))
+    struct work *w = self;
+    struct finetune_options *o = &w->o;
+    const struct finetune_args *a = &w->a;
+    finetune_free(w->finetune);
+    w->finetune = NULL;
+    if (!a->full && !model_folder_cast(&w->model, PART_UNET, a->frozen ? weights_type_of_choice(a->frozen) : DTYPE_COUNT, e))
+        return false;
+    if (!a->replay && !samples_set_batch(&w->samples, a->batch, e))
+        return false;
+    o->recompute = a->checkpointing;
+    o->sizes = a->replay ? w->replay.sizes : w->samples.sizes;
+    o->source = a->replay ? (struct batch_source){ .self = &w->replay, .fill = replay_fill } : samples_source(&w->samples);
+    if (!finetune_train_options(a, steps_of(w), text_learns(w), &w->groups, &o->run, e))
+        return false;
+    o->run.ranks = w->ranks;
+    o->run.batch = a->replay ? o->sizes.n : a->batch;
+    if ((!a->full && !make_facts(w, e)) || !(w->finetune = finetune_new(o, w->engine.backend, e)))
         return false;
     struct train_memory m = finetune_memory(w->finetune);
-    if (most && together(&m) > room && !o->recompute) {
-        finetune_free(w->finetune);
-        o->recompute = true;
-        if (!(w->finetune = finetune_new(o, w->engine.backend, e)))
-            return false;
-        m = finetune_memory(w->finetune);
-        progress_line(progress, "inner activations are computed twice, so that the run fits into memory");
-    }
-    if (most && together(&m) > room && !a->plan)
-        return err_set(e, ERR_LIMIT, "the run takes %.2f GiB beside the %.2f GiB of the program, and %s %.2f GiB: a smaller --resolution "
-                       "or --batch%s takes less", ldexp((double)together(&m), -30), ldexp((double)rss, -30),
-                       a->memory ? "--memory gives" : "there are free", ldexp((double)most, -30),
-                       a->full ? ", --optimizer adamw8bit or --blocks" : "");
+    *bytes = together(&m);
+    return true;
+}
+
+/* The type of most of the denoiser's numbers in its file. */
+static bool frozen_type(struct work *w, enum dtype *out, struct err *e)
+{
+    size_t bytes[DTYPE_COUNT] = { 0 };
+    const struct weights *file = model_folder_weights(&w->model, PART_UNET, e);
+    if (!file)
+        return false;
+    *out = DTYPE_F32;
+    for (size_t i = 0; i < weights_count(file); i++)
+        bytes[weights_at(file, i)->type] += weight_bytes(weights_at(file, i));
+    for (int t = 0; t < DTYPE_COUNT; t++)
+        if (bytes[t] > bytes[*out])
+            *out = (enum dtype)t;
+    return true;
+}
+
+/* Makes the programs; where they would take more than there is, those of a run that gives something up. */
+static bool make_to_fit(struct work *w, const struct progress *progress, struct err *e)
+{
+    struct finetune_args *a = &w->a;
+    size_t most = a->memory ? (size_t)a->memory : mem_available(), rss = mem_rss();
+    bool fits = true;
+    struct fit_options fit = { .batches = !a->replay && !a->epoch_steps, .lora = !a->full, .computes = w->engine.type, .asked = a->memory > 0,
+                               .ranks = w->ranks, .room = !a->memory ? most : most > rss ? most - rss : 1 }; /* what is free does not hold
+                                                                                         what the process has already */
+    if ((a->resume && !fit_recall(a, a->output, &w->recalled, e)) || !frozen_type(w, &fit.frozen, e))
+        return false;
+    fit.batches &= !w->recalled;
+    fit.asked &= !w->recalled;
+    if (!fit_choose(&w->fit, a, &fit, make, w, &fits, e))
+        return false;
+    for (int i = 0; i < w->fit.count && !a->plan; i++)
+        progress_line(progress, "so that it fits, %s", w->fit.said[i]);
+    struct train_memory m = finetune_memory(w->finetune);
+    size_t need = together(&m);
+    if (!fits && !a->plan)
+        return err_set(e, ERR_LIMIT, "the run takes %.2f GiB beside the %.2f GiB of the program%s, and %s %.2f GiB: a smaller --resolution%s "
+                       "takes less", ldexp((double)need, -30), ldexp((double)rss, -30),
+                       w->fit.count ? ", with all given up that can be" : "", a->memory ? "--memory gives" : "there are free",
+                       ldexp((double)most, -30), a->full ? ", --blocks or --optimizer adamw8bit" : a->memory ? " or --lora-rank" : " or --memory "
+                       "with that size");
     return true;
 }
 
 /* The aspect buckets that pictures have, each with a program of its own. */
-static json_t *buckets_json(const struct work *w, const struct finetune_options *o)
+static json_t *buckets_json(const struct work *w)
 {
     const struct samples *s = &w->samples;
     json_t *all = json_array();
-    for (size_t i = 0; all && o->source.shapes && i < s->shape_count; i++)
+    for (size_t i = 0; all && w->o.source.shapes && i < s->shape_count; i++)
         json_array_append_new(all, json_pack("{s:i, s:i, s:I, s:I}", "width", s->buckets[i].width, "height", s->buckets[i].height, "pictures",
                                              (json_int_t)samples_of_shape(s, i), "activations",
                                              (json_int_t)finetune_activations(w->finetune, i)));
     return all;
 }
 
-static void print_plan(const struct work *w, const struct finetune_options *o)
+static void print_plan(const struct work *w)
 {
     struct train_memory m = finetune_memory(w->finetune);
     const struct samples *s = &w->samples;
     run_print_plan(&m);
-    for (size_t i = 0; o->source.shapes && s->shape_count > 1 && i < s->shape_count; i++)
+    for (int i = 0; i < w->fit.count; i++)
+        printf("so that it fits, %s\n", w->fit.said[i]);
+    for (size_t i = 0; w->o.source.shapes && s->shape_count > 1 && i < s->shape_count; i++)
         printf("bucket %4dx%-4d %6.1f MiB of activations, %zu pictures a round\n", s->buckets[i].width, s->buckets[i].height,
                ldexp((double)finetune_activations(w->finetune, i), -20), samples_of_shape(s, i));
 }
 
 /* One line of facts: the plan, or the run. */
-static bool print_json(const struct work *w, const struct finetune_args *a, const struct finetune_options *o, struct err *e)
+static bool print_json(const struct work *w, struct err *e)
 {
+    const struct finetune_options *o = &w->o;
     struct train_memory m = finetune_memory(w->finetune);
-    json_t *j = json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:o*}", "output", a->output, "steps", (json_int_t)o->run.steps, "learns",
-                          (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute, "weights",
-                          (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer",
-                          (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss(), "buckets",
-                          buckets_json(w, o));
+    json_t *given_up = json_array();
+    for (int i = 0; given_up && i < w->fit.count; i++)
+        json_array_append_new(given_up, json_string(w->fit.said[i]));
+    json_t *j = json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o*, s:o*}", "output", w->a.output, "steps",
+                          (json_int_t)o->run.steps, "learns", (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute,
+                          "batch", (json_int_t)o->run.batch, "accumulate", (json_int_t)o->run.accumulate, "optimizer",
+                          optimizer_name((int)o->run.optimizer), "frozen_type", weights_type_choice(w->a.frozen), "weights",
+                          (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer_state",
+                          (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss(), "given_up",
+                          given_up, "buckets", buckets_json(w));
     char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (!line)
@@ -184,8 +248,9 @@ static bool print_json(const struct work *w, const struct finetune_args *a, cons
     return true;
 }
 
-static void tell(const struct work *w, const struct finetune_options *o, const struct progress *progress)
+static void tell(const struct work *w, const struct progress *progress)
 {
+    const struct finetune_options *o = &w->o;
     progress_line(progress, "%.2f million numbers learn%s; %lld steps", (double)finetune_learns(w->finetune) * 1e-6,
                   o->targets ? path_of(", in %zu modules", w->targets.adapters.count).s : "", (long long)o->run.steps);
     for (size_t i = 0; o->source.shapes && w->samples.shape_count > 1 && i < w->samples.shape_count; i++)
@@ -206,9 +271,9 @@ static bool check(const struct finetune_args *a, struct err *e)
     return true;
 }
 
-static bool prepare(struct work *w, const struct command *command, const struct finetune_args *a, struct finetune_options *o,
-                    const struct progress *progress, struct err *e)
+static bool prepare(struct work *w, const struct progress *progress, struct err *e)
 {
+    const struct finetune_args *a = &w->a;
     struct objective_options objective = finetune_objective(a);
     struct target_options targets = { .names = a->targets, .text = a->text_rate > 0, .rank = a->rank, .alpha = a->alpha,
                                       .dora = a->dora, .gaussian = a->init == 1, .init = a->init_lora };
@@ -220,36 +285,25 @@ static bool prepare(struct work *w, const struct command *command, const struct 
     for (int i = 0; a->full && i < TEXT_PARTS; i++)
         w->targets.learns[i] = a->text_rate > 0 && w->model.parts.text[i].kind;
     encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
-    *o = (struct finetune_options){ .model = &w->model, .targets = a->full ? NULL : &w->targets, .objective = &w->objective,
-                                    .type = w->engine.type, .recompute = a->checkpointing, .in_place = !a->packed, .seed = (uint64_t)a->seed,
-                                    .epoch_steps = a->epoch_steps, .blocks = a->blocks, .files = &w->files,
-                                    .learns = { w->targets.learns[PART_TEXT], w->targets.learns[PART_TEXT_2] },
-                                    .export_type = weights_type_of_choice(a->export),
-                                    .output = { (enum lora_layout)a->format, types[a->type], w->model.parts.family, NULL, 0 } };
-    if (!(a->replay ? begin_replay(w, a, o, e) : begin_samples(w, a, o, progress, e)))
+    w->o = (struct finetune_options){ .model = &w->model, .targets = a->full ? NULL : &w->targets, .objective = &w->objective,
+                                      .type = w->engine.type, .in_place = !a->packed, .seed = (uint64_t)a->seed,
+                                      .epoch_steps = a->epoch_steps, .blocks = a->blocks, .files = &w->files,
+                                      .learns = { w->targets.learns[PART_TEXT], w->targets.learns[PART_TEXT_2] },
+                                      .export_type = weights_type_of_choice(a->export),
+                                      .output = { (enum lora_layout)a->format, types[a->type], w->model.parts.family, NULL, 0 } };
+    if (!(a->replay ? begin_replay(w, e) : open_samples(w, a, progress, e)))
         return false;
-    o->run.ranks = w->ranks;
-    int64_t width = o->sizes.w * vae_factor(&w->model.parts.vae), height = o->sizes.h * vae_factor(&w->model.parts.vae);
+    const struct batch_sizes *sizes = a->replay ? &w->replay.sizes : &w->samples.sizes;
+    int64_t width = sizes->w * vae_factor(&w->model.parts.vae), height = sizes->h * vae_factor(&w->model.parts.vae);
     if (a->prompts.count && ((a->buckets && !finetune_resolution(a->resolution, model_folder_side(&w->model), &width, &height, e)) ||
                              !train_look_init(&w->look, &w->files, &w->engine, &a->prompts, a->sample_steps, width, height, e)))
         return false;
-    o->look = a->prompts.count ? train_look_draw : NULL;
-    o->look_self = &w->look;
-    if (a->full)
-        return make(w, a, o, progress, e);
+    w->o.look = a->prompts.count ? train_look_draw : NULL;
+    w->o.look_self = &w->look;
     const struct adapter *first = &w->targets.list[0];
-    w->look.alpha = a->format == LORA_DIFFSYNTH ? first->scale * (double)first->rank : NAN; /* its files do not tell it */
-    /* what changes nothing of what is learnt stays out: a run that was stopped writes what an unbroken one writes */
-    static const char *const aside[] = { "output", "cache", "resume", "stop_at", "minutes", "plan", "json", "quiet", "profile", "threads",
-                                         "memory", "config" };
-    json_t *settings = options_json(command, a, e);
-    for (size_t i = 0; settings && i < sizeof aside / sizeof *aside; i++)
-        json_object_del(settings, aside[i]);
-    bool good = settings && lora_facts_make(&w->facts, o, a->replay ? NULL : &w->samples, settings, e);
-    json_decref(settings);
-    o->output.facts = w->facts.pairs;
-    o->output.fact_count = w->facts.count;
-    return good && make(w, a, o, progress, e);
+    if (!a->full)
+        w->look.alpha = a->format == LORA_DIFFSYNTH ? first->scale * (double)first->rank : NAN; /* its files do not tell it */
+    return make_to_fit(w, progress, e);
 }
 
 /* Everything that this run's samples need and is not kept yet. */
@@ -265,35 +319,42 @@ static bool encode(void *self, struct err *e)
     return samples_prepare(n->samples, n->batches, n->progress, e);
 }
 
+static bool work_run(struct work *w, const struct progress *progress, struct err *e)
+{
+    const struct finetune_args *a = &w->a;
+    struct encoding encoding = { &w->samples, w->o.run.steps * w->o.run.accumulate, progress };
+    bool first = !ranks_mine(w->ranks);
+    if (first)
+        tell(w, progress);
+    if ((first && !(run_write_config(w->command, a, a->output, e) && (w->recalled || fit_keep(&w->asked, a, a->output, e)))) ||
+        (!a->replay && !ranks_first(w->ranks, encode, &encoding, e)) || !model_folder_cast_fill(&w->model, PART_UNET, progress, e))
+        return false;
+    encoders_release(&w->encoders);
+    encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
+    return finetune_run(w->finetune, progress, e) && (!a->json || print_json(w, e));
+}
+
 bool finetune_command(const struct command *command, const struct finetune_args *a, struct err *e)
 {
-    struct finetune_options o;
     struct progress_bar bar;
     struct work *w = check(a, e) ? mem_zeroed(1, sizeof *w) : NULL;
     if (!w)
         return e->code ? false : err_nomem(e, "a training");
+    w->command = command;
+    w->a = w->asked = *a;
     if (!ranks_new(&w->ranks, e)) {
         mem_free(w);
         return false;
     }
     progress_bar_init(&bar, a->quiet || ranks_mine(w->ranks));
     struct progress progress = progress_bar_steps(&bar);
-    bool good = prepare(w, command, a, &o, &progress, e);
-    if (good && a->plan) {
-        if (a->json)
-            good = print_json(w, a, &o, e);
-        else
-            print_plan(w, &o);
-    } else if (good) {
-        struct encoding encoding = { &w->samples, o.run.steps * o.run.accumulate, &progress };
-        if (!ranks_mine(w->ranks))
-            tell(w, &o, &progress);
-        good = (ranks_mine(w->ranks) || run_write_config(command, a, a->output, e)) &&
-               (a->replay || ranks_first(w->ranks, encode, &encoding, e));
-        encoders_release(&w->encoders);
-        encoders_init(&w->encoders, &w->model, w->engine.backend, w->engine.type);
-        good = good && finetune_run(w->finetune, &progress, e) && (!a->json || print_json(w, a, &o, e));
-    }
+    bool good = prepare(w, &progress, e);
+    if (good && a->plan && a->json)
+        good = print_json(w, e);
+    else if (good && a->plan)
+        print_plan(w);
+    else if (good)
+        good = work_run(w, &progress, e);
     progress_bar_end(&bar);
     struct ranks *ranks = w->ranks;
     work_release(w);

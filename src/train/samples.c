@@ -240,6 +240,7 @@ static bool find_shapes(struct samples *s, int64_t factor, struct err *e)
 /* A set's pictures get their places in rounds. Regular ones have the shape of the batch that they come in. */
 static bool plan_rounds(const struct samples *s, struct sample_set *set, bool shaped, struct err *e)
 {
+    rounds_release(&set->rounds);
     for (size_t i = 0; shaped && i < set->entry_count; i++)
         set->shape[i] = (int32_t)set->pictures[set->entries[i]].shape;
     return rounds_init(&set->rounds, set->shape, set->entry_count, shaped ? s->shape_count : 1, s->o.batch, s->o.draws, s->o.seed, e);
@@ -249,6 +250,9 @@ static bool plan_rounds(const struct samples *s, struct sample_set *set, bool sh
 static bool plan_held_out(struct samples *s, struct sample_set *set, struct err *e)
 {
     size_t n = (size_t)s->sizes.n, all = 0;
+    mem_free(set->by_shape);
+    mem_free(set->first);
+    mem_free(set->looks);
     set->by_shape = mem_zeroed(set->count + 1, sizeof *set->by_shape);
     set->first = mem_zeroed(s->shape_count + 1, sizeof *set->first);
     set->looks = mem_zeroed(s->shape_count, sizeof *set->looks);
@@ -274,7 +278,7 @@ bool samples_open(struct samples *s, const struct sample_options *o, struct feat
     const struct model_parts *m = &features->encoders->model->parts;
     float ids[FAMILY_MAX_TIME_IDS];
     *s = (struct samples){ .o = *o, .features = features, .objective = objective, .model = m };
-    s->sizes = (struct batch_sizes){ .n = o->batch * (o->regular ? 2 : 1), .channels = m->vae.latent_channels,
+    s->sizes = (struct batch_sizes){ .channels = m->vae.latent_channels,
                                      .text_width = model_text_width(m), .pooled_width = model_pooled_width(m), .mask = o->masks != NULL };
     for (int i = 0; i < TEXT_PARTS; i++) {
         s->sizes.tokens = m->text[i].kind ? m->text[i].tokens : s->sizes.tokens;
@@ -286,8 +290,14 @@ bool samples_open(struct samples *s, const struct sample_options *o, struct feat
     if (!s->set[0] || !(s->set[2] = set_open(o->dataset, true, o->words, o->masks, progress, e)))
         return false;
     s->set[1] = o->regular ? set_open(o->regular, false, o->regular_words, NULL, progress, e) : NULL;
-    return (s->set[1] || !o->regular) && find_shapes(s, vae_factor(&m->vae), e) && plan_rounds(s, s->set[0], true, e) &&
-           plan_held_out(s, s->set[2], e) && (!s->set[1] || plan_rounds(s, s->set[1], false, e));
+    return (s->set[1] || !o->regular) && find_shapes(s, vae_factor(&m->vae), e) && samples_set_batch(s, o->batch, e);
+}
+
+bool samples_set_batch(struct samples *s, int64_t batch, struct err *e)
+{
+    s->o.batch = batch;
+    s->sizes.n = batch * (s->o.regular || s->o.regular_planned ? 2 : 1);
+    return plan_rounds(s, s->set[0], true, e) && plan_held_out(s, s->set[2], e) && (!s->set[1] || plan_rounds(s, s->set[1], false, e));
 }
 
 void samples_release(struct samples *s)

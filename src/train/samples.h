@@ -25,6 +25,7 @@ struct sample_options {
     bool shuffle;               /* of the words between commas, behind the first `keep` */
     int64_t keep;
     const char *masks;          /* a folder with a mask of each picture, of the same name; "alpha": the picture's own; NULL: none */
+    bool regular_planned;       /* there will be regular pictures: their places in a batch are counted already, to plan with */
     const char *regular;        /* a data set of pictures of the same kind, one beside each of the data set's in every batch; NULL */
     double regular_weight;      /* how much those count */
     /* Words of every picture, in place of the list's; such a folder needs no list: all pictures in it count. NULL: the list's. */
@@ -53,6 +54,8 @@ MUST_USE bool samples_open(struct samples *s, const struct sample_options *o, st
                            const struct objective *objective, const bool learns[TEXT_PARTS], const struct progress *progress,
                            struct err *e);
 void samples_release(struct samples *s);
+/* Another number of pictures in a batch: rounds and what is held out are planned anew. */
+MUST_USE bool samples_set_batch(struct samples *s, int64_t batch, struct err *e);
 /* Batches of a round: every picture as often as the list says. */
 int64_t samples_round(const struct samples *s);
 /* Pictures of a shape, as often as they come in a round. */

@@ -320,7 +320,7 @@ const struct weights_pair *weights_pairs(const struct weights *w, size_t *count)
 
 void weights_forget(const struct weights *w, const struct weight *t)
 {
-    if (w->base)
+    while (w->base)
         w = w->base;
     uintptr_t at = (uintptr_t)t->data;
     for (size_t i = 0; i < w->shard_count; i++) {

@@ -1,5 +1,6 @@
 #include "weights/weights_view.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,6 +145,54 @@ bool weights_view_scaled(struct weights *view, const char *name, const struct we
             ((float *)(void *)to)[k] = (float)(signed_at(row, k, bits) * one);
     }
     return weights_view_add(view, name, &w, e);
+}
+
+bool weights_view_typed(struct weights *view, const struct weight *t, enum dtype type, struct err *e)
+{
+    struct weight typed = { t->name, type, t->shape, NULL };
+    size_t bytes;
+    if (!dtype_convert(NULL, type, NULL, t->type, 0) || !weight_size(type, &t->shape, &bytes))
+        return err_set(e, ERR_TYPE, "%s: \"%.200s\" %s cannot become %s", view->path, t->name, shape_text(t->shape).s, dtype_name(type));
+    void *numbers = mem_zeroed(bytes, 1);
+    typed.data = numbers;
+    return own(view, numbers, e) && weights_view_add(view, t->name, &typed, e);
+}
+
+/* `count` numbers by way of f32, in pieces. */
+static bool convert(char *to, const struct weight *typed, const struct weight *from, const char *path, struct err *e)
+{
+    enum { PIECE = 1 << 16 };
+    int64_t count = shape_count(from->shape);
+    size_t block = (size_t)dtype_block(typed->type), from_block = (size_t)dtype_block(from->type);
+    size_t block_bytes = dtype_block_bytes(typed->type), from_bytes = dtype_block_bytes(from->type);
+    float *numbers = mem_aligned(PIECE * sizeof *numbers);
+    bool good = numbers || err_nomem(e, path);
+    for (int64_t at = 0; good && at < count; at += PIECE) {
+        size_t n = (size_t)(count - at < PIECE ? count - at : PIECE);
+        const char *source = (const char *)from->data + (size_t)at / from_block * from_bytes;
+        good = dtype_convert(numbers, DTYPE_F32, source, from->type, n);
+        for (size_t i = 0; good && i < n; i++)
+            if (!isfinite(numbers[i]))
+                good = err_set(e, ERR_FORMAT, "%s: \"%.200s\" holds %g, which %s cannot", path, from->name, (double)numbers[i],
+                               dtype_name(typed->type));
+        good = good && dtype_convert(to + (size_t)at / block * block_bytes, typed->type, numbers, DTYPE_F32, n);
+    }
+    mem_free(numbers);
+    return good;
+}
+
+bool weights_view_fill(struct weights *view, const struct progress *progress, struct err *e)
+{
+    bool good = true;
+    for (size_t i = 0; good && i < view->count; i++) {
+        const struct weight *t = &view->list[i], *from = weights_find(view->base, t->name);
+        if (!from || from->type == t->type)
+            continue;
+        good = stop_check(e) && convert((char *)(uintptr_t)t->data, t, from, view->path, e);
+        weights_forget(view->base, from);
+        progress_step(progress, "weights in another type", (long)i + 1, (long)view->count, NULL);
+    }
+    return good;
 }
 
 bool weights_view_end(struct weights *view, struct err *e)

@@ -9,6 +9,7 @@
 #ifndef LIMN_WEIGHTS_WEIGHTS_VIEW_H
 #define LIMN_WEIGHTS_WEIGHTS_VIEW_H
 
+#include "base/progress.h"
 #include "weights/weights.h"
 
 /* An empty view. file is borrowed and must outlive it; so must every tensor that is added, which must be the file's. Free with
@@ -29,6 +30,11 @@ MUST_USE bool weights_view_turned(struct weights *view, const char *name, const 
  * exactly (32 divides the columns and every scale is an f16) it is Q8_0 or Q4_0, otherwise f32. ERR_SHAPE, ERR_TYPE. */
 MUST_USE bool weights_view_scaled(struct weights *view, const char *name, const struct weight *t, const struct weight *scale,
                                   int bits, struct err *e);
+/* A copy in another type, of numbers that are not there before weights_view_fill: until then it takes no memory. A name that the file has,
+ * too. ERR_TYPE if there is no such conversion. */
+MUST_USE bool weights_view_typed(struct weights *view, const struct weight *t, enum dtype type, struct err *e);
+/* Makes the numbers of those copies and lets go of the file's pages. Stoppable. ERR_FORMAT for a number that the type cannot hold. */
+MUST_USE bool weights_view_fill(struct weights *view, const struct progress *progress, struct err *e);
 /* Nothing is added after this, and the view can be asked. ERR_FORMAT if a name was added twice. */
 MUST_USE bool weights_view_end(struct weights *view, struct err *e);
 

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "model/layer/net.h"
 #include "test.h"
 #include "weights/weights.h"
 
@@ -373,6 +374,14 @@ TEST(dreambooth_draws_the_kind_itself_and_needs_no_list)
     CHECK(limn("train", "dreambooth", "-q", "-m", model.s, "-d", thing.s, "-o", out.s, "--prompt", "a sks box", "--class-prompt", "a box",
                "--prior-pictures", "2", "--sample-steps", "1", "--resolution", "64", "--steps", "2", "--threads", "1", NULL) == 0, "%s",
           complained);
+    /* a plan draws nothing, and counts the pictures that will be drawn as those that are there */
+    char plan[2][sizeof said];
+    for (int i = 0; i < 2; i++) {
+        CHECK(limn("train", "dreambooth", "-q", "-m", model.s, "-d", thing.s, "-o", test_scratch("dream3"), "--prompt", "a sks box", "--class-prompt",
+                   "a box", "--resolution", "64", "--steps", "2", "--threads", "1", "--plan", "-q", i ? path_of("--regular=%s", test_scratch("dream/prior")).s : "-q", NULL) == 0, "%s", complained);
+        memcpy(plan[i], said, sizeof said);
+    }
+    CHECK(!strcmp(plan[0], plan[1]) && !path_exists(test_scratch("dream3")), "%s is not %s", plan[0], plan[1]);
     CHECK(path_exists(test_scratch("dream/prior/00001.png")) && path_exists(test_scratch("dream/lora.safetensors")), "%s", "no files");
     CHECK(limn("train", "dreambooth", "-q", "-m", model.s, "-d", thing.s, "-o", test_scratch("dream2"), "--resolution", "64", NULL) == 1 &&
               strstr(complained, "metadata"), "%s", complained);
@@ -408,4 +417,48 @@ TEST(a_quantised_model_in_one_file_learns_as_it_is)
         CHECK(!whole || strstr(complained, "q8_0"), "%s", complained); /* said before the first step */
     }
     CHECK(path_exists(test_scratch("q8-lora/lora.safetensors")) && !path_exists(test_scratch("q8-full/metrics.jsonl")), "%s", "files");
+}
+
+static int train_eight(const char *output, const char *a, const char *b, const char *c, const char *d)
+{
+    struct place model = model_of("tiny-sd1"), data = place_of(test_data("emoji-mini"));
+    return limn("train", "lora", "-q", "-m", model.s, "-d", data.s, "-o", output, "--resolution", "64", "--steps", "3", "--validate-every", "100",
+                "--threads", "1", "--precision", "f32", "--learning-rate", "1e-2", "--json", a, b, c, d, NULL);
+}
+
+TEST(a_run_that_was_made_to_fit_goes_on_as_it_began)
+{
+    static const char kept[] = "{\"gradient_checkpointing\": true, \"batch\": 2, \"accumulate\": 4, \"frozen_type\": \"q8_0\"}";
+    struct err e = { 0 };
+    struct place whole = place_of(test_scratch("fit-whole")), broken = place_of(test_scratch("fit-broken"));
+    CHECK(train_eight(whole.s, "--batch=2", "--accumulate=4", "--gradient-checkpointing", "--frozen-type=q8_0") == 0, "%s", complained);
+    REQUIRE(folder_make(broken.s, &e) && file_write_whole(test_scratch("fit-broken/fit.json"), kept, strlen(kept), &e));
+    CHECK(train_eight(broken.s, "--batch=8", "--resume", "--stop-at=1", "-q") == 0, "%s", complained);
+    CHECK(train_eight(broken.s, "--batch=8", "--resume", "--memory=8G", "-q") == 0 && strstr(said, "\"batch\":2,\"accumulate\":4"), "%s%s",
+          complained, said);
+    same_tensors(place_of(test_scratch("fit-whole/lora.safetensors")).s, place_of(test_scratch("fit-broken/lora.safetensors")).s);
+    /* all that can be given up */
+    CHECK(train_eight(test_scratch("fit-none"), "--batch=8", "--memory=1K", "--plan", "-q") == 0, "%s", complained);
+    CHECK(strstr(said, "\"batch\":1,\"accumulate\":8,\"optimizer\":\"adamw\",\"frozen_type\":\"q4_0\""), "%s", said);
+}
+
+/* What is learnt beside q8_0 is what is learnt beside a file in q8_0. */
+TEST(frozen_weights_in_another_type_are_those_of_a_converted_file)
+{
+    struct place folder = model_of("tiny-sdxl"), file = place_of(test_scratch("frozen.gguf")), data = place_of(test_data("emoji-mini"));
+    struct place cache = place_of(test_scratch("frozen-cache"));
+    double loss[2];
+    struct err e = { 0 };
+    char config[PATH_MAX_BYTES + 20];
+    snprintf(config, sizeof config, "--model-config=%s", folder.s);
+    CHECK(limn("model", "convert", "-q", folder.s, file.s, "--type", "q8_0", NULL) == 0, "%s", complained);
+    for (int i = 0; i < 2; i++) {
+        struct place out = place_of(test_scratch(i ? "frozen-cast" : "frozen-file"));
+        int status = limn("train", "lora", "-q", "-m", i ? folder.s : file.s, i ? "-q" : config, "-d", data.s, "-o", out.s, "--cache", cache.s,
+                          "--resolution", "64", "--steps", "3", "--log-every", "1", "--threads", "1", "--precision", "f32", "--vae", folder.s, "--dora",
+                          "--frozen-type", i ? "q8_0" : "keep", NULL);
+        CHECK(status == 0, "%s", complained);
+        loss[i] = loss_at(out.s, 2, &e);
+    }
+    CHECK(loss[0] > 0 && fabs(loss[0] - loss[1]) < 2e-3 * loss[0], "%.9g and %.9g", loss[0], loss[1]);
 }

@@ -35,6 +35,10 @@ MUST_USE bool output_keep(struct output *o, struct weights *w, struct err *e);
  * shape, or with a minus taken off. Where a quantised type is asked for, tables of words, the first and last convolution and what
  * has no whole blocks stay as they are, as others do: they are small, and pictures suffer. ERR_FORMAT for a name twice. */
 MUST_USE bool output_add(struct output *o, const char *name, const struct weight *t, enum name_how how, int ones, struct err *e);
+/* Whether a type is of numbers that can be converted; whether a tensor is large and of a kind that can bear to be quantised, and has
+ * whole blocks. */
+bool output_is_number(enum dtype t);
+bool output_may_be_quantised(const char *name, const struct weight *t, enum dtype type);
 /* Writes all of it. ERR_FORMAT: a third that is missing, or a number that the type cannot hold; ERR_TYPE: a type that the format
  * has no word for. */
 MUST_USE bool output_write(struct output *o, const char *path, const struct weights_pair *pairs, size_t pair_count,

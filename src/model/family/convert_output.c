@@ -38,13 +38,13 @@ bool output_keep(struct output *o, struct weights *w, struct err *e)
     return true;
 }
 
-static bool is_number(enum dtype t)
+bool output_is_number(enum dtype t)
 {
     return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16 || t == DTYPE_F64 || t == DTYPE_F8_E4M3 || t == DTYPE_F8_E5M2 ||
            dtype_is_quantised(t);
 }
 
-static bool may_be_quantised(const char *name, const struct weight *t, enum dtype type)
+bool output_may_be_quantised(const char *name, const struct weight *t, enum dtype type)
 {
     static const char *const kept[] = { "embedding", "input_blocks.0.0.", "out.2.", "conv_in.", "conv_out." };
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
@@ -55,8 +55,8 @@ static bool may_be_quantised(const char *name, const struct weight *t, enum dtyp
 
 static enum dtype type_of(const struct output *o, const char *name, const struct weight *t)
 {
-    enum dtype type = !is_number(t->type) || o->type == DTYPE_COUNT ? t->type : o->type;
-    if (o->type != DTYPE_COUNT && dtype_is_quantised(type) && is_number(t->type) && !may_be_quantised(name, t, type))
+    enum dtype type = !output_is_number(t->type) || o->type == DTYPE_COUNT ? t->type : o->type;
+    if (o->type != DTYPE_COUNT && dtype_is_quantised(type) && output_is_number(t->type) && !output_may_be_quantised(name, t, type))
         type = t->type;
     /* safetensors has no word for a quantised tensor of the input, and one that is turned is plain */
     bool keeps = o->type == DTYPE_COUNT || type != o->type;
@@ -152,7 +152,7 @@ static bool write_numbers(const struct output *o, struct weights_writer *w, size
 {
     const struct weights_entry *entry = &o->entries[index];
     size_t count = (size_t)shape_count(t->shape);
-    if (t->type == entry->type && (!o->change || !is_number(t->type)))
+    if (t->type == entry->type && (!o->change || !output_is_number(t->type)))
         return weights_write_piece(w, index, t->data, weight_bytes(t), e);
     if (count == 0)
         return weights_write_piece(w, index, t->data, 0, e);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "model/family/convert_internal.h"
+#include "weights/weights_view.h"
 
 static const char *const tokenizer_names[TEXT_PARTS] = { "tokenizer", "tokenizer_2" };
 
@@ -227,11 +229,41 @@ const struct weights *model_folder_weights(struct model_folder *f, enum model_pa
 {
     if (!f->weights[part])
         f->weights[part] = model_source_weights(&f->source, model_part_names[part], e);
-    return f->weights[part];
+    return f->cast[part] ? f->cast[part] : f->weights[part];
+}
+
+bool model_folder_cast(struct model_folder *f, enum model_part part, enum dtype type, struct err *e)
+{
+    weights_free(f->cast[part]);
+    f->cast[part] = NULL;
+    if (type == DTYPE_COUNT)
+        return true;
+    const struct weights *file = model_folder_weights(f, part, e);
+    struct weights *view = file ? weights_view_new(file, e) : NULL;
+    bool good = view != NULL;
+    for (size_t i = 0; good && i < weights_count(file); i++) {
+        const struct weight *t = weights_at(file, i);
+        bool changes = t->type != type && t->shape.rank >= 2 && output_is_number(t->type) &&
+                       (!dtype_is_quantised(type) || output_may_be_quantised(t->name, t, type));
+        good = changes ? weights_view_typed(view, t, type, e) : weights_view_add(view, t->name, t, e);
+    }
+    if (good && weights_view_end(view, e)) {
+        f->cast[part] = view;
+        return true;
+    }
+    weights_free(view);
+    return false;
+}
+
+bool model_folder_cast_fill(struct model_folder *f, enum model_part part, const struct progress *progress, struct err *e)
+{
+    return !f->cast[part] || weights_view_fill(f->cast[part], progress, e);
 }
 
 void model_folder_close(struct model_folder *f, enum model_part part)
 {
+    weights_free(f->cast[part]);
+    f->cast[part] = NULL;
     weights_free(f->weights[part]);
     f->weights[part] = NULL;
 }
