@@ -26,6 +26,7 @@ struct job_run {
     char *outputs, *meta, *messages, *error;
     struct late_event *late;
     size_t late_count, late_cap;
+    json_t *files;               /* {key: path} of what it made before it was broken off; NULL: it was not */
     struct gallery_facts *pictures; /* texts owned: one block each, in picture_texts */
     char **picture_texts;
     size_t picture_count, picture_cap, texts_cap;

@@ -279,6 +279,16 @@ static void fail(struct flow_result *result, const char *id, const struct err *w
     json_decref(data);
 }
 
+static const char *name_before(void *self, const char *key)
+{
+    return job_run_file_before(self, key);
+}
+
+static void name_taken(void *self, const char *key, const char *path)
+{
+    job_run_file(self, key, path);
+}
+
 static bool run_flow(struct runner *r, struct job_run *run, const json_t *flow, const json_t *outputs, const json_t *extra, struct err *e)
 {
     char storage[3][PATH_MAX_BYTES];
@@ -287,6 +297,7 @@ static bool run_flow(struct runner *r, struct job_run *run, const json_t *flow, 
     struct telling telling = { r, run };
     if (!runner_host(&r->o, job_run_owner(run), storage, &host, e))
         return false;
+    host.names = (struct flow_names){ job_run_id(run), job_run_attempt(run) > 1, name_before, name_taken, run };
     struct seat *seat = take_seat(r, e);
     if (!seat)
         return false;
