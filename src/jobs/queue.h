@@ -57,6 +57,7 @@ typedef bool (*job_runner)(void *self, struct job_run *run, struct err *e);
  * returns; must not block, must not call the queue. */
 struct queue_event {
     const char *job, *client; /* client: NULL if the job has none; both NULL for "status" */
+    const char *owner;        /* of the job; "": no users. NULL for "status" and "fault" */
     const char *type;         /* "status" (something entered, was taken, ended or left), "fault" (data: {"message"}: the database or the
                                  disk refuses; told once until it is over, then {"message": null}), or what job_run_event was given */
     const json_t *data;       /* of job_run_event, or NULL */

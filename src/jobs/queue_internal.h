@@ -42,7 +42,7 @@ struct worker {
 
 /* Something told, on its way to other processes. */
 struct letter {
-    char *job, *client, *type, *data, *bytes; /* owned; bytes in base64 */
+    char *job, *client, *owner, *type, *data, *bytes; /* owned; bytes in base64 */
     size_t byte_count;                        /* of what the base64 stands for */
 };
 

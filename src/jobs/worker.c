@@ -152,13 +152,14 @@ static void stop_run(struct job_run *run, enum run_stop why)
 
 void job_run_event(struct job_run *run, const char *type, json_t *data)
 {
-    queue_tell(run->queue, &(struct queue_event){ .job = run->id, .client = run->client, .type = type, .data = data });
+    queue_tell(run->queue, &(struct queue_event){ .job = run->id, .client = run->client, .owner = run->owner, .type = type, .data = data });
     json_decref(data);
 }
 
 void job_run_bytes(struct job_run *run, const char *type, const void *bytes, size_t count)
 {
-    queue_tell(run->queue, &(struct queue_event){ .job = run->id, .client = run->client, .type = type, .bytes = bytes, .byte_count = count });
+    queue_tell(run->queue, &(struct queue_event){ .job = run->id, .client = run->client, .owner = run->owner, .type = type, .bytes = bytes,
+                                                  .byte_count = count });
 }
 
 /* An event that there is no memory for is lost; the job is not. */
