@@ -44,6 +44,14 @@ struct flow_host {
     const char *version; /* of the program, for a picture's record */
     bool test_nodes;    /* the nodes of nodes/test_nodes.c are there, too */
     bool no_metadata;   /* pictures are written without what made them */
+    struct flow_names { /* so that a run that was broken off and begins anew gives its files the same names; { 0 }: it does not */
+        const char *run; /* its id */
+        bool again;      /* it was begun before */
+        /* The path that it had taken under a key then, borrowed until the run's end; NULL: none. */
+        const char *(*before)(void *self, const char *key);
+        void (*taken)(void *self, const char *key, const char *path); /* notes it; what cannot be noted is lost */
+        void *self;
+    } names;
 };
 
 /* Bits of node_input.flags. */

@@ -20,6 +20,7 @@ static void letter_release(struct letter *l)
 {
     mem_free(l->job);
     mem_free(l->client);
+    mem_free(l->owner);
     mem_free(l->type);
     free(l->data);
     g_free(l->bytes);
@@ -62,7 +63,7 @@ void others_tell(struct queue *q, const struct queue_event *event)
     size_t bytes = event->byte_count;
     if (!*q->origin || bytes > MOST_LETTER_BYTES)
         return;
-    bool good = copy(&own.job, event->job) && copy(&own.client, event->client) && copy(&own.type, event->type);
+    bool good = copy(&own.job, event->job) && copy(&own.client, event->client) && copy(&own.owner, event->owner) && copy(&own.type, event->type);
     if (good && !event->job) { /* "status", OTHERS_INTERRUPT */
         json_t *count = json_integer(event->remaining);
         own.data = count ? json_dumps(count, JSON_ENCODE_ANY) : NULL;
@@ -115,7 +116,7 @@ static void send_letters(struct queue *q, bool forget)
         for (size_t i = 0; good && i < count; i++)
             good = sql_run(db, SQL_EVENT_ADD,
                            SQL_VALUES(sql_text(q->origin), sql_text(all[i].job), sql_text(all[i].client), sql_text(all[i].type),
-                                      sql_text(all[i].data), sql_text(all[i].bytes)), NULL, &e);
+                                      sql_text(all[i].data), sql_text(all[i].bytes), sql_text(all[i].owner)), NULL, &e);
         good = good && (!forget || sql_run(db, SQL_EVENTS_FORGET, SQL_NO_VALUES, NULL, &e));
         good = store_end(db, good, &e); /* a fault is told by who needs the database, not for a letter */
     }
@@ -128,7 +129,8 @@ static void send_letters(struct queue *q, bool forget)
 static void deliver(struct queue *q, const struct rows *r)
 {
     const char *data = rows_text(r, 5), *bytes = rows_text(r, 6);
-    struct queue_event event = { .job = rows_text(r, 2), .client = rows_text(r, 3), .type = rows_text(r, 4), .elsewhere = true };
+    struct queue_event event = { .job = rows_text(r, 2), .client = rows_text(r, 3), .type = rows_text(r, 4),
+                                 .owner = rows_text(r, 7), .elsewhere = true };
     json_t *tree = data ? json_loads(data, JSON_DECODE_ANY, NULL) : NULL;
     gsize count = 0;
     guchar *raw = bytes ? g_base64_decode(bytes, &count) : NULL;

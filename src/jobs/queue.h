@@ -57,6 +57,7 @@ typedef bool (*job_runner)(void *self, struct job_run *run, struct err *e);
  * returns; must not block, must not call the queue. */
 struct queue_event {
     const char *job, *client; /* client: NULL if the job has none; both NULL for "status" */
+    const char *owner;        /* of the job; "": no users. NULL for "status" and "fault" */
     const char *type;         /* "status" (something entered, was taken, ended or left), "fault" (data: {"message"}: the database or the
                                  disk refuses; told once until it is over, then {"message": null}), or what job_run_event was given */
     const json_t *data;       /* of job_run_event, or NULL */
@@ -155,6 +156,10 @@ void job_run_event_at_end(struct job_run *run, const char *type, json_t *data, b
  * (without it one is made of run's error). The last call counts. ERR_NOMEM. */
 MUST_USE bool job_run_result(struct job_run *run, const char *outputs, const char *meta, const char *messages, const char *error,
                              struct err *e);
+/* Files of the run, each under a key of its own: noted when they are made, so that the job, if it is broken off and begins anew, finds
+ * what it had made and writes it again in place of a second one. A note that cannot be kept is lost. Forgotten with the job's end. */
+void job_run_file(struct job_run *run, const char *key, const char *path);
+const char *job_run_file_before(const struct job_run *run, const char *key); /* of an attempt before; borrowed, NULL: none */
 /* A picture that shall be in the gallery when the job is finished, whatever way it ends; its file must be in place
  * (picture_file_put). Copied; facts->job and facts->owner are set by the queue. ERR_NOMEM. */
 MUST_USE bool job_run_picture(struct job_run *run, const struct gallery_facts *facts, struct err *e);

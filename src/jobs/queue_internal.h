@@ -26,6 +26,7 @@ struct job_run {
     char *outputs, *meta, *messages, *error;
     struct late_event *late;
     size_t late_count, late_cap;
+    json_t *files;               /* {key: path} of what it made before it was broken off; NULL: it was not */
     struct gallery_facts *pictures; /* texts owned: one block each, in picture_texts */
     char **picture_texts;
     size_t picture_count, picture_cap, texts_cap;
@@ -41,7 +42,7 @@ struct worker {
 
 /* Something told, on its way to other processes. */
 struct letter {
-    char *job, *client, *type, *data, *bytes; /* owned; bytes in base64 */
+    char *job, *client, *owner, *type, *data, *bytes; /* owned; bytes in base64 */
     size_t byte_count;                        /* of what the base64 stands for */
 };
 

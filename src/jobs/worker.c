@@ -56,6 +56,7 @@ static void run_free(struct job_run *run)
     }
     for (size_t i = 0; i < run->picture_count; i++)
         mem_free(run->picture_texts[i]);
+    json_decref(run->files);
     mem_free(run->late);
     mem_free(run->pictures);
     mem_free(run->picture_texts);
@@ -151,13 +152,14 @@ static void stop_run(struct job_run *run, enum run_stop why)
 
 void job_run_event(struct job_run *run, const char *type, json_t *data)
 {
-    queue_tell(run->queue, &(struct queue_event){ .job = run->id, .client = run->client, .type = type, .data = data });
+    queue_tell(run->queue, &(struct queue_event){ .job = run->id, .client = run->client, .owner = run->owner, .type = type, .data = data });
     json_decref(data);
 }
 
 void job_run_bytes(struct job_run *run, const char *type, const void *bytes, size_t count)
 {
-    queue_tell(run->queue, &(struct queue_event){ .job = run->id, .client = run->client, .type = type, .bytes = bytes, .byte_count = count });
+    queue_tell(run->queue, &(struct queue_event){ .job = run->id, .client = run->client, .owner = run->owner, .type = type, .bytes = bytes,
+                                                  .byte_count = count });
 }
 
 /* An event that there is no memory for is lost; the job is not. */
@@ -177,6 +179,33 @@ bool job_run_result(struct job_run *run, const char *outputs, const char *meta, 
 {
     return (copy(&run->outputs, outputs) && copy(&run->meta, meta) && copy(&run->messages, messages) && copy(&run->error, error)) ||
            err_nomem(e, "a job's result");
+}
+
+/* --- files --- */
+
+void job_run_file(struct job_run *run, const char *key, const char *path)
+{
+    struct err ignored = { 0 };
+    struct db *db = store_begin(run->queue->options.store, STORE_WRITE_SOON, &ignored);
+    bool good = db && sql_run(db, SQL_JOB_FILE_ADD, SQL_VALUES(sql_int(run->sequence), sql_text(key), sql_text(path)), NULL, &ignored);
+    good = store_end(db, good, &ignored);
+}
+
+const char *job_run_file_before(const struct job_run *run, const char *key)
+{
+    return json_string_value(json_object_get(run->files, key));
+}
+
+/* What attempts before have made. */
+static bool read_files(struct db *db, struct job_run *run, struct err *e)
+{
+    struct rows r;
+    bool good = true;
+    for (rows_open(&r, db, SQL_JOB_FILES, SQL_VALUES(sql_int(run->sequence))); rows_next(&r);) {
+        run->files = run->files ? run->files : json_object();
+        good = good && !json_object_set_new(run->files, rows_text(&r, 0), json_string(rows_text(&r, 1)));
+    }
+    return rows_close(&r, e) && (good || err_nomem(e, "a job"));
 }
 
 /* --- pictures --- */
@@ -272,6 +301,7 @@ static bool end_row(struct job_run *run, enum job_state state, const char *error
         bool added;
         good = gallery_add(db, &run->pictures[i], &id, &added, e);
     }
+    good = good && (!changed || state == JOB_PENDING || sql_run(db, SQL_JOB_FILES_FORGET, SQL_VALUES(sql_int(run->sequence)), NULL, e));
     good = good && (!changed || state == JOB_PENDING || sql_run(db, SQL_JOBS_HISTORY_TRIM, SQL_VALUES(sql_int(JOB_HISTORY_MOST)), NULL, e));
     good = good && queue_remaining_in(db, NULL, remaining, e);
     return store_end(db, good, e);
@@ -346,7 +376,7 @@ static struct job_run *take(struct worker *w, struct err *e)
     bool good = true;
     for (rows_open(&r, db, SQL_JOB_TAKE, SQL_VALUES(sql_text(w->name), sql_int(q->options.lease_ms))); rows_next(&r);)
         good = (run = run_of(w, &r)) || err_nomem(e, "a job");
-    good = rows_close(&r, e) && good && (!run || queue_remaining_in(db, NULL, &remaining, e));
+    good = rows_close(&r, e) && good && (!run || read_files(db, run, e)) && (!run || queue_remaining_in(db, NULL, &remaining, e));
     if (!store_end(db, good, e)) {
         run_free(run);
         return NULL;

@@ -230,7 +230,7 @@ bool get_sd_progress(struct exchange *x, struct err *e)
     char job[JOB_ID_MOST_BYTES + 1];
     if (!queue_remaining(x->server->queue, owner_of(x), &remaining, e))
         return false;
-    bool running = events_progress(x->server->events, job, &value, &total);
+    bool running = events_progress(x->server->events, owner_of(x), job, &value, &total);
     json_t *state = json_pack("{s:b,s:b,s:s,s:I,s:i,s:I,s:I}", "skipped", 0, "interrupted", 0, "job", running ? job : "", "job_count", (json_int_t)remaining, "job_no",
                               0, "sampling_step", (json_int_t)value, "sampling_steps", (json_int_t)total);
     return answer_json(x, 200, json_pack("{s:f,s:f,s:o,s:n,s:n}", "progress", running && total ? (double)value / (double)total : 0.0, "eta_relative", 0.0, "state",

@@ -193,7 +193,8 @@ static void handle(struct exchange *x, const char *path)
         x->route = r;
     struct guard_request asked = about(x, token, sizeof token);
     bool open = options || (r && r->flags & ROUTE_OPEN);
-    if (refuse(x, guard_ask(x->server->guard, &asked, open, r && r->flags & ROUTE_WORK, &wait), wait))
+    enum guard_verdict verdict = guard_ask(x->server->guard, &asked, open, r && r->flags & ROUTE_WORK, &wait);
+    if (refuse(x, verdict, wait))
         return;
     if (options) {
         exchange_add_header(x, "Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -247,7 +248,8 @@ int dispatch(struct server *s, struct mg_connection *c)
         struct err e = { 0 };
         struct guard_request asked = about(&x, token, sizeof token);
         const char *upgrade = exchange_header(&x, "Upgrade");
-        if (refuse(&x, guard_ask(s->guard, &asked, false, false, &wait), wait)) {
+        enum guard_verdict verdict = guard_ask(s->guard, &asked, false, false, &wait);
+        if (refuse(&x, verdict, wait)) {
         } else if (atomic_load(&s->stopping)) {
             answer_error(&x, 503, "stopping", "the server is starting or ending");
         } else if (!upgrade || strcasecmp(upgrade, "websocket")) {

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "serve/http.h"
 #include "serve/json_io.h"
 #include "serve/runner.h"
 
@@ -20,7 +21,7 @@ struct events {
     int64_t remaining;
     char fault[1000]; /* "": none */
     struct running {
-        char job[JOB_ID_MOST_BYTES + 1], client[SOCKET_ID_BYTES], node[NODE_BYTES], display[NODE_BYTES];
+        char job[JOB_ID_MOST_BYTES + 1], client[SOCKET_ID_BYTES], owner[USER_ID_BYTES], node[NODE_BYTES], display[NODE_BYTES];
         int64_t value, total; /* steps of the node */
     } running[MOST_RUNNING];
 };
@@ -79,10 +80,17 @@ static void note(struct events *v, const struct queue_event *event)
         mine->value = mine->total = 0;
         snprintf(mine->job, sizeof mine->job, "%s", event->job);
         snprintf(mine->client, sizeof mine->client, "%s", event->client ? event->client : "");
+        snprintf(mine->owner, sizeof mine->owner, "%s", event->owner ? event->owner : "");
         snprintf(mine->node, sizeof mine->node, "%s", node);
         snprintf(mine->display, sizeof mine->display, "%s", display ? display : node);
     }
     pthread_mutex_unlock(&v->lock);
+}
+
+/* Those who may hear of a job: its client, if it is its owner's. */
+static struct audience audience_of(const struct queue_event *event)
+{
+    return (struct audience){ .client = event->client, .user = event->owner && *event->owner ? event->owner : NULL };
 }
 
 static void send_picture(struct events *v, const struct queue_event *event)
@@ -97,7 +105,7 @@ static void send_picture(struct events *v, const struct queue_event *event)
     if (text)
         memcpy(text, metadata, metadata_bytes);
     /* a whole picture is the node's result: clients read it behind 8 bytes, whatever they have said of metadata */
-    sockets_send_picture(v->sockets, (struct audience){ .client = event->client }, whole ? NULL : text, whole ? "image/png" : "image/jpeg",
+    sockets_send_picture(v->sockets, audience_of(event), whole ? NULL : text, whole ? "image/png" : "image/jpeg",
                          picture, picture_bytes, !whole);
     mem_free(text);
 }
@@ -105,7 +113,7 @@ static void send_picture(struct events *v, const struct queue_event *event)
 void events_listen(void *self, const struct queue_event *event)
 {
     struct events *v = self;
-    struct audience to = { .client = event->client };
+    struct audience to = audience_of(event);
     bool fault = !strcmp(event->type, "fault");
     if (fault || !strcmp(event->type, "status")) {
         const char *text = json_string_value(json_object_get(event->data, "message"));
@@ -178,14 +186,14 @@ void events_wait(struct events *v, int ms)
     pthread_mutex_unlock(&v->lock);
 }
 
-bool events_progress(struct events *v, char job[JOB_ID_MOST_BYTES + 1], int64_t *value, int64_t *total)
+bool events_progress(struct events *v, const char *owner, char job[JOB_ID_MOST_BYTES + 1], int64_t *value, int64_t *total)
 {
     const struct running *one = NULL;
     *job = 0;
     *value = *total = 0;
     pthread_mutex_lock(&v->lock);
     for (int i = 0; i < MOST_RUNNING && !one; i++)
-        if (*v->running[i].job)
+        if (*v->running[i].job && (!owner || !strcmp(v->running[i].owner, owner)))
             one = &v->running[i];
     if (one) {
         snprintf(job, JOB_ID_MOST_BYTES + 1, "%s", one->job);
@@ -196,14 +204,14 @@ bool events_progress(struct events *v, char job[JOB_ID_MOST_BYTES + 1], int64_t 
     return one != NULL;
 }
 
-void events_running(struct events *v, const char *client, char *out, size_t cap)
+void events_running(struct events *v, const char *owner, const char *client, char *out, size_t cap)
 {
     json_t *data = NULL;
     *out = 0;
     pthread_mutex_lock(&v->lock);
     for (int i = 0; i < MOST_RUNNING && !data; i++) {
         const struct running *r = &v->running[i];
-        if (*r->job && *client && !strcmp(r->client, client))
+        if (*r->job && *client && !strcmp(r->client, client) && (!owner || !strcmp(r->owner, owner)))
             data = json_pack("{s:s,s:{s:s,s:s,s:s}}", "type", "executing", "data", "node", r->node, "display_node", r->display, "prompt_id", r->job);
     }
     pthread_mutex_unlock(&v->lock);

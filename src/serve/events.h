@@ -21,9 +21,9 @@ bool events_fault(struct events *v);
 json_t *events_status(struct events *v, const char *id);
 /* Waits until something is told, or so many milliseconds. */
 void events_wait(struct events *v, int ms);
-/* Steps of the node that runs (of several jobs: of one of them). False: nothing runs; then all are 0. */
-bool events_progress(struct events *v, char job[JOB_ID_MOST_BYTES + 1], int64_t *value, int64_t *total);
-/* {"type": "executing", ...} of what runs for this client, as text into out; "" if nothing does. */
-void events_running(struct events *v, const char *client, char *out, size_t cap);
+/* Steps of the node that runs (of several jobs: of one of them), of an owner's job; NULL: of anybody's. False: nothing runs; then all are 0. */
+bool events_progress(struct events *v, const char *owner, char job[JOB_ID_MOST_BYTES + 1], int64_t *value, int64_t *total);
+/* {"type": "executing", ...} of what runs for this client of the owner (NULL: of anybody), as text into out; "" if nothing does. */
+void events_running(struct events *v, const char *owner, const char *client, char *out, size_t cap);
 
 #endif

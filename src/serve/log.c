@@ -46,6 +46,26 @@ static json_t *entry(const char *time, const char *text)
     return json_pack("{s:s,s:s+}", "t", time, "m", text, "\n");
 }
 
+static void make_plain(char *text)
+{
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 32 && *c != '\t')
+            *c = ' '; /* what came from outside ends no line and moves no cursor */
+    while (!utf8_valid(text, strlen(text)))
+        text[strlen(text) - 1] = 0;
+}
+
+void serve_log_aside(struct serve_log *l, const char *line)
+{
+    char text[LOG_LINE_BYTES];
+    snprintf(text, sizeof text, "%s", line);
+    make_plain(text);
+    pthread_mutex_lock(&l->lock);
+    if (!l->quiet)
+        fprintf(stderr, "%s\n", text);
+    pthread_mutex_unlock(&l->lock);
+}
+
 void serve_log_line(struct serve_log *l, const char *format, ...)
 {
     char text[LOG_LINE_BYTES], time[24];
@@ -53,11 +73,7 @@ void serve_log_line(struct serve_log *l, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < 32 && *c != '\t')
-            *c = ' '; /* what came from outside ends no line and moves no cursor */
-    while (!utf8_valid(text, strlen(text)))
-        text[strlen(text) - 1] = 0;
+    make_plain(text);
     clock_utc(time);
     pthread_mutex_lock(&l->lock);
     snprintf(l->lines[l->next].time, sizeof l->lines[0].time, "%s", time);

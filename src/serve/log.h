@@ -14,6 +14,8 @@ struct serve_log;
 MUST_USE struct serve_log *serve_log_new(bool quiet, void (*told)(void *self, const json_t *entry), void *self, struct err *e);
 void serve_log_free(struct serve_log *l); /* accepts NULL */
 void serve_log_line(struct serve_log *l, const char *format, ...) PRINTF_LIKE(2, 3);
+/* For stderr alone: what no caller may read. */
+void serve_log_aside(struct serve_log *l, const char *line);
 /* [{"t": time, "m": line}, ...], the oldest first; a new reference. */
 MUST_USE json_t *serve_log_entries(struct serve_log *l, struct err *e);
 

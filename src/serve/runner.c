@@ -285,6 +285,16 @@ static void fail(struct flow_result *result, const char *id, const struct err *w
     json_decref(data);
 }
 
+static const char *name_before(void *self, const char *key)
+{
+    return job_run_file_before(self, key);
+}
+
+static void name_taken(void *self, const char *key, const char *path)
+{
+    job_run_file(self, key, path);
+}
+
 static bool run_at(const struct runner_place *place, struct runner *r, struct job_run *run, const json_t *flow, const json_t *outputs, const json_t *extra, struct err *e)
 {
     struct flow_result result;
@@ -313,7 +323,10 @@ static bool run_at(const struct runner_place *place, struct runner *r, struct jo
 static bool run_flow(struct runner *r, struct job_run *run, const json_t *flow, const json_t *outputs, const json_t *extra, struct err *e)
 {
     struct runner_place place;
-    bool good = runner_place_init(&place, &r->o, job_run_owner(run), e) && run_at(&place, r, run, flow, outputs, extra, e);
+    bool good = runner_place_init(&place, &r->o, job_run_owner(run), e);
+    if (good)
+        place.host.names = (struct flow_names){ job_run_id(run), job_run_attempt(run) > 1, name_before, name_taken, run };
+    good = good && run_at(&place, r, run, flow, outputs, extra, e);
     runner_place_release(&place);
     return good;
 }

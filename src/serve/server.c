@@ -164,7 +164,7 @@ struct socket *server_greet(struct server *s, struct mg_connection *c, struct co
     if (message && json_dumpb(message, status, sizeof status - 1, JSON_COMPACT | JSON_ENSURE_ASCII) >= sizeof status)
         *status = 0;
     json_decref(message);
-    events_running(s->events, id, running, sizeof running);
+    events_running(s->events, s->o->users ? user : NULL, id, running, sizeof running);
     return socket_open(s->sockets, c, watched, id, user, hello, *running ? 2 : 1);
 }
 
@@ -179,7 +179,10 @@ static bool anyone_watches(void *self, const char *client)
 static void log_line(void *self, const char *text)
 {
     struct server *s = self;
-    serve_log_line(s->log, "%s", text);
+    if (s->o->users) /* whose job it is about the others shall not read */
+        serve_log_aside(s->log, text);
+    else
+        serve_log_line(s->log, "%s", text);
 }
 
 /* A queue_listener: all is for sockets; what goes wrong with the database is for the log, too. */

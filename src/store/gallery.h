@@ -149,7 +149,8 @@ MUST_USE bool gallery_add_training_pictures(struct db *db, const char *run, cons
 /* Where a thing comes from and what came of it, as far as it is known. `which`: "picture:ID or hash", "weights:hash", "run:id",
  * "training:hash" (a training picture); without a prefix a picture. Answers
  *     {"what": {...}, "from": [...], "to": [...]}: objects with "kind" ("picture", "weights", "run", "training"), what is
- * known of each, and in "from" their own "from" in turn, in "to" their own "to"; at most 200 at one place, then {"more": n}. */
+ * known of each, and in "from" their own "from" in turn, in "to" their own "to"; at most 200 at one place, then {"more": n}. An owner who
+ * is not "" sees his own pictures, and only the runs and paths that have a folder of his name above them. */
 MUST_USE bool gallery_lineage(struct store *s, const char *owner, const char *which, json_t **lineage, struct err *e);
 
 #endif

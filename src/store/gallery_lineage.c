@@ -70,13 +70,26 @@ static void append(json_t *list, json_t *thing)
         json_array_append_new(list, json_pack("{s:i}", "more", 1));
 }
 
+/* Where there are users, whether a file or run is this one's: it lies in a folder of the user's name, which is not to be guessed. */
+static bool may_see(const struct walk *w, const char *path)
+{
+    if (!w->owner || !*w->owner || !path)
+        return true;
+    size_t n = strlen(w->owner);
+    for (const char *at = path; (at = strstr(at, w->owner)); at += n)
+        if (at > path && at[-1] == '/' && at[n] == '/')
+            return true;
+    return false;
+}
+
 /* Rows of hash, kind, name, path, run, step. */
-static bool add_weights_rows(struct rows *r, json_t *list, struct err *e)
+static bool add_weights_rows(const struct walk *w, struct rows *r, json_t *list, struct err *e)
 {
     while (rows_next(r)) {
+        const char *path = rows_text(r, 3), *run = rows_text(r, 4);
         json_t *o = json_pack("{s:s,s:s,s:s?,s:s?,s:s?,s:s?}", "kind", "weights", "hash", rows_text(r, 0), "type", rows_text(r, 1), "name",
-                              rows_text(r, 2), "path", rows_text(r, 3), "run", rows_text(r, 4));
-        if (!rows_is_null(r, 5))
+                              rows_text(r, 2), "path", may_see(w, path) ? path : NULL, "run", may_see(w, run) ? run : NULL);
+        if (!rows_is_null(r, 5) && may_see(w, run))
             json_object_set_new(o, "step", json_integer(rows_int(r, 5)));
         append(list, o);
     }
@@ -91,12 +104,12 @@ static bool add_weights_of(const struct walk *w, json_t *list, const char *hash,
     if (hash && hash_digits(begin, hash) && strlen(begin) >= DIGITS_8) {
         hash_end(end, begin);
         rows_open(&r, w->db, SQL_WEIGHTS_OF_HASH, SQL_VALUES(sql_text(begin), sql_text(end), sql_int(MOST_AT_ONE_PLACE)));
-        if (!add_weights_rows(&r, list, e))
+        if (!add_weights_rows(w, &r, list, e))
             return false;
     }
     if (!hash && name) { /* no hash was told: the name may be enough to find them */
         rows_open(&r, w->db, SQL_WEIGHTS_OF_NAME, SQL_VALUES(sql_text(name), sql_text(type)));
-        if (!add_weights_rows(&r, list, e))
+        if (!add_weights_rows(w, &r, list, e))
             return false;
         if (json_array_size(list) > before)
             json_object_set_new(json_array_get(list, before), "by", json_string("name"));
@@ -114,10 +127,11 @@ static bool add_pictures(struct rows *r, json_t *list, struct err *e)
     return rows_close(r, e);
 }
 
-static bool add_trainings(struct rows *r, json_t *list, struct err *e)
+static bool add_trainings(const struct walk *w, struct rows *r, json_t *list, struct err *e)
 {
     while (rows_next(r))
-        append(list, json_pack("{s:s,s:s,s:s?,s:s?,s:I}", "kind", "run", "run", rows_text(r, 0), "type", rows_text(r, 1), "settings",
+        if (may_see(w, rows_text(r, 0)))
+            append(list, json_pack("{s:s,s:s,s:s?,s:s?,s:I}", "kind", "run", "run", rows_text(r, 0), "type", rows_text(r, 1), "settings",
                                rows_text(r, 2), "started", (json_int_t)rows_int(r, 3)));
     return rows_close(r, e);
 }
@@ -196,16 +210,16 @@ static bool neighbours(const struct walk *w, json_t *thing, json_t *list, struct
         if (!run)
             return true;
         rows_open(&r, w->db, SQL_TRAINING_GET, SQL_VALUES(sql_text(run)));
-        return add_trainings(&r, list, e);
+        return add_trainings(w, &r, list, e);
     }
     if (!strcmp(kind, "run")) {
         rows_open(&r, w->db, w->back ? SQL_TRAINING_PICTURES : SQL_WEIGHTS_OF_RUN, SQL_VALUES(sql_text(run), most));
-        return w->back ? add_training_rows(&r, list, e) : add_weights_rows(&r, list, e);
+        return w->back ? add_training_rows(&r, list, e) : add_weights_rows(w, &r, list, e);
     }
     if (strcmp(kind, "training") || w->back)
         return true;
     rows_open(&r, w->db, SQL_TRAININGS_OF_PICTURE, SQL_VALUES(sql_text(hash), most));
-    return add_trainings(&r, list, e);
+    return add_trainings(w, &r, list, e);
 }
 
 static bool follow(const struct walk *w, json_t *thing, int depth, struct err *e)
@@ -239,10 +253,16 @@ static json_t *named(struct db *db, const char *owner, const char *which, struct
         good = good && add_weights_of(&w, found, begin, NULL, NULL, e);
     } else if (!strncmp(which, "run:", 4)) {
         rows_open(&r, db, SQL_TRAINING_GET, SQL_VALUES(sql_text(name)));
-        good = add_trainings(&r, found, e);
+        good = add_trainings(&w, &r, found, e);
     } else if (!strncmp(which, "training:", 9)) {
-        rows_open(&r, db, SQL_TRAINING_PICTURE_GET, SQL_VALUES(sql_text(name)));
-        good = add_training_rows(&r, found, e);
+        json_t *runs = json_array(); /* which of them may be seen */
+        rows_open(&r, db, SQL_TRAININGS_OF_PICTURE, SQL_VALUES(sql_text(name), sql_int(10 * MOST_AT_ONE_PLACE)));
+        good = add_trainings(&w, &r, runs, e);
+        if (good && json_array_size(runs)) {
+            rows_open(&r, db, SQL_TRAINING_PICTURE_GET, SQL_VALUES(sql_text(name)));
+            good = add_training_rows(&r, found, e);
+        }
+        json_decref(runs);
     } else {
         int64_t id;
         name = strncmp(which, "picture:", 8) ? which : name;

@@ -565,15 +565,15 @@ bool gallery_similar(struct store *s, const char *owner, uint64_t look, int most
     select_init(&q);
     text_add(&q.sql, "SELECT ");
     add_columns(&q.sql);
-    text_addf(&q.sql, ", n.apart FROM (SELECT id, %s", other ? "bit_count((look # " : "bits_apart(look, ");
+    text_addf(&q.sql, ", n.apart FROM (SELECT id, apart FROM (SELECT id, %s", other ? "bit_count((look # " : "bits_apart(look, ");
     add_value(&q, sql_int((int64_t)look));
     text_addf(&q.sql, "%s AS apart FROM pictures WHERE owner = ", other ? ")::bit(64))" : ")");
     add_value(&q, sql_text(owner));
-    text_add(&q.sql, " AND deleted IS NULL AND look IS NOT NULL) n JOIN pictures p ON p.id = n.id JOIN picture_texts t ON t.id = p.id "
-                     "WHERE n.apart <= ");
+    text_add(&q.sql, " AND deleted IS NULL AND look IS NOT NULL) every WHERE apart <= ");
     add_value(&q, sql_int(most_distance));
-    text_add(&q.sql, " ORDER BY n.apart, p.id DESC LIMIT ");
+    text_add(&q.sql, " ORDER BY apart, id DESC LIMIT ");
     add_value(&q, sql_int(limit > 0 && limit < PAGE_MOST ? limit : PAGE));
+    text_add(&q.sql, ") n JOIN pictures p ON p.id = n.id JOIN picture_texts t ON t.id = p.id ORDER BY n.apart, p.id DESC");
     bool good = text_ok(&q.sql, e) && read_page(db, &q, true, page, e);
     select_release(&q);
     if (store_end(db, good, e))

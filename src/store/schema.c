@@ -94,11 +94,18 @@ static const char version_2[] =
     "at_ms BIGINT NOT NULL);"
     "CREATE INDEX job_events_at ON job_events (at_ms);";
 
+/* Files that a job which runs has made, under which of its nodes: if it begins anew they get the same names. And whose job is told of. */
+static const char version_3[] =
+    "CREATE TABLE job_files (job BIGINT NOT NULL REFERENCES jobs (sequence) ON DELETE CASCADE, key TEXT NOT NULL, path TEXT NOT NULL, "
+    "PRIMARY KEY (job, key));"
+    "ALTER TABLE job_events ADD COLUMN owner TEXT;";
+
 static const struct version {
     const char *both, *sqlite, *postgresql;
 } versions[] = {
     { version_1, version_1_sqlite, version_1_postgresql },
     { version_2, NULL, NULL },
+    { version_3, NULL, NULL },
 };
 enum { VERSIONS = sizeof versions / sizeof *versions };
 

@@ -1,6 +1,7 @@
 /* Jobs from end to end, with limn-emoji: a flow comes in, its events go out, its picture is seen; and what simple APIs make of it. */
 #include <glib.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -560,6 +561,148 @@ TEST(users_see_their_own_jobs_only)
     x = ask_full(site_port, "GET", "/limn/gallery", bob, NULL, 0);
     CHECK(x.status == 200 && !strstr(x.body, "\"hash\""), "Bob's gallery: %s", x.body);
     answer_release(&x);
+    site_stop();
+}
+
+/* Asks as Bob and checks that the answer holds none of Ann's secrets. */
+static void check_hidden(const char *method, const char *path, const char *user, const char *body, const char *const *secrets)
+{
+    struct answer a = ask_full(site_port, method, path, user, body, body ? strlen(body) : 0);
+    for (; *secrets; secrets++)
+        CHECK(!a.body || !**secrets || !memmem(a.body, a.body_bytes, *secrets, strlen(*secrets)) || strstr(path, *secrets), "%s %s tells %s: %.300s", method, path, *secrets, a.body);
+    CHECK(!a.body || a.body_bytes < 8 || memcmp(a.body, "\x89PNG", 4), "%s %s gives a picture", method, path);
+    answer_release(&a);
+}
+
+TEST(users_reach_nothing_of_each_other_by_any_route)
+{
+    char ann[100], bob[100], path[400], id[64], long_id[64], ann_id[64], hash[70] = "", text[4000];
+    int status;
+    site_defaults();
+    site_options.users = true;
+    site_start();
+    json_t *a = post_json(site_port, "/users", "{\"username\": \"Ann\"}", 200), *b = post_json(site_port, "/users", "{\"username\": \"Bob\"}", 200);
+    snprintf(ann_id, sizeof ann_id, "%s", json_string_value(a));
+    snprintf(ann, sizeof ann, "Comfy-User: %s\r\n", ann_id);
+    snprintf(bob, sizeof bob, "Comfy-User: %s\r\n", json_string_value(b));
+    snprintf(path, sizeof path, "/ws?clientId=shared&user=%s", json_string_value(b));
+    /* Bob's socket has the name of Ann's, and is the newer one */
+    char ann_path[200];
+    snprintf(ann_path, sizeof ann_path, "/ws?clientId=shared&user=%s", ann_id);
+    int hers = ws_connect(site_port, ann_path, "", &status), his = ws_connect(site_port, path, "", &status);
+    json_decref(a);
+    json_decref(b);
+    json_decref(ws_wait(hers, "status"));
+    json_decref(ws_wait(his, "status"));
+    snprintf(text, sizeof text, default_flow, "77001", 3, ",\"client_id\":\"shared\",\"extra_data\":{\"preview_method\":\"auto\"}");
+    struct answer x = ask_full(site_port, "POST", "/prompt", ann, text, strlen(text));
+    json_t *j = json_loads(x.body, 0, NULL);
+    snprintf(id, sizeof id, "%s", json_string_value(json_object_get(j, "prompt_id")));
+    json_decref(j);
+    answer_release(&x);
+    json_t *told = ws_wait(hers, "execution_success");
+    CHECK(told, "Ann's socket is told of her job");
+    json_decref(told);
+    x = ask_full(site_port, "GET", "/limn/gallery", ann, NULL, 0);
+    j = json_loads(x.body, 0, NULL);
+    json_t *picture = json_array_get(json_object_get(j, "pictures"), 0);
+    int64_t number = json_integer_value(json_object_get(picture, "id"));
+    snprintf(hash, sizeof hash, "%s", json_string_value(json_object_get(picture, "hash")));
+    CHECK(number > 0 && strlen(hash) == 64, "Ann's picture: %s", x.body);
+    json_decref(j);
+    answer_release(&x);
+    /* one of hers that runs, and one that waits */
+    snprintf(text, sizeof text, default_flow, "77002", 10000, ",\"client_id\":\"shared\"");
+    x = ask_full(site_port, "POST", "/prompt", ann, text, strlen(text));
+    j = json_loads(x.body, 0, NULL);
+    snprintf(long_id, sizeof long_id, "%s", json_string_value(json_object_get(j, "prompt_id")));
+    json_decref(j);
+    answer_release(&x);
+    json_decref(ws_wait(hers, "progress"));
+    snprintf(text, sizeof text, default_flow, "77003", 2, ",\"client_id\":\"shared\"");
+    CHECK(status_of(site_port, "POST", "/prompt", ann, text) == 200, "a third one");
+
+    const char *const secrets[] = { "77001", "77002", "77003", "a red apple", hash, ann_id, id, long_id, "limn_00001_", NULL };
+    static const char *const gets[] = { "/queue", "/prompt", "/history", "/history/%1", "/history/%2", "/jobs", "/jobs/%1", "/jobs/%2", "/sdapi/v1/progress",
+        "/view?filename=limn_00001_.png", "/view?filename=limn_00001_.png&subfolder=..%2F%u", "/view?filename=limn_00001_.png&subfolder=%u",
+        "/view?filename=..%2F%u%2Flimn_00001_.png", "/view?filename=limn_00001_.png&type=temp", "/view?filename=limn_00001_.png&preview=webp",
+        "/internal/files/output", "/internal/logs", "/internal/logs/raw", "/object_info", "/object_info/LoadImageOutput", "/limn/gallery", "/limn/gallery?words=apple",
+        "/limn/gallery/%n", "/limn/gallery/%h", "/limn/gallery/%n/file", "/limn/gallery/%h/file", "/limn/gallery/%n/file?small=64", "/limn/gallery/%n/similar",
+        "/limn/gallery/%n/lineage", "/limn/gallery/%h/lineage", "/limn/gallery/names/model", "/limn/gallery?deleted=true", "/userdata?dir=.", "/v2/userdata",
+        "/userdata/..%2F%u%2Fcomfy.settings.json", "/settings", "/limn/runs", "/limn/datasets", "/metrics", "/system_stats", "/healthz",
+        "/limn/similarity?a=limn_00001_.png&b=limn_00001_.png" };
+    for (size_t i = 0; i < sizeof gets / sizeof *gets; i++) {
+        struct text p;
+        text_init(&p, 400);
+        for (const char *c = gets[i]; *c; c++)
+            if (*c == '%' && strchr("12nhu", c[1]) && !(c[1] == '2' && c[2] == 'F'))
+                switch (*++c) {
+                case '1': text_add(&p, id); break;
+                case '2': text_add(&p, long_id); break;
+                case 'n': text_addf(&p, "%lld", (long long)number); break;
+                case 'h': text_add(&p, hash); break;
+                default: text_add(&p, ann_id);
+                }
+            else
+                text_add_bytes(&p, c, 1);
+        check_hidden("GET", text_string(&p), bob, NULL, secrets);
+        text_release(&p);
+    }
+    /* changes: none of them reaches hers */
+    static const char *const posts[][2] = { { "/interrupt", "{}" }, { "/interrupt", "{\"prompt_id\":\"%2\"}" }, { "/jobs/%2/cancel", "{}" }, { "/jobs/cancel", "{\"job_ids\":[\"%2\"]}" },
+        { "/queue", "{\"clear\":true}" }, { "/queue", "{\"delete\":[\"%1\",\"%2\"]}" }, { "/history", "{\"clear\":true}" }, { "/history", "{\"delete\":[\"%1\"]}" },
+        { "/sdapi/v1/interrupt", "{}" }, { "/limn/gallery/delete", "{\"ids\":[%n]}" }, { "/limn/gallery/rate", "{\"ids\":[%n],\"rating\":5}" },
+        { "/limn/gallery/tag", "{\"ids\":[%n],\"add\":[\"bobs\"]}" }, { "/limn/gallery/undo", "{}" } };
+    for (size_t i = 0; i < sizeof posts / sizeof *posts; i++) {
+        char both[2][300];
+        for (int k = 0; k < 2; k++) {
+            struct text p;
+            text_init(&p, 299);
+            for (const char *c = posts[i][k]; *c; c++)
+                if (*c == '%')
+                    switch (*++c) {
+                    case '1': text_add(&p, id); break;
+                    case '2': text_add(&p, long_id); break;
+                    default: text_addf(&p, "%lld", (long long)number);
+                    }
+                else
+                    text_add_bytes(&p, c, 1);
+            snprintf(both[k], sizeof both[k], "%s", text_string(&p));
+            text_release(&p);
+        }
+        check_hidden("POST", both[0], bob, both[1], secrets);
+    }
+    /* a job of his with her job's id is refused, and hers stays */
+    snprintf(text, sizeof text, default_flow, "5", 2, "");
+    snprintf(text + strlen(text) - 1, sizeof text - strlen(text), ",\"prompt_id\":\"%s\"}", long_id);
+    CHECK(status_of(site_port, "POST", "/prompt", bob, text) == 400, "an id of hers");
+    snprintf(path, sizeof path, "/jobs/%s", long_id);
+    x = ask_full(site_port, "GET", path, ann, NULL, 0);
+    CHECK(x.status == 200 && strstr(x.body, "in_progress"), "hers still runs: %s", x.body);
+    answer_release(&x);
+    x = ask_full(site_port, "GET", "/queue", ann, NULL, 0);
+    CHECK(strstr(x.body, "77003"), "hers still waits: %s", x.body);
+    answer_release(&x);
+    snprintf(path, sizeof path, "/limn/gallery/%lld", (long long)number);
+    x = ask_full(site_port, "GET", path, ann, NULL, 0);
+    CHECK(x.status == 200 && strstr(x.body, "\"rating\":0") && !strstr(x.body, "bobs"), "her picture is as it was: %d %s", x.status, x.body);
+    answer_release(&x);
+    snprintf(path, sizeof path, "/history/%s", id);
+    x = ask_full(site_port, "GET", path, ann, NULL, 0);
+    CHECK(strstr(x.body, id), "her history is as it was: %s", x.body);
+    answer_release(&x);
+    snprintf(path, sizeof path, "/jobs/%s/cancel", long_id);
+    CHECK(status_of(site_port, "POST", path, ann, "{}") == 200, "she ends it");
+    json_decref(ws_wait(hers, "execution_interrupted"));
+    /* his socket heard of the queue only */
+    shutdown(his, SHUT_WR);
+    size_t bytes;
+    char *heard = malloc(1 << 20);
+    for (int opcode; (opcode = ws_read(his, heard, 1 << 20, &bytes)) && opcode != 8;)
+        CHECK(opcode == 1 && strstr(heard, "\"status\"") && !strstr(heard, id) && !strstr(heard, long_id), "Bob's socket is told: %.300s", heard);
+    free(heard);
+    close(hers);
+    close(his);
     site_stop();
 }
 

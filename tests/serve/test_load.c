@@ -142,8 +142,18 @@ static struct child start_child(void)
     return c;
 }
 
+/* How many jobs have ended well. */
+static int64_t completed(int port)
+{
+    json_t *j = get_json(port, "/jobs?status=completed&limit=1", 200);
+    int64_t n = json_integer_value(json_object_get(json_object_get(j, "pagination"), "total"));
+    json_decref(j);
+    return n;
+}
+
 TEST(a_server_that_is_killed_again_and_again_does_every_accepted_job_once)
 {
+    int64_t done = -1;
     int kills = setting("LIMN_LOAD_KILLS", 3, 1000), jobs = setting("LIMN_LOAD_JOBS", 64, MOST_JOBS), accepted = 0;
     char (*ids)[64] = mem_zeroed((size_t)jobs, sizeof *ids), text[1000];
     site_defaults();
@@ -161,6 +171,10 @@ TEST(a_server_that_is_killed_again_and_again_does_every_accepted_job_once)
             answer_release(&a);
         }
         if (killed < kills && (i >= jobs || i % (jobs / kills + 1) == jobs / kills / 2)) { /* while it draws and stores */
+            /* one that is broken off again and again is given up (JOB_MOST_ATTEMPTS): between two kills one ends */
+            for (int turn = 0; turn < 600 && completed(server.port) <= done && completed(server.port) < accepted; turn++)
+                pause_ms(10);
+            done = completed(server.port);
             random = random * 1664525 + 1013904223;
             pause_ms((int)(random >> 24) % 40);
             kill(server.pid, SIGKILL);
@@ -187,6 +201,24 @@ TEST(a_server_that_is_killed_again_and_again_does_every_accepted_job_once)
     /* a job whose answer was broken off by a kill may be there, too; each is there once, and so is its picture in the gallery */
     CHECK((int)json_object_size(history) >= accepted && (int)json_object_size(history) <= accepted + kills, "%zu in the history, %d accepted", json_object_size(history),
           accepted);
+    /* the output folder: a file for each, whole, and no other; job_text's prefix is load/k */
+    json_t *outputs, *file;
+    char path[100];
+    size_t files = 0, count;
+    const char *id;
+    json_object_foreach(history, id, outputs) {
+        file = json_array_get(json_object_get(json_object_get(json_object_get(outputs, "outputs"), "2"), "images"), 0);
+        snprintf(path, sizeof path, "/view?subfolder=load&filename=%s", json_string_value(json_object_get(file, "filename")));
+        struct answer a = ask_full(server.port, "GET", path, "", NULL, 0);
+        CHECK(a.status == 200 && a.body_bytes > 100, "%s of %s: %d, %zu bytes", path, id, a.status, a.body_bytes);
+        answer_release(&a);
+        files++;
+    }
+    char **names;
+    struct err e = { 0 };
+    REQUIRE(folder_names(site_path("output/load"), ".png", &names, &count, &e));
+    CHECK(count == files, "%zu files in the output folder, %zu in the history", count, files);
+    folder_names_free(names, count);
     json_decref(history);
     kill(server.pid, SIGTERM);
     int status;

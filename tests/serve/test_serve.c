@@ -408,6 +408,20 @@ TEST(those_who_take_too_long_are_cut_off)
     site_stop();
 }
 
+TEST(an_address_that_asks_too_often_is_told_when_to_come_again)
+{
+    char after[20] = "";
+    site_defaults();
+    site_options.rate = 2;
+    site_start();
+    CHECK(status_of(site_port, "POST", "/prompt", "", "{}") == 400 && status_of(site_port, "POST", "/prompt", "", "{}") == 400, "two a minute");
+    struct answer a = ask_full(site_port, "POST", "/prompt", "", "{}", 2);
+    CHECK(a.status == 429 && answer_header(&a, "Retry-After", after, sizeof after) && atoi(after) >= 1 && atoi(after) <= 31, "%d: in \"%s\" s: %s", a.status, after, a.body);
+    answer_release(&a);
+    CHECK(status_of(site_port, "GET", "/queue", "", NULL) == 200, "looking is free");
+    site_stop();
+}
+
 TEST(a_server_elsewhere_wants_its_token)
 {
     struct err e = { 0 };

@@ -425,6 +425,18 @@ static void lineage_claim(struct store *s)
     CHECK(json_array_size(json_object_get(l, "to")) == 1 && json_array_size(json_object_get(l, "from")) == 0, "drawn over");
     json_decref(l);
     CHECK_FAILS(gallery_lineage(s, "", "run:/nothing", &l, &e), ERR_MISSING, "nothing is known");
+    /* users: the run lies in nobody's folder but that of a user called runs */
+    CHECK_FAILS(gallery_lineage(s, "ann", "run:/runs/ink", &l, &e), ERR_MISSING, "nothing is known");
+    CHECK_FAILS(gallery_lineage(s, "ink", "run:/runs/ink", &l, &e), ERR_MISSING, "nothing is known");
+    snprintf(which, sizeof which, "training:%s", pictures[0].hash);
+    CHECK_FAILS(gallery_lineage(s, "ann", which, &l, &e), ERR_MISSING, "nothing is known");
+    snprintf(which, sizeof which, "weights:%s", lora);
+    REQUIRE(gallery_lineage(s, "ann", which, &l, &e));
+    CHECK(!json_array_size(json_object_get(l, "from")) && !json_string_value(json_object_get(json_object_get(l, "what"), "path")), "where Ann's LoRA comes from");
+    json_decref(l);
+    REQUIRE(gallery_lineage(s, "runs", which, &l, &e));
+    CHECK(json_array_size(json_object_get(l, "from")) == 1, "a user called runs");
+    json_decref(l);
 }
 
 TEST(lineage_leads_from_a_picture_to_what_was_learnt_and_back)

@@ -7,8 +7,8 @@
 #include "postgresql.h"
 #include "store/gallery.h"
 
-enum { TURNS = 5, ENOUGH = 10000 /* so many have everything that is looked for */ };
-static const double most_seconds = 0.05, server_seconds = 1;
+enum { TURNS = 5, ONE_BY_ONE = 500, ENOUGH = 10000 /* so many have everything that is looked for */ };
+static const double most_seconds = 0.05;
 
 static const char *const nouns[] = { "apple", "cat", "dog", "castle", "robot", "river", "flower", "dragon", "bicycle", "lighthouse", "苹果",
                                      "猫", "狗", "城堡", "机器人", "河流", "花", "龙", "自行车", "灯塔" };
@@ -41,13 +41,41 @@ static void add_some(struct store *s, struct random *r, int from, int to)
     REQUIRE(store_end(db, good, &e));
 }
 
-/* Seconds of the processor where the work is done in this thread (SQLite): what others do with it is not judged. A server's work is
- * in other processes: there the clock has to do, and much is allowed. */
-static double now(bool server)
+static double thread_seconds(void)
 {
     struct timespec t;
-    clock_gettime(server ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds that the processor has worked: what other programs do with it is not judged. SQLite works in this thread, a server in its own
+ * processes, whose time in ns is the first number of /proc/PID/schedstat. */
+static double now(bool server)
+{
+    static double looking; /* what the look itself has cost is left out */
+    double begin = thread_seconds(), seconds = begin - looking;
+    glob_t found;
+    if (!server || glob("/proc/[0-9]*/stat", 0, NULL, &found))
+        return seconds;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        char path[60], line[400] = "";
+        int pid, parent = 0;
+        unsigned long long ns = 0;
+        FILE *f = fopen(found.gl_pathv[i], "re");
+        bool child = f && fgets(line, sizeof line, f) && strrchr(line, ')') && sscanf(strrchr(line, ')') + 1, " %*c %d", &parent) == 1 && parent == pg.pid &&
+                     sscanf(line, "%d", &pid) == 1;
+        if (f)
+            fclose(f);
+        snprintf(path, sizeof path, "/proc/%d/schedstat", child ? pid : 0);
+        f = child ? fopen(path, "re") : NULL;
+        if (f && fscanf(f, "%llu", &ns) == 1)
+            seconds += 1e-9 * (double)ns;
+        if (f)
+            fclose(f);
+    }
+    globfree(&found);
+    looking += thread_seconds() - begin;
+    return seconds;
 }
 
 static void time_search(struct store *s, bool server, const char *name, const struct gallery_query *query, int64_t least)
@@ -67,7 +95,42 @@ static void time_search(struct store *s, bool server, const char *name, const st
     }
     print_message("%-44s %3zu found, best %6.2f ms, worst %6.2f ms\n", name, found, 1e3 * best, 1e3 * worst);
     CHECK((int64_t)found >= least, "%s: %zu found, wanted %d", name, found, (int)least);
-    CHECK(best < (server ? server_seconds : most_seconds), "%s: %.1f ms", name, 1e3 * best);
+    CHECK(best < most_seconds, "%s: %.1f ms", name, 1e3 * best);
+}
+
+static void run_sql(const char *where, const char *text)
+{
+    PGconn *c = PQconnectdb(where);
+    PGresult *r = PQexec(c, text);
+    CHECK(PQresultStatus(r) == PGRES_COMMAND_OK || PQresultStatus(r) == PGRES_TUPLES_OK, "%s: %s", text, PQerrorMessage(c));
+    PQclear(r);
+    PQfinish(c);
+}
+
+/* Makes so many times as many of the pictures that are there, by their numbers up to ENOUGH: with words as often, and facts of their own.
+ * One by one 100,000 take a quarter of an hour. */
+static void multiply(const char *where, int there, int times)
+{
+    static const char each[] = "DO $$ DECLARE i record; BEGIN FOR i IN SELECT * FROM full_text LOOP EXECUTE %s; END LOOP; END $$";
+    char text[3000];
+    run_sql(where, "CREATE TABLE full_text AS SELECT indexname, indexdef FROM pg_indexes WHERE tablename = 'picture_texts' AND indexdef LIKE '%gin%'");
+    snprintf(text, sizeof text, each, "'DROP INDEX ' || i.indexname"); /* made at the end, they take a tenth of the time */
+    run_sql(where, text);
+    snprintf(text, sizeof text,
+             "INSERT INTO pictures (id, owner, hash, type, bytes, width, height, created_ms, added_ms, model, sampler, steps, cfg, seed, look, source) "
+             "SELECT id + g * %d, owner, md5(id || '-' || g) || md5(g || '+' || id), type, bytes, width, height, id + g * %d, added_ms, "
+             "'model-' || floor(random() * 12), sampler, 10 + floor(random() * 40)::bigint, cfg, floor(random() * 4e9)::bigint, "
+             "(random() * 9e18)::bigint, source FROM pictures, generate_series(1, %d) g WHERE id <= %d", there, there, times - 1, there);
+    run_sql(where, text);
+    snprintf(text, sizeof text,
+             "INSERT INTO picture_texts (id, prompt, negative, body, words) SELECT id + g * %d, "
+             "regexp_replace(prompt, 'w[0-9]{5}', 'w' || lpad((id + g * %d)::text, 5, '0')), negative, "
+             "regexp_replace(body, 'w[0-9]{5}', 'w' || lpad((id + g * %d)::text, 5, '0')), "
+             "regexp_replace(words, 'w[0-9]{5}', 'w' || lpad((id + g * %d)::text, 5, '0')) "
+             "FROM picture_texts, generate_series(1, %d) g WHERE id <= %d", there, there, there, there, times - 1, there);
+    run_sql(where, text);
+    snprintf(text, sizeof text, each, "i.indexdef");
+    run_sql(where, text);
 }
 
 static void search_among(struct store *s, const char *where, int pictures)
@@ -75,15 +138,15 @@ static void search_among(struct store *s, const char *where, int pictures)
     struct err e = { 0 };
     struct random r = random_of(7, 7);
     double begin = clock_seconds();
-    for (int i = 0; i < pictures; i += 500)
-        add_some(s, &r, i, i + 500);
-    print_message("%d pictures added in %.1f s\n", pictures, clock_seconds() - begin);
     bool server = strstr(where, "://") != NULL;
-    if (server) { /* what its own housekeeping does within a minute */
-        PGconn *c = PQconnectdb(where);
-        PQclear(PQexec(c, "VACUUM ANALYZE"));
-        PQfinish(c);
-    }
+    int added = server && pictures > ONE_BY_ONE ? ONE_BY_ONE : pictures;
+    for (int i = 0; i < added; i += 500)
+        add_some(s, &r, i, i + 500);
+    print_message("%d pictures added in %.1f s\n", added, clock_seconds() - begin);
+    if (added < pictures)
+        multiply(where, added, pictures / added);
+    if (server) /* what its own housekeeping does within a minute */
+        run_sql(where, "VACUUM ANALYZE");
     static const struct {
         const char *name;
         struct gallery_query query;
@@ -115,6 +178,8 @@ static void search_among(struct store *s, const char *where, int pictures)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         time_search(s, server, cases[i].name, &cases[i].query, pictures < ENOUGH ? 0 : cases[i].least);
+    time_search(s, server, "when made, half of them further down", &(struct gallery_query){ .sort = GALLERY_CREATED, .offset = pictures / 2 }, 0);
+    time_search(s, server, "the latest, half of them further down", &(struct gallery_query){ .before = pictures / 2 }, 0);
     double best = 1e9;
     for (int turn = 0; turn < TURNS; turn++) {
         json_t *page;
@@ -124,11 +189,11 @@ static void search_among(struct store *s, const char *where, int pictures)
         json_decref(page);
     }
     print_message("%-44s best %6.2f ms\n", "those that look alike", 1e3 * best);
-    CHECK(best < (server ? server_seconds : most_seconds), "alike: %.1f ms", 1e3 * best);
+    CHECK(best < most_seconds, "alike: %.1f ms", 1e3 * best);
     int64_t count;
-    begin = clock_seconds();
+    begin = now(server);
     REQUIRE(gallery_count(s, &(struct gallery_query){ .words = "apple" }, &count, &e));
-    print_message("%-44s %d, %6.2f ms\n", "how many have a common word", (int)count, 1e3 * (clock_seconds() - begin));
+    print_message("%-44s %d, %6.2f ms\n", "how many have a common word", (int)count, 1e3 * (now(server) - begin));
 }
 
 static int wanted(void)
@@ -148,7 +213,7 @@ TEST(a_search_among_many_pictures_takes_less_than_50_ms)
     store_close(s);
 }
 
-TEST(a_search_on_postgresql_stays_below_a_second)
+TEST(a_search_on_postgresql_takes_less_than_50_ms)
 {
     struct err e = { 0 };
     const char *url = pg_database();
@@ -158,6 +223,6 @@ TEST(a_search_on_postgresql_stays_below_a_second)
         return;
     }
     REQUIRE(s = store_open(url, &e));
-    search_among(s, url, wanted() / 20);
+    search_among(s, url, getenv("LIMN_TEST_PICTURES") ? wanted() : 500);
     store_close(s);
 }

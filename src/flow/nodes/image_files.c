@@ -56,6 +56,7 @@ static bool save_all(struct node_call *call, const struct flow_image *image, str
         json_decref(shown);
         return false;
     }
+    place->call = call;
     for (int64_t i = 0; good && i < image->n; i++) {
         char name[300], path[PATH_MAX_BYTES];
         struct image bytes = { 0 };

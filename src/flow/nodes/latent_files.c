@@ -33,8 +33,10 @@ static bool save_run(struct node_call *call, const void *args, struct err *e)
     const float nothing = 0;
     struct place *place = mem_zeroed(1, sizeof *place);
     char name[300], path[PATH_MAX_BYTES];
-    bool good = (place || err_nomem(e, "a file's name")) && place_init(place, call_host(call)->output, a->prefix, l->w, l->h, e) &&
-                place_take(place, 0, ".latent", name, path, e);
+    bool good = (place || err_nomem(e, "a file's name")) && place_init(place, call_host(call)->output, a->prefix, l->w, l->h, e);
+    if (good)
+        place->call = call;
+    good = good && place_take(place, 0, ".latent", name, path, e);
     if (good && !(good = weights_save(path, entries, (const void *const[]){ &nothing, l->at }, 2, NULL, 0, e)))
         unlink(path);
     good = good && node_show(call, "latents", json_pack("[{s:s, s:s, s:s}]", "filename", name, "subfolder", place->subfolder, "type", "output"), e);

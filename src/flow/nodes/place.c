@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,15 +97,77 @@ bool place_init(struct place *p, const char *folder, const char *prefix, int64_t
     if (good) {
         snprintf(p->subfolder, sizeof p->subfolder, "%.*s", (int)(base > name ? base - name - 1 : 0), name);
         strcpy(p->base, base);
+        p->call = NULL;
         good = path_join(p->folder, folder, p->subfolder, e) && folder_make(p->folder, e) && count_files(p, e);
     }
     text_release(&expanded);
     return good;
 }
 
+/* --- names of a run that was broken off --- */
+
+enum { KEY_BYTES = 400, MARK_BYTES = KEY_BYTES + 300 };
+
+static const struct flow_names *names_of(const struct place *p)
+{
+    return p->call && call_host(p->call)->names.run ? &call_host(p->call)->names : NULL;
+}
+
+/* Which of the run's files it is; and what a taken name says until the file is written. */
+static void file_key(char key[KEY_BYTES], char mark[MARK_BYTES], const struct place *p, int64_t index, const char *ending)
+{
+    snprintf(key, KEY_BYTES, "%s/%zu/%lld%s", call_id(p->call), call_index(p->call), (long long)index, ending);
+    snprintf(mark, MARK_BYTES, "limn: %.200s %s\n", names_of(p)->run, key);
+}
+
+/* The file that has only this mark: its name was taken, and the run was broken off before that was noted. */
+static bool find_mark(const struct place *p, const char *mark, char name[300], char path[PATH_MAX_BYTES])
+{
+    char **names, text[MARK_BYTES + 1];
+    size_t count;
+    bool found = false;
+    struct err ignored = { 0 };
+    if (!folder_names(p->folder, NULL, &names, &count, &ignored))
+        return false;
+    for (size_t i = 0; !found && i < count; i++) {
+        struct stat s;
+        if (strlen(names[i]) >= 300 || !path_join(path, p->folder, names[i], &ignored) || stat(path, &s) || (size_t)s.st_size != strlen(mark))
+            continue;
+        FILE *f = fopen(path, "rbe");
+        size_t bytes = f ? fread(text, 1, sizeof text, f) : 0;
+        found = bytes == strlen(mark) && !memcmp(text, mark, bytes);
+        if (f)
+            fclose(f);
+        if (found)
+            strcpy(name, names[i]);
+    }
+    folder_names_free(names, count);
+    return found;
+}
+
+/* The name that this run had before, if it is in this folder. */
+static bool take_again(const struct place *p, const char *key, const char *mark, char name[300], char path[PATH_MAX_BYTES])
+{
+    const struct flow_names *names = names_of(p);
+    const char *had = names->before(names->self, key);
+    struct err ignored = { 0 };
+    if (!had)
+        return names->again && find_mark(p, mark, name, path);
+    if (strlen(path_name(had)) >= 300 || !path_join(path, p->folder, path_name(had), &ignored) || strcmp(path, had))
+        return false;
+    strcpy(name, path_name(had));
+    return true;
+}
+
 bool place_take(struct place *p, int64_t index, const char *ending, char name[300], char path[PATH_MAX_BYTES], struct err *e)
 {
-    char base[280];
+    char base[280], key[KEY_BYTES], mark[MARK_BYTES] = "";
+    const struct flow_names *names = names_of(p);
+    if (names) {
+        file_key(key, mark, p, index, ending);
+        if (take_again(p, key, mark, name, path))
+            return true;
+    }
     const char *number = strstr(p->base, "%batch_num%");
     if (number)
         snprintf(base, sizeof base, "%.*s%lld%s", (int)(number - p->base), p->base, (long long)index, number + strlen("%batch_num%"));
@@ -116,7 +179,10 @@ bool place_take(struct place *p, int64_t index, const char *ending, char name[30
             return false;
         int file = open(path, O_CREAT | O_EXCL | O_WRONLY, 0666);
         if (file >= 0) {
+            bool marked = write(file, mark, strlen(mark)) == (ssize_t)strlen(mark); /* a full disk: what is written then tells of it */
             close(file);
+            if (names && marked)
+                names->taken(names->self, key, path);
             return true;
         }
         if (errno != EEXIST)

@@ -351,7 +351,10 @@ static bool save_run(struct node_call *call, const void *args, struct err *e)
     else
         snprintf(prefix, sizeof prefix, "%.3000s", a->prefix);
     bool good = (place || err_nomem(e, "a file's name")) && place_init(place, call_host(call)->output, prefix, 0, 0, e) &&
-                file_read(l->path, (size_t)4 << 30, &bytes, &count, e) && place_take(place, 0, ".safetensors", name, path, e);
+                file_read(l->path, (size_t)4 << 30, &bytes, &count, e);
+    if (good)
+        place->call = call;
+    good = good && place_take(place, 0, ".safetensors", name, path, e);
     if (good && !(good = file_write_whole(path, bytes, count, e)))
         unlink(path);
     mem_free(bytes);
