@@ -32,6 +32,8 @@ void runner_free(struct runner *r); /* accepts NULL; no run may be going on */
 bool runner_run(void *self, struct job_run *run, struct err *e);
 /* Where files of an owner ("" or NULL: all) are; storage[3][PATH_MAX_BYTES] is used with `users`. */
 MUST_USE bool runner_host(const struct runner_options *o, const char *owner, char (*storage)[4096], struct flow_host *host, struct err *e);
+/* Where its pictures come from; borrowed. */
+struct origins *runner_origins(const struct runner *r);
 /* POST /free: models, or everything that is kept; engines that run do it when their run has ended. */
 void runner_let_go(struct runner *r, bool results);
 
