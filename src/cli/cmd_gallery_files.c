@@ -50,7 +50,7 @@ static bool import_run(const void *args, struct err *e)
 const struct command command_gallery_import = {
     .name = "gallery import", .help = "Copies pictures, and folders of them, into the gallery.",
     .details = "How a picture was made is read from its file: from what limn, stable-diffusion-webui (parameters) and ComfyUI (prompt, workflow) "
-               "write into PNG files. A picture that is there already is not added again.",
+               "write into PNG, JPEG (EXIF, XMP, comment) and WebP files. A picture that is there already is not added again.",
     .words = "FOLDER...", .words_place = AT(words), .words_min = 1, .words_max = OPTION_TEXTS_MAX,
     .options = import_options, .args_bytes = sizeof(struct files_args), .run = import_run,
 };

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "dataset/dataset.h"
 #include "image/image.h"
+#include "image/picture_texts.h"
 
 static bool add(struct picture_set *s, const char *path, const char *name, const char *caption, const char *style, int subject,
                 struct err *e)
@@ -27,7 +28,17 @@ static bool add(struct picture_set *s, const char *path, const char *name, const
 static char *drawn_from(const char *path)
 {
     struct err ignored = { 0 };
-    char *text = image_png_text(path, "parameters", &ignored);
+    struct picture_texts told = { 0 };
+    char *data, *text = NULL;
+    size_t bytes;
+    if (file_read(path, IMAGE_FILE_MAX_BYTES, &data, &bytes, &ignored)) {
+        if (picture_texts_read(&told, data, bytes, &ignored)) {
+            text = told.parameters;
+            told.parameters = NULL;
+            picture_texts_release(&told);
+        }
+        mem_free(data);
+    }
     static const char *const ends[] = { "\nNegative prompt:", "\nSteps:" };
     for (size_t i = 0; text && i < sizeof ends / sizeof *ends; i++) {
         char *end = strstr(text, ends[i]);

@@ -38,8 +38,8 @@ void flow_checked_release(struct flow_checked *c);
 /* The error and the node errors as lines for people; "" if there are none. */
 void flow_checked_text(const struct flow_checked *c, struct text *out);
 
-/* Reads the flow of a file: API format in JSON; a PNG of ours or ComfyUI's with the text "prompt"; or a workflow as the page saves it (JSON,
- * or a PNG's "workflow"), which flow_from_workflow turns. *workflow (may be NULL) gets the page's form if there is one, a new reference.
+/* Reads the flow of a file: API format in JSON; a picture of ours or ComfyUI's that tells its flow (image/picture_texts.h); or a workflow as the page
+ * saves it (JSON, or in a picture), which flow_from_workflow turns. *workflow (may be NULL) gets the page's form if there is one, a new reference.
  * A new reference; NULL with e set: ERR_IO, ERR_FORMAT (the text says what was found), ERR_MISSING (a picture without a flow). */
 MUST_USE json_t *flow_read(const char *path, const struct flow_host *host, json_t **workflow, struct err *e);
 

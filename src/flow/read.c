@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "flow/flow_internal.h"
+#include "image/picture_texts.h"
 
 static bool is_api(const json_t *j)
 {
@@ -43,30 +44,37 @@ static json_t *to_flow(json_t *j, const char *path, const struct flow_host *host
     return flow;
 }
 
-static json_t *read_png(const char *path, const char *bytes, size_t count, const struct flow_host *host, json_t **workflow, struct err *e)
+/* Why a picture tells no flow: a PNG may have a text that is damaged or packed. */
+static void tell_missing(const char *path, const char *bytes, size_t count, struct err *e)
+{
+    if (!memcmp(bytes, "\x89PNG", 4))
+        mem_free(image_png_text_in(bytes, count, path, "prompt", e));
+    err_set(e, ERR_MISSING, "%s: the picture does not tell how it was made", path);
+}
+
+static json_t *read_picture(const char *path, const char *bytes, size_t count, const struct flow_host *host, json_t **workflow, struct err *e)
 {
     struct err none = { 0 };
-    char *page = image_png_text_in(bytes, count, path, "workflow", &none);
-    json_t *form = page ? flow_json_parse(page, strlen(page), path, &none) : NULL, *flow = NULL;
-    char *api = image_png_text_in(bytes, count, path, "prompt", e);
-    json_t *j = api ? flow_json_parse(api, strlen(api), path, e) : NULL;
-    if (j) {
+    struct picture_texts texts;
+    if (!picture_texts_read(&texts, bytes, count, e))
+        return NULL;
+    json_t *form = texts.workflow ? flow_json_parse(texts.workflow, strlen(texts.workflow), path, &none) : NULL, *flow = NULL;
+    json_t *j = texts.prompt ? flow_json_parse(texts.prompt, strlen(texts.prompt), path, e) : NULL;
+    if (j)
         flow = to_flow(j, path, host, NULL, e);
-    } else if (!api && e->code == ERR_MISSING && is_workflow(form)) {
-        err_clear(e);
+    else if (!texts.prompt && is_workflow(form))
         flow = flow_from_workflow(form, host, e);
-    }
+    else if (!texts.prompt)
+        tell_missing(path, bytes, count, e);
     if (workflow && flow && is_workflow(form))
         *workflow = json_incref(form);
     json_decref(form);
-    mem_free(page);
-    mem_free(api);
+    picture_texts_release(&texts);
     return flow;
 }
 
 json_t *flow_read(const char *path, const struct flow_host *host, json_t **workflow, struct err *e)
 {
-    static const char png[] = "\x89PNG";
     char *bytes;
     size_t count;
     if (workflow)
@@ -74,8 +82,8 @@ json_t *flow_read(const char *path, const struct flow_host *host, json_t **workf
     if (!file_read(path, IMAGE_FILE_MAX_BYTES, &bytes, &count, e))
         return NULL;
     json_t *flow = NULL;
-    if (count >= 4 && !memcmp(bytes, png, 4)) {
-        flow = read_png(path, bytes, count, host, workflow, e);
+    if (count >= 4 && (!memcmp(bytes, "\x89PNG", 4) || !memcmp(bytes, "\xff\xd8\xff", 3) || !memcmp(bytes, "RIFF", 4))) {
+        flow = read_picture(path, bytes, count, host, workflow, e);
     } else {
         json_t *j = flow_json_parse(bytes, count, path, e);
         if (j)

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "image/phash.h"
+#include "image/picture_texts.h"
 #include "jobs/told_internal.h"
 #include "store/picture_files.h"
 
@@ -22,22 +23,15 @@ static const char *type_of(const unsigned char *p, size_t bytes)
     return bytes > 12 && !memcmp(p, "RIFF", 4) && !memcmp(p + 8, "WEBP", 4) ? "webp" : NULL;
 }
 
-/* The texts under the keys that programs use. What is damaged or packed is left out. */
-static bool read_texts(struct kept *k, struct told *told, const void *data, size_t bytes, const char *name, struct err *e)
+static bool read_texts(struct kept *k, struct told *told, const void *data, size_t bytes, struct err *e)
 {
-    const struct {
-        const char *key;
-        const char **out;
-    } keys[] = { { "parameters", &k->facts.parameters }, { "prompt", &k->facts.graph }, { "workflow", &k->facts.workflow } };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        struct err why = { 0 };
-        char *text = image_png_text_in(data, bytes, name, keys[i].key, &why);
-        if (text)
-            *keys[i].out = told_keep(told, text, strlen(text));
-        mem_free(text);
-        if (why.code == ERR_NOMEM)
-            return err_nomem(e, "a picture's texts");
-    }
+    struct picture_texts texts;
+    if (!picture_texts_read(&texts, data, bytes, e))
+        return false;
+    k->facts.parameters = texts.parameters ? told_keep(told, texts.parameters, strlen(texts.parameters)) : NULL;
+    k->facts.graph = texts.prompt ? told_keep(told, texts.prompt, strlen(texts.prompt)) : NULL;
+    k->facts.workflow = texts.workflow ? told_keep(told, texts.workflow, strlen(texts.workflow)) : NULL;
+    picture_texts_release(&texts);
     int64_t width = k->facts.width, height = k->facts.height;
     /* who writes both says more in words: which sampler a model's own is, for one */
     if (!(k->facts.parameters && told_parameters(told, &k->facts, k->facts.parameters)) && k->facts.graph)
@@ -65,7 +59,7 @@ bool kept_read(struct kept *k, const void *data, size_t bytes, const char *name,
         k->facts.name = told_keep(told, name, strlen(name));
     }
     image_release(&image);
-    good = good && (!type || strcmp(type, "png") || read_texts(k, told, data, bytes, name, e));
+    good = good && read_texts(k, told, data, bytes, e);
     if (!good)
         kept_release(k);
     return good;

@@ -13,8 +13,8 @@ struct kept {
     void *texts; /* owned */
 };
 
-/* Reads the bytes of a picture's file: size, look, and how it was made, from the texts in it: our own and A1111's "parameters",
- * ComfyUI's "prompt" and "workflow". A text that cannot be read is left out; a picture that cannot be decoded is an error.
+/* Reads the bytes of a picture's file: size, look, and how it was made, from the texts in it (image/picture_texts.h): our own and A1111's
+ * "parameters", ComfyUI's "prompt" and "workflow". A text that cannot be read is left out; a picture that cannot be decoded is an error.
  * name: the file's name, for errors and the gallery. Release with kept_release, not after a failure.
  * errors  ERR_FORMAT, ERR_LIMIT (image.h), ERR_NOMEM. */
 MUST_USE bool kept_read(struct kept *k, const void *data, size_t bytes, const char *name, struct err *e);

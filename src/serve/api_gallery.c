@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "image/image.h"
 #include "image/phash.h"
+#include "jobs/keep.h"
+#include "serve/origins.h"
 #include "serve/server_internal.h"
 #include "store/gallery.h"
 #include "store/picture_files.h"
@@ -40,21 +42,38 @@ static bool split_filters(struct gallery_query *q, char *text, struct err *e)
     return true;
 }
 
+/* What the query string asks for; words and filter are its room. */
+static bool read_query(struct exchange *x, struct gallery_query *q, char words[WORDS_BYTES], char filter[WORDS_BYTES], struct err *e)
+{
+    char sort[16] = "latest";
+    bool found, ignored;
+    *filter = 0;
+    *q = (struct gallery_query){ .owner = gallery_owner(x), .deleted = exchange_query_bool(x, "deleted") };
+    if (!exchange_query(x, "words", words, WORDS_BYTES, &found, e) || !exchange_query(x, "filter", filter, WORDS_BYTES, &ignored, e) ||
+        !exchange_query(x, "sort", sort, sizeof sort, &ignored, e) || !split_filters(q, filter, e))
+        return false;
+    q->words = found && *words ? words : NULL;
+    while (q->sort < GALLERY_SORTS && strcmp(gallery_sort_names[q->sort], sort))
+        q->sort++; /* the route's table knows the names: one is found */
+    return true;
+}
+
 bool get_gallery(struct exchange *x, struct err *e)
 {
-    char words[WORDS_BYTES], filter[WORDS_BYTES] = "", sort[16] = "latest";
-    bool found, ignored;
-    struct gallery_query q = { .owner = gallery_owner(x), .deleted = exchange_query_bool(x, "deleted") };
-    if (!exchange_query(x, "words", words, sizeof words, &found, e) || !exchange_query(x, "filter", filter, sizeof filter, &ignored, e) ||
-        !exchange_query(x, "sort", sort, sizeof sort, &ignored, e) || !exchange_query_int(x, "before", 0, INT64_MAX, &q.before, e) ||
-        !exchange_query_int(x, "offset", 0, INT64_MAX, &q.offset, e) || !exchange_query_int(x, "limit", 1, 1000, &q.limit, e) ||
-        !split_filters(&q, filter, e))
-        return false;
-    q.words = found && *words ? words : NULL;
-    while (q.sort < GALLERY_SORTS && strcmp(gallery_sort_names[q.sort], sort))
-        q.sort++; /* the route's table knows the names: one is found */
+    char words[WORDS_BYTES], filter[WORDS_BYTES];
+    struct gallery_query q;
     json_t *page;
-    return gallery_search(x->server->store, &q, &page, e) && answer_list(x, "pictures", page, e);
+    return read_query(x, &q, words, filter, e) && exchange_query_int(x, "before", 0, INT64_MAX, &q.before, e) &&
+           exchange_query_int(x, "offset", 0, INT64_MAX, &q.offset, e) && exchange_query_int(x, "limit", 1, 1000, &q.limit, e) &&
+           gallery_search(x->server->store, &q, &page, e) && answer_list(x, "pictures", page, e);
+}
+
+bool get_gallery_ids(struct exchange *x, struct err *e)
+{
+    char words[WORDS_BYTES], filter[WORDS_BYTES];
+    struct gallery_query q;
+    json_t *ids;
+    return read_query(x, &q, words, filter, e) && gallery_all(x->server->store, &q, &ids, e) && answer_list(x, "ids", ids, e);
 }
 
 bool get_gallery_names(struct exchange *x, struct err *e)
@@ -109,7 +128,40 @@ bool get_gallery_similar(struct exchange *x, struct err *e)
 bool get_gallery_lineage(struct exchange *x, struct err *e)
 {
     json_t *lineage;
-    return gallery_lineage(x->server->store, gallery_owner(x), x->param[0], &lineage, e) && answer_json(x, 200, lineage, e);
+    char output[PATH_MAX_BYTES], runs[PATH_MAX_BYTES];
+    return exchange_folder(x, "output", output, e) && path_join(runs, output, "runs", e) &&
+           origins_learn(runner_origins(x->server->runner), x->server->store, runs, e) && gallery_lineage(x->server->store, gallery_owner(x), x->param[0], &lineage, e) && answer_json(x, 200, lineage, e);
+}
+
+/* {"words", "negative", ...} by the gallery's names, and "graph", "workflow", "parameters": as far as they are known. */
+static json_t *told_object(const struct gallery_facts *f)
+{
+    json_t *o = json_pack("{s:I,s:I,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*,s:s*}", "width", (json_int_t)f->width, "height", (json_int_t)f->height,
+                          "prompt", f->prompt, "negative", f->negative, "model", f->model, "model_hash", f->model_hash, "vae", f->vae, "sampler",
+                          f->sampler, "schedule", f->schedule, "graph", f->graph, "workflow", f->workflow, "parameters", f->parameters);
+    json_t *loras = json_array();
+    for (size_t i = 0; i < f->lora_count; i++)
+        json_array_append_new(loras, json_pack("{s:s,s:f,s:s*}", "name", f->loras[i].name, "scale", f->loras[i].scale, "hash", f->loras[i].hash));
+    json_object_set_new(o, "loras", loras);
+    if (f->steps)
+        json_object_set_new(o, "steps", json_integer(f->steps));
+    if (f->cfg > 0)
+        json_object_set_new(o, "cfg", json_real(f->cfg));
+    if (f->strength > 0)
+        json_object_set_new(o, "strength", json_real(f->strength));
+    if (f->has_seed)
+        json_object_set_new(o, "seed", f->seed <= INT64_MAX ? json_integer((json_int_t)f->seed) : json_sprintf("%llu", (unsigned long long)f->seed));
+    return o;
+}
+
+bool post_told(struct exchange *x, struct err *e)
+{
+    struct kept k;
+    if (!exchange_read_body(x, x->server->o->max_upload_bytes, e) || !kept_read(&k, x->body ? x->body : "", x->body_bytes, "the picture", e))
+        return false;
+    json_t *all = told_object(&k.facts);
+    kept_release(&k);
+    return all ? answer_json(x, 200, all, e) : err_nomem(e, "an answer");
 }
 
 /* --- changes --- */

@@ -146,11 +146,13 @@ HANDLER(get_sd_schedulers);
 HANDLER(get_sd_models);
 /* api_gallery.c */
 HANDLER(get_gallery);
+HANDLER(get_gallery_ids);
 HANDLER(get_gallery_names);
 HANDLER(get_gallery_picture);
 HANDLER(get_gallery_file);
 HANDLER(get_gallery_similar);
 HANDLER(get_gallery_lineage);
+HANDLER(post_told);
 HANDLER(post_gallery_delete);
 HANDLER(post_gallery_undo);
 HANDLER(post_gallery_rate);

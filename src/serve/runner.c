@@ -11,6 +11,7 @@
 #include "flow/flow.h"
 #include "image/image.h"
 #include "jobs/keep.h"
+#include "serve/origins.h"
 #include "serve/paths.h"
 #include "store/picture_files.h"
 
@@ -24,6 +25,7 @@ struct seat {
 };
 struct runner {
     struct runner_options o;
+    struct origins *origins;
     pthread_mutex_t lock;
     struct seat seats[MOST_ENGINES];
 };
@@ -36,6 +38,10 @@ struct runner *runner_new(const struct runner_options *options, struct err *e)
         return NULL;
     }
     r->o = *options;
+    if (!(r->origins = origins_new(e))) {
+        mem_free(r);
+        return NULL;
+    }
     pthread_mutex_init(&r->lock, NULL);
     return r;
 }
@@ -47,6 +53,7 @@ void runner_free(struct runner *r)
     for (int i = 0; i < MOST_ENGINES; i++)
         flow_engine_free(r->seats[i].engine);
     pthread_mutex_destroy(&r->lock);
+    origins_free(r->origins);
     mem_free(r);
 }
 
@@ -85,6 +92,11 @@ static void leave_seat(struct runner *r, struct seat *s)
             return;
         flow_engine_unload(s->engine, results);
     }
+}
+
+struct origins *runner_origins(const struct runner *r)
+{
+    return r->origins;
 }
 
 void runner_let_go(struct runner *r, bool results)
@@ -193,9 +205,10 @@ bool runner_picture_split(const void *bytes, size_t count, const char **metadata
 /* --- the result --- */
 
 /* One picture of the output folder into the gallery; what is no picture is left out. */
-static bool keep_one(struct runner *r, struct job_run *run, const char *path, struct err *e)
+static bool keep_one(struct runner *r, struct job_run *run, const char *path, const json_t *flow, const struct flow_host *host, struct err *e)
 {
     struct kept kept;
+    struct origin_texts texts;
     struct err unread = { 0 };
     char *data;
     size_t bytes;
@@ -206,14 +219,15 @@ static bool keep_one(struct runner *r, struct job_run *run, const char *path, st
         kept.facts.hash = kept.hash;
         kept.facts.type = kept.type;
         kept.facts.source = "job";
-        good = picture_file_put(r->o.gallery, data, bytes, kept.type, kept.hash, e) && job_run_picture(run, &kept.facts, e);
+        good = origins_add(r->origins, &kept.facts, flow, host, &texts, e) &&
+               picture_file_put(r->o.gallery, data, bytes, kept.type, kept.hash, e) && job_run_picture(run, &kept.facts, e);
         kept_release(&kept);
     }
     mem_free(data);
     return good;
 }
 
-static bool keep_pictures(struct runner *r, struct job_run *run, const json_t *outputs, const struct flow_host *host, struct err *e)
+static bool keep_pictures(struct runner *r, struct job_run *run, const json_t *flow, const json_t *outputs, const struct flow_host *host, struct err *e)
 {
     const char *id;
     json_t *ui, *file;
@@ -227,7 +241,7 @@ static bool keep_pictures(struct runner *r, struct job_run *run, const json_t *o
             char folder[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
             if (!name || !type || strcmp(type, "output"))
                 continue;
-            if (!path_below(folder, host->output, subfolder ? subfolder : "", e) || !path_below(path, folder, name, e) || !keep_one(r, run, path, e))
+            if (!path_below(folder, host->output, subfolder ? subfolder : "", e) || !path_below(path, folder, name, e) || !keep_one(r, run, path, flow, host, e))
                 return err_add(e, "keeping %s", name);
         }
     }
@@ -310,7 +324,7 @@ static bool run_at(const struct runner_place *place, struct runner *r, struct jo
     bool good = flow_run(seat->engine, flow, outputs, &options, &result, e);
     if (good) {
         struct err unkept = { 0 };
-        if (!keep_pictures(r, run, result.outputs, &place->host, &unkept))
+        if (!keep_pictures(r, run, flow, result.outputs, &place->host, &unkept))
             fail(&result, job_run_id(run), &unkept);
         good = store_result(run, &result, e) && verdict(&result, e);
         job_run_event_at_end(run, result.last_type, json_deep_copy(result.last_data), true);

@@ -40,6 +40,8 @@ struct runner_place {
 /* To be released, also after a failure. */
 MUST_USE bool runner_place_init(struct runner_place *place, const struct runner_options *o, const char *owner, struct err *e);
 void runner_place_release(struct runner_place *place);
+/* Where its pictures come from; borrowed. */
+struct origins *runner_origins(const struct runner *r);
 /* POST /free: models, or everything that is kept; engines that run do it when their run has ended. */
 void runner_let_go(struct runner *r, bool results);
 

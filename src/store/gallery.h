@@ -82,6 +82,9 @@ struct gallery_query {
  * and "loras"; without the long texts. The caller owns *page.
  * errors  ERR_ARG for a filter that cannot be read (the text says what can), and those of sql. */
 MUST_USE bool gallery_search(struct store *s, const struct gallery_query *query, json_t **page, struct err *e);
+/* The ids of all that the query finds, in its order, as a JSON array of at most GALLERY_MOST_IDS; before, offset and limit do not count. */
+enum { GALLERY_MOST_IDS = 1000000 };
+MUST_USE bool gallery_all(struct store *s, const struct gallery_query *query, json_t **ids, struct err *e);
 /* How many the query would find. */
 MUST_USE bool gallery_count(struct store *s, const struct gallery_query *query, int64_t *count, struct err *e);
 /* Calls `take` for each picture that the query finds, in its order, at most `limit` of them (0: all); picture is an object of a page, borrowed.

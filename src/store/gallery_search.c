@@ -535,6 +535,37 @@ bool gallery_search(struct store *s, const struct gallery_query *query, json_t *
     return false;
 }
 
+bool gallery_all(struct store *s, const struct gallery_query *query, json_t **ids, struct err *e)
+{
+    struct select q;
+    struct rows r;
+    const char *lead;
+    struct db *db = store_begin(s, STORE_READ, e);
+    json_t *list = db ? json_array() : NULL;
+    if (!db)
+        return false;
+    select_init(&q);
+    text_add(&q.sql, "SELECT p.id AS id");
+    bool good = (list || err_nomem(e, "a list of pictures")) && add_query(&q, db, query, &lead, e);
+    if (query->sort == GALLERY_LATEST || query->sort == GALLERY_OLDEST)
+        text_addf(&q.sql, " ORDER BY %s %s LIMIT ", good ? lead : "", query->sort == GALLERY_OLDEST ? "ASC" : "DESC");
+    else
+        text_addf(&q.sql, " ORDER BY %s DESC, p.id DESC LIMIT ", query->sort == GALLERY_RATING ? "p.rating" : "p.created_ms");
+    add_value(&q, sql_int(GALLERY_MOST_IDS));
+    if (good && (good = select_ok(&q, e))) {
+        for (rows_open_text(&r, db, text_string(&q.sql), q.values, q.count); good && rows_next(&r);)
+            good = !json_array_append_new(list, json_integer(rows_int(&r, 0))) || err_nomem(e, "a list of pictures");
+        good = rows_close(&r, e) && good;
+    }
+    select_release(&q);
+    if (store_end(db, good, e)) {
+        *ids = list;
+        return true;
+    }
+    json_decref(list);
+    return false;
+}
+
 bool gallery_count(struct store *s, const struct gallery_query *query, int64_t *count, struct err *e)
 {
     struct select q;

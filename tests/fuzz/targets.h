@@ -20,6 +20,7 @@
 #include "dataset/survey.h"
 #include "flow/flow.h"
 #include "generate/prompt.h"
+#include "image/picture_texts.h"
 #include "jobs/told_internal.h"
 #include "store/gallery_internal.h"
 #include "model/text/inversion.h"
@@ -648,6 +649,23 @@ static void target_search(const char *data, size_t bytes)
     mem_free(text);
 }
 
+/* What any picture's file tells of how it was made. */
+static void target_picture_texts(const char *data, size_t bytes)
+{
+    struct picture_texts t;
+    struct err e = { 0 };
+    char *exact = mem_zeroed(bytes + !bytes, 1); /* so that a read behind the end is seen */
+    memcpy(exact, data, bytes);
+    if (!picture_texts_read(&t, exact, bytes, &e))
+        abort();
+    const char *const texts[] = { t.parameters, t.prompt, t.workflow };
+    for (int i = 0; i < 3; i++)
+        if (texts[i] && !utf8_valid(texts[i], strlen(texts[i])))
+            abort();
+    picture_texts_release(&t);
+    mem_free(exact);
+}
+
 static const struct fuzz_target {
     const char *name; /* its seeds are corpus/<name>/ */
     void (*run)(const char *data, size_t bytes);
@@ -671,6 +689,7 @@ static const struct fuzz_target {
     { "path", target_path },
     { "json_text", target_json_text },
     { "told", target_told },
+    { "picture_texts", target_picture_texts },
     { "search", target_search },
     { "manifest", target_manifest },
     { "survey", target_survey },

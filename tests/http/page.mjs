@@ -116,25 +116,127 @@ await claim("a_flow_that_is_wrong_says_where", async () => {
     check((await page.textContent(".status")).includes("CheckpointLoaderSimple"), await page.textContent(".status"));
 });
 
-await claim("the_gallery_finds_tags_deletes_and_brings_back", async () => {
+const here = selector => `section:not([hidden]) ${selector}`;
+const soon = async (what, test) => {
+    for (let i = 0; i < 100; i++) {
+        if (await test()) return;
+        await page.waitForTimeout(100);
+    }
+    throw new Error(`not so after 10 s: ${what}`);
+};
+const many = () => page.locator(here(".square .thumb")).count();
+
+await claim("the_gallery_finds_deletes_and_brings_back", async () => {
     await open("gallery");
-    const count = () => page.$$eval("section:not([hidden]) .pictures-grid .thumb", all => all.length);
-    await page.waitForFunction(() => document.querySelectorAll("section:not([hidden]) .pictures-grid .thumb").length > 2);
-    await loaded(".pictures-grid .thumb img");
+    await soon("pictures are there", async () => await many() > 2);
+    await loaded(".square img");
     await shot("gallery");
-    const all = await count();
-    await page.fill("section:not([hidden]) input[type=search]", "zebra");
-    await page.waitForFunction(() => !document.querySelector("section:not([hidden]) .pictures-grid .thumb"));
-    await page.fill("section:not([hidden]) input[type=search]", "apple");
-    await page.waitForFunction(n => document.querySelectorAll("section:not([hidden]) .pictures-grid .thumb").length === n, all);
-    await page.click("section:not([hidden]) .pictures-grid .thumb");
+    const all = await many();
+    await page.fill(here("input[type=search]"), "zebra");
+    await soon("none has this word", async () => await many() === 0);
+    await page.fill(here("input[type=search]"), "apple");
+    await soon("all have this word", async () => await many() === all);
+    await page.click(here(".square .thumb"));
     await page.waitForSelector("dialog[open] .detail");
     await loaded("dialog[open] img");
     await shot("picture");
     await page.click("dialog button:has-text('Delete')");
-    await page.waitForFunction(n => document.querySelectorAll("section:not([hidden]) .pictures-grid .thumb").length === n - 1, all);
+    await soon("it is gone", async () => await many() === all - 1);
     await page.click(".status button");
-    await page.waitForFunction(n => document.querySelectorAll("section:not([hidden]) .pictures-grid .thumb").length === n, all);
+    await soon("it is back", async () => await many() === all);
+    await page.locator(here(".square .thumb")).first().focus();
+    await page.keyboard.press("Delete");
+    await soon("the keyboard deletes, too", async () => await many() === all - 1);
+    await page.click(".status button");
+    await soon("it is back", async () => await many() === all);
+});
+
+await claim("pictures_are_rated_tagged_and_collected_several_at_once", async () => {
+    for (const i of [0, 1]) await page.locator(here(".square .thumb")).nth(i).click({ modifiers: ["Control"] });
+    await page.fill(here(".chosen input[aria-label=Tags]"), "round");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(here(".chips .chip:has-text('# round 2')"));
+    await page.fill(here(".chosen input[aria-label=Collections]"), "best");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(here(".chips .chip:has-text('best 2')"));
+    await page.click(here(".chosen .stars button:nth-child(4)"));
+    await soon("two are rated", async () => (await (await fetch(`${base}/limn/gallery/ids?filter=rating%3D4`)).json()).ids.length === 2);
+    const coming = page.waitForEvent("download");
+    await page.click(here(".chosen button:has-text('Save with metadata')"));
+    const file = await (await coming).path();
+    const listed = execFileSync("python3", ["-c", `import zipfile, json
+z = zipfile.ZipFile(${JSON.stringify(file)}); assert z.testzip() is None
+for line in z.read("metadata.jsonl").decode().splitlines():
+    row = json.loads(line); assert z.read(row["file_name"])[:4] == b"\\x89PNG"; print(row["rating"], row["text"])`]).toString();
+    check(listed.trim().split("\n").length === 2 && listed.startsWith("4 a red apple"), listed);
+    await page.click(here("button:has-text('Choose none')"));
+    await page.click(here(".chips .chip:has-text('best 2')"));
+    await soon("the collection alone", async () => await many() === 2);
+    await page.click(here(".chips .chip:has-text('best 2')"));
+});
+
+await claim("a_picture_is_drawn_again_with_changes_and_its_likes_are_found", async () => {
+    await page.click(here(".square .thumb"));
+    await page.click("dialog[open] button:has-text('Similar pictures')");
+    await page.waitForSelector(here(".chip:has-text('Similar pictures ×')"));
+    check(await many() >= 1, "it is like itself");
+    await page.click(here(".chip:has-text('Similar pictures ×')"));
+    await page.click(here(".square .thumb"));
+    await page.click("dialog[open] button:has-text('Draw again with changes')");
+    await page.waitForFunction(() => document.querySelector("#words").value === "a red apple, 3d style");
+    check(await page.isChecked("label.check input"), "the seed is kept");
+});
+
+await claim("a_hundred_thousand_pictures_scroll", async () => {
+    const png = Buffer.from(await (await fetch(`${base}/limn/gallery/${(await (await fetch(`${base}/limn/gallery/ids`)).json()).ids[0]}/file?small=64`)).arrayBuffer());
+    const ids = Array.from({ length: 100000 }, (_, i) => 100000 - i);
+    await page.route("**/limn/gallery/ids*", r => r.fulfill({ json: { ids } }));
+    await page.route("**/limn/gallery/*/file*", r => r.fulfill({ body: png, contentType: "image/webp" }));
+    await page.route("**/limn/gallery?*", r => r.fulfill({ json: { pictures: [] } }));
+    await open("gallery");
+    await soon("they are counted", async () => (await page.textContent(here("[role=status]"))).includes("100000"));
+    // of the page's thread's own processor time: how long a frame takes on the wall depends on what else the machine does
+    const cdp = await context.newCDPSession(page);
+    await cdp.send("Performance.setTimeDomain", { timeDomain: "threadTicks" }).catch(() => undefined);
+    await cdp.send("Performance.enable", { timeDomain: "threadTicks" });
+    const spent = async () => (await cdp.send("Performance.getMetrics")).metrics.find(m => m.name === "TaskDuration").value;
+    const before = await spent();
+    const found = await page.evaluate(async () => {
+        const gaps = [], frame = () => new Promise(requestAnimationFrame);
+        let most = 0;
+        for (let turn = 0, last = await frame(); turn < 200; turn++) {
+            scrollBy(0, turn % 40 ? 300 : 60000); // by hand, and now and then by the bar
+            const now = await frame();
+            gaps.push(now - last);
+            last = now;
+            most = Math.max(most, document.querySelectorAll(".square").length);
+        }
+        scrollTo(0, document.documentElement.scrollHeight);
+        gaps.sort((a, b) => a - b);
+        return { median: gaps[100], slow: gaps[190], most };
+    });
+    const own = (1000 * (await spent() - before)) / 200;
+    console.log(`100,000 pictures: ${own.toFixed(1)} ms of work a frame; between frames ${found.median.toFixed(1)} ms, 95 of 100 below ${found.slow.toFixed(1)} ms; ${found.most} squares at most`);
+    check(found.most < 400, `${found.most} squares are there at a time`);
+    check(own < 16, `${own} ms of work a frame`);
+    await page.waitForSelector(here(".square [data-id='1'] img"));
+    await page.unroute("**/limn/gallery/ids*");
+    await page.unroute("**/limn/gallery/*/file*");
+    await page.unroute("**/limn/gallery?*");
+    await page.evaluate(() => scrollTo(0, 0));
+});
+
+await claim("pictures_of_other_programs_give_their_settings", async () => {
+    await open("draw");
+    for (const [file, words] of [["a1111.jpg", "红苹果 on a table,  & \"x\""], ["a1111.webp", "红苹果 on a table,  & \"x\""], ["comfy.webp", "a cat"]]) {
+        await page.fill("#words", "something else");
+        await page.setInputFiles(".drop input[type=file]", `tests/data/told/${file}`);
+        await page.click(".drop button:has-text('Take its settings')");
+        await page.waitForFunction(w => document.querySelector("#words").value === w, words, { timeout: 5000 });
+        check(await page.inputValue("[data-key=steps]") === "20" && await page.inputValue("[data-key=sampler]") === (file.startsWith("a1111") ? "euler_ancestral" : "euler"), file);
+        await page.click(".drop button:has-text('Remove the picture')");
+    }
+    await page.fill("#words", "a red apple, 3d style");
 });
 
 await claim("jobs_are_listed_and_a_running_one_is_stopped", async () => {
@@ -163,14 +265,6 @@ const drawnPng = (width, height, colour, blur = 0) => page.evaluate(async ([w, h
     return [...new Uint8Array(await (await canvas.convertToBlob({ type: "image/png" })).arrayBuffer())];
 }, [width, height, colour, blur]).then(bytes => Buffer.from(bytes));
 const set = async query => (await fetch(`${base}/limn/datasets/rings${query ?? ""}`)).json();
-const soon = async (what, test) => {
-    for (let i = 0; i < 100; i++) {
-        if (await test()) return;
-        await page.waitForTimeout(100);
-    }
-    throw new Error(`not so after 10 s: ${what}`);
-};
-const here = selector => `section:not([hidden]) ${selector}`;
 
 await claim("a_data_set_is_made_of_files_and_looked_through", async () => {
     await open("data");
@@ -187,11 +281,11 @@ await claim("a_data_set_is_made_of_files_and_looked_through", async () => {
     await first.locator("textarea").fill("a green ring");
     await first.locator("textarea").blur();
     await soon("the caption is kept", async () => (await set()).pictures.some(p => p.text === "a green ring"));
-    await first.locator("button").click();
+    await first.locator("button:has-text('Leave out')").click();
     await page.waitForSelector(here("figure.out"));
     await page.selectOption(here("select[aria-label=Show]"), "excluded");
     await soon("those left out alone are shown", async () => (await page.locator(here("figure")).count()) === 1);
-    await page.click(here("figure.out button"));
+    await page.click(here("figure.out button:has-text('Use again')"));
     await page.selectOption(here("select[aria-label=Show]"), "all");
     await soon("all are used again", async () => (await set("?only=used")).total === 4);
     await shot("data");

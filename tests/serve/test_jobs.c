@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -733,6 +734,10 @@ TEST(the_gallery_has_what_was_drawn_and_takes_changes_back)
     json_t *whole = get_json(site_port, path, 200);
     const char *graph = json_string_value(json_object_get(whole, "graph"));
     CHECK(graph && strstr(graph, "SaveImage"), "its flow: %s", json_dumps(whole, 0));
+    char hash[DIGEST_TEXT_BYTES];
+    const char *parent = json_string_value(json_array_get(json_object_get(whole, "parents"), 0));
+    REQUIRE(digest_file(site_path("input/ball.png"), 0, hash, NULL, NULL, &e));
+    CHECK(parent && !strcmp(parent, hash), "the picture that it was made of: %s", parent ? parent : "none");
     json_decref(whole);
     snprintf(path, sizeof path, "/limn/gallery/%lld/file?small=16", id);
     struct answer small = ask_full(site_port, "GET", path, "", NULL, 0);

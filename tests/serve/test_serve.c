@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/digest.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "client.h"
@@ -650,6 +651,63 @@ TEST(a_training_is_looked_at_over_the_net)
     CHECK(status_of(site_port, "GET", "/limn/runs/style/file?name=samples/step-20.png", "", NULL) == 200, "a sample");
     CHECK(status_of(site_port, "GET", "/limn/runs/style/file?name=../../../input", "", NULL) == 400, "outside");
     CHECK(status_of(site_port, "GET", "/limn/runs/none", "", NULL) == 404, "no training");
+    site_stop();
+}
+
+TEST(a_training_is_part_of_lineage_once_it_is_asked_for)
+{
+    site_defaults();
+    site_start();
+    struct err e = { 0 };
+    char *png, settings[4200], picture[DIGEST_TEXT_BYTES], path[200];
+    size_t bytes;
+    REQUIRE(file_read(test_data("emoji-mini/ring-ball.png"), 1 << 20, &png, &bytes, &e));
+    REQUIRE(digest_bytes(png, bytes, picture));
+    site_write("input/rings/a.png", png, bytes);
+    mem_free(png);
+    static const char list[] = "{\"file_name\": \"a.png\", \"text\": \"a ring\"}\n";
+    site_write("input/rings/metadata.jsonl", list, strlen(list));
+    snprintf(settings, sizeof settings, "{\"command\": \"train lora\", \"dataset\": \"%s\"}", site_path("input/rings"));
+    site_write("output/runs/style/config.json", settings, strlen(settings));
+    site_write("output/runs/style/lora-step00000020.safetensors", "no header", 9);
+    snprintf(path, sizeof path, "/limn/gallery/training:%s/lineage", picture);
+    json_t *lineage = get_json(site_port, path, 200);
+    const json_t *run = json_array_get(json_object_get(lineage, "to"), 0), *weights = json_array_get(json_object_get(run, "to"), 0);
+    CHECK(strstr(text_at((json_t *)(uintptr_t)run, "run"), "runs/style") && json_integer_value(json_object_get(weights, "step")) == 20, "%s", json_dumps(lineage, 0));
+    json_decref(lineage);
+    /* another checkpoint: the run is read again */
+    site_write("output/runs/style/lora-step00000040.safetensors", "no header, too", 14);
+    lineage = get_json(site_port, path, 200);
+    run = json_array_get(json_object_get(lineage, "to"), 0);
+    CHECK(json_array_size(json_object_get(run, "to")) == 2, "%s", json_dumps(lineage, 0));
+    json_decref(lineage);
+    site_stop();
+}
+
+TEST(a_pictures_file_is_asked_how_it_was_made)
+{
+    site_defaults();
+    site_start();
+    struct err e = { 0 };
+    char *data;
+    size_t bytes;
+    REQUIRE(file_read(test_data("told/a1111.webp"), 1 << 20, &data, &bytes, &e));
+    struct answer a = ask_full(site_port, "POST", "/limn/told", "", data, bytes);
+    json_t *told = json_loads(a.body, 0, NULL);
+    CHECK(a.status == 200 && !strcmp(text_at(told, "sampler"), "euler_ancestral") && json_integer_value(json_object_get(told, "seed")) == 42 &&
+              !strncmp(text_at(told, "prompt"), "红苹果", 9), "%d %s", a.status, a.body);
+    json_decref(told);
+    answer_release(&a);
+    a = ask_full(site_port, "POST", "/limn/told", "", data, bytes / 9);
+    CHECK(a.status == 400, "a picture that breaks off: %d", a.status);
+    answer_release(&a);
+    a = ask_full(site_port, "POST", "/limn/told", "", "", 0);
+    CHECK(a.status == 400, "nothing: %d", a.status);
+    answer_release(&a);
+    mem_free(data);
+    json_t *page = get_json(site_port, "/limn/gallery/ids", 200);
+    CHECK(json_array_size(json_object_get(page, "ids")) == 0, "nothing is kept");
+    json_decref(page);
     site_stop();
 }
 

@@ -55,7 +55,10 @@ function build(): void {
         if (location.hash !== `#${name}`) history.pushState(null, "", `#${name}`);
         document.title = `limn · ${t(name)}`;
         for (const tab of tabs.querySelectorAll("a")) {
-            if (tab.dataset.page === name) tab.setAttribute("aria-current", "page");
+            if (tab.dataset.page === name) {
+                tab.setAttribute("aria-current", "page");
+                tabs.scrollTo({ left: tab.offsetLeft - tabs.clientWidth / 2 }); // on a telephone not all fit
+            }
             else tab.removeAttribute("aria-current");
         }
     };

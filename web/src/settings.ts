@@ -65,7 +65,7 @@ export function flowOf(s: Settings): Flow {
     return flow;
 }
 
-type Found = Partial<Omit<Settings, "start" | "masked" | "seedLocked">>;
+export type Found = Partial<Omit<Settings, "start" | "masked" | "seedLocked">>;
 
 /** The settings of a flow that has a sampler, as far as they are constants there. */
 export function settingsOf(flow: Flow): Found {

@@ -1,7 +1,7 @@
 // Looking a data set through: a page of pictures, each with its caption, which can be changed, and whether it is used.
 
 import { fill, h, settle } from "../dom";
-import { complain } from "../parts/shell";
+import { complain, go } from "../parts/shell";
 import { t, type Word } from "../words";
 import { pager, pictureOf, type DataSet, type Entry } from "./set";
 
@@ -23,6 +23,7 @@ export async function lookView(place: HTMLElement, set: DataSet): Promise<void> 
             pictureOf(set, p.file_name, p.text || p.file_name),
             h("figcaption", { title: p.file_name }, p.file_name.split("/").pop(), p.width ? ` · ${p.width}×${p.height}` : ""),
             p.excluded && h("p", { className: "reason" }, `${t("leftOut")}: ${p.excluded}`), text,
+            p.id && h("button", { type: "button", className: "plain", title: t("cameOfIt"), "aria-label": `${t("cameOfIt")}: ${p.file_name}`, onclick: () => go("gallery", { lineage: `training:${p.id}` }) }, "⇢"),
             h("button", { type: "button", onclick: () => {
                 const excluded = p.excluded ? null : t("byHand");
                 set.change("", { file_name: p.file_name, excluded }).then(() => {

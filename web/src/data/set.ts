@@ -10,7 +10,7 @@ export type DataSet = {
     change<T>(path: string, body: object): Promise<T>;
     changed(): void; // how many pictures it has may be another
 };
-export type Entry = { file_name: string; text: string; excluded?: string; width?: number; height?: number };
+export type Entry = { file_name: string; text: string; id?: string; excluded?: string; width?: number; height?: number };
 
 /** A picture of the set, small; without a size as it is. */
 export function addressOf(set: DataSet, file: string, small?: number): string {

@@ -5,8 +5,8 @@ import { fill, h, kept, seconds } from "../dom";
 import { Job, start } from "../parts/jobs";
 import { MaskBrush } from "../parts/mask";
 import { complain, go, say, type Hand } from "../parts/shell";
-import { pngTexts } from "../png-text";
 import { flowOf, habitsOf, initial, settingsOf, sizeOf, type Settings } from "../settings";
+import { settingsTold, tellsSettings, toldBy, type Told } from "../told";
 import { t } from "../words";
 
 type Shown = { picture: Picture; settings: Settings };
@@ -17,7 +17,7 @@ const STRIP = 60;
 export function drawPage(root: HTMLElement): { show(hand?: Hand): void } {
     let s: Settings = { ...initial, ...saved.get() };
     let table: Record<string, NodeInfo> = {}, facts = new Map<string, ModelFacts>(), brush: MaskBrush | undefined;
-    let job: Job | undefined, shown: Shown | undefined, dropped: File | undefined;
+    let job: Job | undefined, shown: Shown | undefined, told: Told | undefined;
     const keep = (): void => saved.set({ ...s, start: undefined, masked: false });
 
     // --- the form ---
@@ -135,31 +135,31 @@ export function drawPage(root: HTMLElement): { show(hand?: Hand): void } {
         const choose = h("input", { type: "file", accept: "image/*", "aria-label": t("start"), onchange: () => choose.files?.[0] && void take(choose.files[0]) });
         if (!s.start) return fill(begin, h("p", null, t("startDrop")), choose);
         brush = new MaskBrush(pictureAddress(s.start), () => undefined);
-        const strength = h("input", { type: "range", min: "0.05", max: "1", step: "0.05", value: String(s.denoise), oninput: () => { s.denoise = Number(strength.value); told.value = strength.value; keep(); } });
-        const told = h("output", null, String(s.denoise));
+        const strength = h("input", { type: "range", min: "0.05", max: "1", step: "0.05", value: String(s.denoise), oninput: () => { s.denoise = Number(strength.value); shownStrength.value = strength.value; keep(); } });
+        const shownStrength = h("output", null, String(s.denoise));
         fill(begin, h("div", { className: "first" }, t("mask")), brush.element,
-            h("label", null, h("span", null, t("denoise"), " ", told), strength),
+            h("label", null, h("span", null, t("denoise"), " ", shownStrength), strength),
             h("div", { className: "row" },
                 h("button", { type: "button", onclick: () => { s.start = undefined; brush = undefined; showBegin(); } }, t("startRemove")),
-                dropped && h("button", { type: "button", onclick: () => dropped && void takeSettings(dropped, true) }, t("settingsTake"))));
+                told && h("button", { type: "button", onclick: () => told && takeSettings(told) }, t("settingsTake"))));
     }
 
-    async function takeSettings(file: File, complainIfNone: boolean): Promise<boolean> {
-        const texts = await pngTexts(file);
-        if (!texts.prompt) {
-            if (complainIfNone) say(`${file.name}: no settings in it`, "bad");
-            return false;
-        }
-        s = { ...s, ...settingsOf(JSON.parse(texts.prompt)), seedLocked: true };
+    function takeSettings(from: Told): void {
+        const found = settingsTold(from, {
+            models: choices(table, "CheckpointLoaderSimple", "ckpt_name"), loras: choices(table, "LoraLoader", "lora_name"),
+            samplers: choices(table, "KSampler", "sampler_name"), schedules: choices(table, "KSampler", "scheduler"),
+        });
+        s = { ...s, ...found, seedLocked: true };
         keep();
         refresh();
-        return true;
     }
 
+    /** A picture to begin with, whose settings can be taken if it tells them. */
     async function take(file: File): Promise<void> {
         try {
-            dropped = (await pngTexts(file)).prompt ? file : undefined;
-            s.start = await upload(file, file.name || "picture.png");
+            const [by, start] = await Promise.all([toldBy(file), upload(file, file.name || "picture.png")]);
+            told = tellsSettings(by) ? by : undefined;
+            s.start = start;
             form.querySelector("details")!.open = true;
             showBegin();
         } catch (e) {
@@ -215,7 +215,7 @@ export function drawPage(root: HTMLElement): { show(hand?: Hand): void } {
             h("div", { className: "row centre" },
                 h("a", { className: "button", href: pictureAddress(one.picture), download: one.picture.filename }, t("download")),
                 h("button", { type: "button", onclick: () => go("flow", { flow: flowOf(one.settings) }) }, t("openFlow")),
-                h("button", { type: "button", onclick: () => { s.start = one.picture; dropped = undefined; form.querySelector("details")!.open = true; showBegin(); } }, t("useAsStart")),
+                h("button", { type: "button", onclick: () => { s.start = one.picture; told = undefined; form.querySelector("details")!.open = true; showBegin(); } }, t("useAsStart")),
                 h("button", { type: "button", onclick: () => { s = { ...s, ...one.settings, seedLocked: true }; keep(); refresh(); } }, t("settingsTake"))));
     }
 
@@ -228,13 +228,15 @@ export function drawPage(root: HTMLElement): { show(hand?: Hand): void } {
     fill(stage, h("p", { className: "quiet" }, t("empty")));
     showBegin();
     showStrip();
-    load().catch(complain);
+    const ready = load();
+    ready.catch(complain);
     return {
         show(hand) {
             if (hand?.flow) {
                 s = { ...s, ...settingsOf(hand.flow), seedLocked: true };
                 keep();
             }
+            if (hand?.told) ready.then(() => takeSettings({ width: 0, height: 0, loras: [], ...hand.told }), complain);
             if (hand?.picture) {
                 s.start = hand.picture;
                 showBegin();

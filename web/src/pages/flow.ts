@@ -7,8 +7,8 @@ import { ApiError, choices, modelFacts, nodeTable, pictureAddress, post, queue, 
 import { fill, h, kept, settle } from "../dom";
 import { complain, go, say, type Hand } from "../parts/shell";
 import { fromFlow, markErrors, registerNodes, showPicture, stepSeeds, toFlow, type FlowNode } from "../parts/graph";
-import { pngTexts } from "../png-text";
 import { flowOf, habitsOf, initial } from "../settings";
+import { graphOf, toldBy } from "../told";
 import { t } from "../words";
 
 const UNDO_MOST = 60;
@@ -103,8 +103,8 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
     async function open(given: File): Promise<void> {
         try {
             if (given.type.startsWith("image/")) {
-                const texts = await pngTexts(given);
-                if (texts.workflow || texts.prompt) return put(texts.prompt ? (JSON.parse(texts.prompt) as Flow) : {}, texts.workflow && JSON.parse(texts.workflow));
+                const told = await toldBy(given), flow = graphOf(told);
+                if (told.workflow || flow) return put(flow ?? {}, told.workflow && JSON.parse(told.workflow));
                 const picture = await upload(given, given.name);
                 const node = add("LoadImage");
                 if (node) setFile(node, "image", picture);

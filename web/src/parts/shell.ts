@@ -6,7 +6,12 @@ import type { Flow } from "../api";
 import type { Word } from "../words";
 
 /** What one page hands to another. */
-export type Hand = { flow?: Flow; workflow?: unknown; file?: File; picture?: import("../api").Picture };
+export type Hand = {
+    flow?: Flow; workflow?: unknown; file?: File; picture?: import("../api").Picture;
+    told?: Partial<import("../told").Told>; // how a picture was made, where there is no flow
+    lineage?: string; // of what
+    run?: string; // a training's name
+};
 export type PageName = Extract<Word, "draw" | "flow" | "gallery" | "queue" | "models" | "data" | "train" | "evaluate">;
 
 type Shell = { go(page: PageName, hand?: Hand): void; status: HTMLElement };
