@@ -150,6 +150,16 @@ struct flow_model *flow_model_new(struct flow_weights *weights, struct err *e)
     return m;
 }
 
+struct scheduler_config flow_model_scheduler(const struct flow_model *m)
+{
+    struct scheduler_config c = *pipeline_scheduler(m->weights->pipeline);
+    if (m->samples) {
+        c.prediction = m->predicts;
+        c.rescale_zero_snr = m->zero_snr;
+    }
+    return c;
+}
+
 struct flow_model *flow_model_copy(const struct flow_model *from, struct err *e)
 {
     struct flow_model *m = flow_model_new(from->weights, e);

@@ -35,6 +35,7 @@ struct conditions {
     int64_t channels, extra, h, w, text_width, pooled_width;
     size_t each; /* numbers in all latents */
     bool comfy;
+    const struct scheduler_config *scheduler;
     struct part parts[MOST_PARTS];
     size_t count;
     struct slot slots[SLOTS];
@@ -492,7 +493,8 @@ static bool conditions_init(struct conditions *k, struct pipeline *p, const stru
     k->text_width = model_text_width(m);
     k->pooled_width = model_pooled_width(m);
     k->each = (size_t)(s->n * k->channels * s->h * s->w);
-    k->prediction = p->source.scheduler->prediction;
+    k->scheduler = s->scheduler ? s->scheduler : p->source.scheduler;
+    k->prediction = k->scheduler->prediction;
     k->slots[0].stage = p->stages[PART_UNET]; /* lies here while the run lasts */
     p->stages[PART_UNET] = (struct stage){ 0 };
     bool guided = !m->unet.guidance_dim && s->negative.count && (s->guide != GUIDE_CFG || s->cfg != 1 || name->uses_unguided);
@@ -505,7 +507,7 @@ static bool conditions_init(struct conditions *k, struct pipeline *p, const stru
     k->weight = mem_aligned((size_t)(LISTS * s->n * s->h * s->w) * sizeof(float));
     if (!k->weight)
         return err_nomem(e, "what the denoiser says");
-    if (!noise_schedule_init(&n, p->source.scheduler, e))
+    if (!noise_schedule_init(&n, k->scheduler, e))
         return false;
     const struct stage_conditions *lists[LISTS] = { &s->negative, &s->middle, &s->positive };
     bool good = true;
@@ -573,7 +575,7 @@ static bool begin(struct chain *c, struct conditions *k, float *mask, struct err
     memcpy(c->latent, s->latents, c->each * sizeof *c->latent);
     if (!empty)
         vae_scale(&k->p->source.model->vae, c->latent, s->n, s->h * s->w);
-    if (!sampler_new(&c->sampler, &spec, k->p->source.scheduler, e) || (!s->no_noise && !draw_noise(c, s, shape, e)))
+    if (!sampler_new(&c->sampler, &spec, k->scheduler, e) || (!s->no_noise && !draw_noise(c, s, shape, e)))
         return false;
     bool from_noise = empty && !s->no_noise && !s->start_step && !(s->denoise < 1);
     sampler_begin(c->sampler, s->no_noise ? NULL : c->noise, from_noise ? NULL : c->latent);

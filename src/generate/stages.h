@@ -75,6 +75,7 @@ struct stage_sampling {
     int64_t steps, start_step, end_step;
     bool leftover_noise;
     const struct sigmas *sigmas;
+    const struct scheduler_config *scheduler; /* betas, and what the denoiser predicts; NULL: the pipeline's */
     double denoise; /* in (0, 1] */
     double eta, noise_strength, middle_step; /* eta negative: the sampler's */
     int most_order;

@@ -356,9 +356,14 @@ static json_t *part_json(const struct single_file *f, enum single_part part, enu
 {
     const struct line *line = &lines[f->kind];
     const char *const texts[SINGLE_PARTS] = { line->text, line->text_2, line->unet, line->vae };
-    bool open = f->place[part].naming == NAMING_OPENCLIP;
-    bool glm = part == SINGLE_TEXT && single_file_is_glm(f);
-    const char *text = glm ? GLM : part == SINGLE_TEXT && f->kind == KIND_NONE && open ? OPENCLIP : texts[part];
+    bool glm = part == SINGLE_TEXT && single_file_is_glm(f), projects = part == SINGLE_TEXT_2;
+    const char *text = glm ? GLM : texts[part];
+    if (part == SINGLE_TEXT && f->kind == KIND_NONE && f->place[part].there && !glm) {
+        enum single_kind whose = single_file_text(f);
+        projects = whose == KIND_SDXL;
+        line = &lines[whose];
+        text = projects || f->place[part].naming == NAMING_OPENCLIP ? OPENCLIP : line->text;
+    }
     if (!text) {
         err_set(e, ERR_MISSING, "%s has no %s, as %s has none", weights_path(f->all), single_part_names[part],
                 single_kind_titles[f->kind]);
@@ -374,7 +379,7 @@ static json_t *part_json(const struct single_file *f, enum single_part part, enu
     else if (good && glm)
         good = glm_config(j, w, e);
     else if (good)
-        good = text_config(j, w, line, part == SINGLE_TEXT_2, e);
+        good = text_config(j, w, line, projects, e);
     weights_free(w);
     if (good)
         return j;

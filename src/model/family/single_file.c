@@ -242,6 +242,23 @@ bool single_file_has(const struct single_file *f, enum single_part part)
     return f->place[part].there;
 }
 
+enum { MOST_OF_L = 12, MOST_OF_H = 24 }; /* OpenCLIP-bigG has 32 layers, H 24, CLIP-L 12 */
+
+static int64_t text_layers(const struct single_file *f)
+{
+    int64_t n = f->text_layers[SINGLE_TEXT];
+    while (n < 1000 && (has(f, SINGLE_TEXT, path_of("text_model.encoder.layers.%lld.layer_norm1.weight", (long long)n)) ||
+                        has(f, SINGLE_TEXT, path_of("encoder.layers.%lld.layer_norm1.weight", (long long)n))))
+        n++;
+    return n;
+}
+
+enum single_kind single_file_text(const struct single_file *f)
+{
+    int64_t layers = text_layers(f);
+    return layers > MOST_OF_H ? KIND_SDXL : layers > MOST_OF_L ? KIND_SD2 : KIND_SD1;
+}
+
 const char *single_file_prefix(const struct single_file *f, enum single_part part)
 {
     return f->place[part].prefix;

@@ -43,6 +43,9 @@ enum single_kind single_file_kind(const struct single_file *f);
 /* The UNet takes a mask and a masked picture beside the latents (9 channels). */
 bool single_file_inpaints(const struct single_file *f);
 bool single_file_has(const struct single_file *f, enum single_part part);
+/* Whose a text encoder without a UNet is, by its depth: KIND_SD1 (CLIP-L, which is XL's first, too), KIND_SD2 (OpenCLIP-H), KIND_SDXL
+ * (OpenCLIP-bigG, XL's second). */
+enum single_kind single_file_text(const struct single_file *f);
 /* What the part's names begin with in the file, "" for none, and whether they are diffusers' already. */
 const char *single_file_prefix(const struct single_file *f, enum single_part part);
 bool single_file_is_plain(const struct single_file *f, enum single_part part);
@@ -60,6 +63,9 @@ MUST_USE struct weights *single_file_weights(const struct single_file *f, enum s
  * `how` says what the UNet predicts. ERR_MISSING for a part that is not there; ERR_TYPE where sizes are none that the family
  * has, so that heads or groups cannot be known. */
 MUST_USE json_t *single_file_json(const struct single_file *f, const char *part, enum predicts how, struct err *e);
+/* What a model line says of a part whatever its sizes are, "vae" or "scheduler": the same without a file. */
+MUST_USE json_t *single_kind_json(enum single_kind kind, const char *part, struct err *e);
+
 /* What a model line says of a part whatever its sizes are, "vae" or "scheduler": the same without a file. */
 MUST_USE json_t *single_kind_json(enum single_kind kind, const char *part, struct err *e);
 
