@@ -213,7 +213,8 @@ static bool run_run(const void *args, struct err *e)
                                   .no_metadata = !a->metadata };
     struct flow_checked checked = { 0 };
     json_t *workflow = NULL, *flow = NULL;
-    bool good = image_init(e) && engine_places(&r->places, a->comfyui, a->extra_model_paths, e) && make_temp(r, e) &&
+    bool good = image_init(e) && engine_places(&r->places, a->comfyui, a->extra_model_paths, e) &&
+                model_places_add_written(&r->places, a->output, e) && make_temp(r, e) &&
                 (!a->gallery || gallery_place_open(&r->gallery, a->database, a->gallery_folder, e));
     flow = good ? flow_read(a->files.items[0], &r->host, &workflow, e) : NULL;
     good = flow != NULL;

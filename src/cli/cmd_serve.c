@@ -141,7 +141,8 @@ static bool serve_run(const void *args, struct err *e)
         o.page = page;
     if (good && a->front_end && !path_is_folder(a->front_end))
         good = err_set(e, ERR_ARG, "--front-end %s is no folder", a->front_end);
-    good = good && engine_places(&places, a->comfyui, a->extra_model_paths, e) && serve_with_engine(a, &o, e);
+    good = good && engine_places(&places, a->comfyui, a->extra_model_paths, e) && model_places_add_written(&places, o.output, e) &&
+           serve_with_engine(a, &o, e);
     model_places_release(&places);
     return good;
 }

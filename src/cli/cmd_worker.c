@@ -136,7 +136,8 @@ static bool worker_run(const void *args, struct err *e)
     const struct worker_args *a = args;
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error, not an end */
     bool good = make_folders(&run, e) && gallery_place_open(&run.place, a->database, a->gallery_folder, e) &&
-                engine_places(&run.models, a->comfyui, a->extra_model_paths, e) && engine_init(&run.engine, a->threads, a->precision, e) &&
+                engine_places(&run.models, a->comfyui, a->extra_model_paths, e) &&
+                model_places_add_written(&run.models, run.folders[1], e) && engine_init(&run.engine, a->threads, a->precision, e) &&
                 work(&run, e);
     if (run.engine.backend)
         engine_release(&run.engine);

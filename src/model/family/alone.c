@@ -1,5 +1,6 @@
 #include "model/family/alone.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "model/family/apart.h"
@@ -195,8 +196,10 @@ static bool open_vae(struct model_alone *a, const char *path, struct err *e)
                (a->weights[PART_VAE] = weights_open(folder, e)) != NULL;
     if (!open_file(&a->file[0], path, SINGLE_VAE, "VAE", e))
         return false;
-    json_t *j = single_file_json(a->file[0], "vae", PREDICTS_AUTO, e);
-    bool good = j && vae_config_from_json(&a->parts.vae, j, path, e) &&
+    json_t *j = config_beside(path, "_class_name", "Autoencoder", config, e);
+    if (!j && !e->code)
+        j = single_file_json(a->file[0], "vae", PREDICTS_AUTO, e), snprintf(config, sizeof config, "%s", path);
+    bool good = j && vae_config_from_json(&a->parts.vae, j, config, e) &&
                 (a->weights[PART_VAE] = single_file_weights(a->file[0], SINGLE_VAE, e)) != NULL;
     json_decref(j);
     return good;

@@ -117,9 +117,18 @@ bool model_places_add_own(struct model_places *p, const char *folder, struct err
            model_places_add_models(p, folder, e);
 }
 
+bool model_places_add_written(struct model_places *p, const char *output, struct err *e)
+{
+    static const char *const written[] = { "checkpoints", "clip", "vae", "diffusion_models", "loras", "diffusers" };
+    char path[PATH_MAX_BYTES];
+    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
+        if (!path_join(path, output, written[i], e) || !add(p, model_kind_of(written[i]), path, false, false, e))
+            return false;
+    return true;
+}
+
 bool model_places_add_comfyui(struct model_places *p, const char *folder, struct err *e)
 {
-    static const char *const written[] = { "checkpoints", "clip", "vae", "diffusion_models", "loras" };
     char models[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
     if (!path_join(models, folder, "models", e))
         return false;
@@ -127,9 +136,8 @@ bool model_places_add_comfyui(struct model_places *p, const char *folder, struct
         return err_set(e, ERR_MISSING, "%s is no installation of ComfyUI: there is no folder models in it", folder);
     if (!model_places_add_models(p, models, e) || !path_join(models, folder, "output", e))
         return false;
-    for (size_t i = 0; i < sizeof written / sizeof *written; i++)
-        if (!path_join(path, models, written[i], e) || !add(p, model_kind_of(written[i]), path, false, false, e))
-            return false;
+    if (!model_places_add_written(p, models, e))
+        return false;
     return path_join(path, folder, "extra_model_paths.yaml", e) && (!path_exists(path) || model_places_add_file(p, path, e));
 }
 

@@ -61,6 +61,9 @@ MUST_USE bool model_places_add(struct model_places *p, enum model_kind kind, con
 MUST_USE bool model_places_add_models(struct model_places *p, const char *folder, struct err *e);
 /* The same of a folder of limn's, in which whole models lie, too. */
 MUST_USE bool model_places_add_own(struct model_places *p, const char *folder, struct err *e);
+/* Adds the folders of an output folder in which nodes leave models: checkpoints, clip, vae, diffusion_models, loras, and limn's
+ * diffusers. */
+MUST_USE bool model_places_add_written(struct model_places *p, const char *output, struct err *e);
 /* Adds an installation of ComfyUI: its models, what it has written to output/, and what its own extra_model_paths.yaml names.
  * ERR_MISSING if there is no folder models in it. */
 MUST_USE bool model_places_add_comfyui(struct model_places *p, const char *folder, struct err *e);
