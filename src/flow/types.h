@@ -89,6 +89,13 @@ MUST_USE struct flow_conditioning *flow_conditioning_copy(const struct flow_cond
 void flow_conditioning_free(void *conditioning);
 static inline const struct flow_conditioning *conditioning_of(const struct datum *d) { return d->object; }
 
+/* CONTROL_NET */
+extern const struct datum_type type_control_net;
+static inline struct control_net *control_net_of(const struct datum *d) { return d->object; }
+
+/* UPSCALE_MODEL (generate/upscale.h) */
+extern const struct datum_type type_upscale_model;
+
 /* LORA_MODEL, LOSS_MAP: what a training made (nodes/training.c) */
 extern const struct datum_type type_lora_model, type_loss_map;
 

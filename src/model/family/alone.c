@@ -6,21 +6,6 @@
 #include "model/family/apart.h"
 #include "model/family/model_source.h"
 
-/* The config.json beside a part, which is there; NULL with *e clear: none of this class is. where gets its place. */
-static json_t *config_beside(const char *path, const char *class_key, const char *class_begins, char where[PATH_MAX_BYTES], struct err *e)
-{
-    char folder[PATH_MAX_BYTES];
-    if (!apart_folder(folder, path, e) || !path_join(where, folder, "config.json", e) || !path_exists(where))
-        return NULL;
-    json_t *j = json_read(where, e);
-    const json_t *class = json_object_get(j, class_key);
-    const char *word = json_string_value(json_is_array(class) ? json_array_get(class, 0) : class);
-    if (j && word && !strncmp(word, class_begins, strlen(class_begins)))
-        return j;
-    json_decref(j);
-    return NULL;
-}
-
 /* A file of a folder beside the part's own, as "../vae/config.json"; false with *e clear if it is not there. */
 static bool beside(char *out, const char *path, const char *name, struct err *e)
 {
@@ -48,7 +33,7 @@ static bool open_file(struct single_file **out, const char *path, enum single_pa
 static bool unet_config_of(struct model_alone *a, const char *path, bool *configured, struct err *e)
 {
     char where[PATH_MAX_BYTES] = "";
-    json_t *j = config_beside(path, "_class_name", "UNet2DConditionModel", where, e);
+    json_t *j = apart_config(path, "_class_name", "UNet2DConditionModel", where, e);
     *configured = j != NULL;
     if (!j && !e->code && a->file[0])
         j = single_file_json(a->file[0], "unet", PREDICTS_AUTO, e), snprintf(where, sizeof where, "%s", path);
@@ -59,14 +44,14 @@ static bool unet_config_of(struct model_alone *a, const char *path, bool *config
     return good;
 }
 
-static bool scheduler_of(struct model_alone *a, const char *path, bool configured, struct err *e)
+static bool scheduler_of(struct model_alone *a, const char *path, enum single_kind kind, bool configured, struct err *e)
 {
     char where[PATH_MAX_BYTES] = "";
     json_t *j = NULL;
     if (configured && beside(where, path, "../scheduler/scheduler_config.json", e))
         j = json_read(where, e);
     else if (!e->code)
-        j = a->file[0] ? single_file_json(a->file[0], "scheduler", PREDICTS_AUTO, e) : single_kind_json(KIND_SD1, "scheduler", e);
+        j = a->file[0] ? single_file_json(a->file[0], "scheduler", PREDICTS_AUTO, e) : single_kind_json(kind, "scheduler", e);
     bool good = j && scheduler_config_from_json(&a->scheduler, j, *where ? where : path, e);
     json_decref(j);
     return good;
@@ -95,7 +80,7 @@ static bool open_unet(struct model_alone *a, const char *path, struct err *e)
         return false;
     struct unet_config *u = &a->parts.unet;
     struct model_parts *m = &a->parts;
-    enum single_kind kind = a->file[0] ? single_file_kind(a->file[0]) : u->text_time ? KIND_SDXL : KIND_SD1;
+    enum single_kind kind = a->file[0] ? single_file_kind(a->file[0]) : u->text_dim ? KIND_KOLORS : u->text_time ? KIND_SDXL : KIND_SD1;
     m->family = u->text_dim ? &family_kolors : u->text_time ? &family_sdxl : &family_sd;
     m->settings = m->family->pipelines[0].settings;
     m->settings.fills_in = u->in_channels != u->out_channels;
@@ -107,7 +92,7 @@ static bool open_unet(struct model_alone *a, const char *path, struct err *e)
     if (u->text_time && m->text[0].pooled < 1)
         return err_set(e, ERR_FORMAT, "%s: %lld numbers beside the timestep are too few for %lld sizes of %lld", path,
                        (long long)u->addition_width, (long long)ids, (long long)u->time_ids_dim);
-    return scheduler_of(a, path, configured, e) && latents_of(a, path, kind, configured, e);
+    return scheduler_of(a, path, kind, configured, e) && latents_of(a, path, kind, configured, e);
 }
 
 /* --- text encoders --- */
@@ -118,7 +103,7 @@ static bool open_clip(struct model_alone *a, int part, int index, const char *pa
 {
     char where[PATH_MAX_BYTES] = "", encoder[PATH_MAX_BYTES], words[PATH_MAX_BYTES];
     struct single_file *f = a->file[index];
-    json_t *beside_it = config_beside(path, "architectures", "CLIPTextModel", where, e);
+    json_t *beside_it = apart_config(path, "architectures", "CLIPTextModel", where, e);
     if (e->code)
         return false;
     const char *own = json_string_value(json_array_get(json_object_get(beside_it, "architectures"), 0));
@@ -196,7 +181,7 @@ static bool open_vae(struct model_alone *a, const char *path, struct err *e)
                (a->weights[PART_VAE] = weights_open(folder, e)) != NULL;
     if (!open_file(&a->file[0], path, SINGLE_VAE, "VAE", e))
         return false;
-    json_t *j = config_beside(path, "_class_name", "Autoencoder", config, e);
+    json_t *j = apart_config(path, "_class_name", "Autoencoder", config, e);
     if (!j && !e->code)
         j = single_file_json(a->file[0], "vae", PREDICTS_AUTO, e), snprintf(config, sizeof config, "%s", path);
     bool good = j && vae_config_from_json(&a->parts.vae, j, config, e) &&

@@ -33,6 +33,9 @@ struct single_file;
  * errors  as weights_open; ERR_TYPE if it holds no part that is known (the text says what it looks like) or one that our models
  *         cannot be (the text names the tensor). */
 MUST_USE struct single_file *single_file_open(const char *path, struct err *e);
+/* The same for a ControlNet (Zhang et al. 2023), which is then its SINGLE_UNET: in the names of its makers ("control_model."), or in
+ * diffusers'. single_file_open refuses one. ERR_TYPE if it is none. */
+MUST_USE struct single_file *single_control_open(const char *path, struct err *e);
 /* Accepts NULL. */
 void single_file_free(struct single_file *f);
 
@@ -63,9 +66,6 @@ MUST_USE struct weights *single_file_weights(const struct single_file *f, enum s
  * `how` says what the UNet predicts. ERR_MISSING for a part that is not there; ERR_TYPE where sizes are none that the family
  * has, so that heads or groups cannot be known. */
 MUST_USE json_t *single_file_json(const struct single_file *f, const char *part, enum predicts how, struct err *e);
-/* What a model line says of a part whatever its sizes are, "vae" or "scheduler": the same without a file. */
-MUST_USE json_t *single_kind_json(enum single_kind kind, const char *part, struct err *e);
-
 /* What a model line says of a part whatever its sizes are, "vae" or "scheduler": the same without a file. */
 MUST_USE json_t *single_kind_json(enum single_kind kind, const char *part, struct err *e);
 
