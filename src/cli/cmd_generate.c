@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "cli/engine.h"
 #include "cli/gallery_place.h"
+#include "cli/control_args.h"
 #include "cli/lora_args.h"
 #include "cli/progress_bar.h"
 #include "generate/edit.h"
@@ -17,13 +18,13 @@
 #include "jobs/keep.h"
 
 struct generate_args {
-    struct option_texts words, loras;
+    struct option_texts words, loras, controls;
     const char *prompts, *model, *config, *vae, *text_encoder, *negative, *output, *latents, *save_latents, *embeddings, *comfyui, *extra_model_paths;
     const char *original_size, *crop, *target_size, *init_image, *mask, *outpaint, *hires, *refiner;
     int64_t width, height, steps, seed, subseed, count, batch, clip_skip, mask_grow, feather, vae_tile, hires_steps, threads;
     double refiner_start, cfg, cfg_rescale, eta, score, negative_score, lora_alpha, subseed_strength, strength, mask_blur, hires_strength;
     int sampler, schedule, precision, prediction, syntax, rng, alpha, mask_fill, hires_method;
-    bool plan, json, quiet, profile, paste, gallery;
+    bool plan, json, quiet, profile, paste, gallery, control_guess;
     const char *database, *gallery_folder;
 };
 
@@ -122,6 +123,7 @@ static const struct option generate_options[] = {
     { "refiner-start", 0, OPTION_FLOAT, AT(refiner_start), "0.8", .min = 0.001, .max = 0.999,
       .help = "the part of the run after which it takes over: diffusers' denoising_end and denoising_start with --sampler model, else that part "
               "of the steps, as two KSamplerAdvanced of ComfyUI" },
+    OPTION_ROWS_CONTROL(struct generate_args),
     { "init-image", 'i', OPTION_TEXT, AT(init_image), .value = "FILE", .group = "Editing",
       .help = "begin with this picture; its size is that of the drawing, unless width or height is given" },
     { "strength", 0, OPTION_FLOAT, AT(strength), "0", .min = 0.0001, .max = 1, .help = "how much of the picture is drawn anew",
@@ -175,6 +177,8 @@ struct run {
     struct draw_request request;
     struct draw_lora loras[LORA_MOST]; /* of the command line, then those of the prompt's words */
     size_t lora_count;                 /* of the command line */
+    struct draw_control controls[CONTROL_MOST];
+    size_t control_count;
     struct progress_bar bar;
     struct progress progress;
     struct model_places places;
@@ -586,8 +590,8 @@ static bool print_facts(const struct run *run, struct err *e)
                                (json_int_t)p->activations, "caches", (json_int_t)p->caches, "process",
                                (json_int_t)p->process, "planned_peak", (json_int_t)p->peak, "peak_rss",
                                (json_int_t)mem_peak_rss());
-    json_t *loras = lora_words_json(r->loras, r->lora_count);
-    bool good = j && seconds && memory && loras && !json_object_set(j, "loras", loras) &&
+    json_t *loras = lora_words_json(r->loras, r->lora_count), *controls = control_words_json(r->controls, r->control_count);
+    bool good = j && seconds && memory && loras && controls && !json_object_set(j, "loras", loras) && !json_object_set(j, "controls", controls) &&
                 !json_object_set_new(j, "denoiser_calls", json_integer(s->calls)) &&
                 !json_object_set_new(j, "rng", json_string(rng_choice(a->rng))) &&
                 !json_object_set_new(j, "subseed_strength", json_real(a->subseed_strength)) &&
@@ -603,6 +607,7 @@ static bool print_facts(const struct run *run, struct err *e)
     json_decref(seconds);
     json_decref(memory);
     json_decref(loras);
+    json_decref(controls);
     if (!line)
         return err_nomem(e, "a line of JSON");
     puts(line);
@@ -691,7 +696,11 @@ static bool open_pipeline(struct run *run, struct err *e)
     r->seed = (uint64_t)a->seed;
     r->negative_score = a->negative_score;
     r->loras = run->loras;
-    return open_refiner(run, e) && read_facts(run, &r->facts, e) &&
+    bool controls = control_words_open(&run->places, &a->controls, run->controls, &run->control_count, e);
+    r->controls = run->controls;
+    r->control_count = run->control_count;
+    r->control_guess = a->control_guess;
+    return controls && open_refiner(run, e) && read_facts(run, &r->facts, e) &&
            lora_words_open(run->pipeline, &run->places, &a->loras, a->lora_alpha, run->loras, &run->lora_count, e);
 }
 
@@ -700,6 +709,7 @@ static void run_release(struct run *run)
     progress_bar_end(&run->bar);
     pipeline_free(run->pipeline);
     pipeline_free(run->refiner);
+    control_words_release(run->controls, run->control_count);
     engine_release(&run->engine);
     model_places_release(&run->places);
     mem_free(run->text);

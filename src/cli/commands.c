@@ -3,6 +3,7 @@
 /* In the order of help. */
 const struct command *const commands[] = {
     &command_generate,
+    &command_upscale,
     &command_run,
     &command_nodes,
     &command_tokenize,

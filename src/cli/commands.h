@@ -10,6 +10,7 @@
 #define LIMN_VERSION "0.1.0"
 
 extern const struct command command_generate;
+extern const struct command command_upscale;
 extern const struct command command_run;
 extern const struct command command_nodes;
 extern const struct command command_tokenize;

@@ -4,51 +4,19 @@
 #include "base/mem.h"
 #include "flow/run_internal.h"
 
-/* A VAE without a model: the source of a pipeline that does nothing else. */
-struct vae_alone {
-    struct model_source file;  /* of a single file; empty: a folder */
-    struct model_parts parts;  /* but for the VAE they are empty */
-    struct weights *weights;
-};
-
 static const struct weights *alone_weights(void *self, enum model_part part, struct err *e)
 {
-    struct vae_alone *a = self;
-    if (part != PART_VAE)
-        err_set(e, ERR_MISSING, "a VAE alone has no %s", model_part_names[part]);
-    return part == PART_VAE ? a->weights : NULL;
+    const struct model_alone *a = self;
+    if (!a->weights[part])
+        err_set(e, ERR_MISSING, "what was loaded has no %s", model_part_names[part]);
+    return a->weights[part];
 }
 
-static void alone_free(struct vae_alone *a)
+static void alone_free(struct model_alone *a)
 {
-    if (!a)
-        return;
-    weights_free(a->weights);
-    model_source_release(&a->file);
+    if (a)
+        model_alone_release(a);
     mem_free(a);
-}
-
-/* The folder of a VAE, or that of a model which has it in a folder of its own. */
-static bool alone_folder(struct vae_alone *a, const char *path, struct err *e)
-{
-    char folder[PATH_MAX_BYTES], config[PATH_MAX_BYTES];
-    if (!path_join(folder, path, "vae", e) || (!path_is_folder(folder) && !path_join(folder, "", path, e)) ||
-        !path_join(config, folder, "config.json", e) || !vae_config_read(&a->parts.vae, config, e))
-        return false;
-    a->weights = weights_open(folder, e);
-    return a->weights != NULL;
-}
-
-static bool alone_file(struct vae_alone *a, const char *path, struct err *e)
-{
-    char where[PATH_MAX_BYTES];
-    if (!model_source_open(&a->file, &(struct model_files){ .path = path }, e))
-        return false;
-    json_t *config = model_source_json(&a->file, "vae", where, e);
-    bool good = config && vae_config_from_json(&a->parts.vae, config, where, e);
-    json_decref(config);
-    a->weights = good ? model_source_weights(&a->file, "vae", e) : NULL;
-    return a->weights != NULL;
 }
 
 void flow_weights_drop(struct flow_weights *w)
@@ -131,20 +99,20 @@ struct flow_weights *engine_weights(struct flow_engine *engine, const struct mod
     return NULL;
 }
 
-struct flow_weights *engine_vae(struct flow_engine *engine, const char *path, struct err *e)
+struct flow_weights *engine_alone(struct flow_engine *engine, const struct alone_files *files, const struct model_places *places, struct err *e)
 {
-    struct flow_weights *w = find(engine, path);
-    if (w || !(w = make(engine, path, e)))
+    char name[4 * PATH_MAX_BYTES];
+    const char *text = files->text[0] ? files->text[0] : "", *second = files->text[1] ? files->text[1] : "";
+    snprintf(name, sizeof name, "alone|%s|%s|%s|%s|%d", files->unet ? files->unet : "", text, second, files->vae ? files->vae : "", (int)files->type);
+    struct flow_weights *w = find(engine, name);
+    if (w || !(w = make(engine, name, e)))
         return w;
     w->alone = mem_zeroed(1, sizeof *w->alone);
-    if (!w->alone)
-        err_nomem(e, "a VAE");
-    if (w->alone && (path_is_folder(path) ? alone_folder(w->alone, path, e) : alone_file(w->alone, path, e))) {
-        w->alone->parts.family = &family_sd; /* of which nothing counts but that there is one */
-        w->pipeline = pipeline_new(&(struct pipeline_source){ .model = &w->alone->parts, .weights = alone_weights, .self = w->alone },
-                                   engine->backend, engine->type, e);
-    }
-    if (w->pipeline)
+    bool good = w->alone ? model_alone_open(w->alone, files, e) : err_nomem(e, "a model's part");
+    if (good)
+        w->pipeline = pipeline_new(&(struct pipeline_source){ .model = &w->alone->parts, .scheduler = &w->alone->scheduler,
+                                                              .weights = alone_weights, .self = w->alone }, engine->backend, engine->type, e);
+    if (w->pipeline && (!files->text[0] || add_embeddings(w->pipeline, places, e)))
         return enter(engine, w);
     flow_weights_drop(w);
     return NULL;

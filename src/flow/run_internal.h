@@ -51,8 +51,9 @@ struct flow_engine {
 MUST_USE struct flow_weights *engine_weights(struct flow_engine *engine, const struct model_files *files, const struct model_places *places,
                                              struct err *e);
 
-/* The same for a VAE alone: a file with nothing else, the folder of a VAE, or a whole model's. */
-MUST_USE struct flow_weights *engine_vae(struct flow_engine *engine, const char *path, struct err *e);
+/* The same for a part alone: a denoiser, text encoders or a VAE. */
+MUST_USE struct flow_weights *engine_alone(struct flow_engine *engine, const struct alone_files *files, const struct model_places *places,
+                                           struct err *e);
 
 /* The pipeline of weights that are about to work. Where memory is short, programs of all others go: their nodes make them again. */
 struct pipeline *engine_use(struct flow_engine *engine, const struct flow_weights *w);

@@ -150,6 +150,16 @@ struct flow_model *flow_model_new(struct flow_weights *weights, struct err *e)
     return m;
 }
 
+struct scheduler_config flow_model_scheduler(const struct flow_model *m)
+{
+    struct scheduler_config c = *pipeline_scheduler(m->weights->pipeline);
+    if (m->samples) {
+        c.prediction = m->predicts;
+        c.rescale_zero_snr = m->zero_snr;
+    }
+    return c;
+}
+
 struct flow_model *flow_model_copy(const struct flow_model *from, struct err *e)
 {
     struct flow_model *m = flow_model_new(from->weights, e);
@@ -240,11 +250,18 @@ const struct datum_type type_sampler = { "SAMPLER", mem_free, NULL };
 const struct datum_type type_noise = { "NOISE", mem_free, NULL };
 const struct datum_type type_guider = { "GUIDER", guider_free, NULL };
 
+static void control_free(void *net)
+{
+    control_net_drop(net);
+}
+const struct datum_type type_control_net = { "CONTROL_NET", control_free, NULL };
+
 const struct datum_type *type_find(const char *name)
 {
     static const struct datum_type *const types[] = { &type_image, &type_mask, &type_latent, &type_model, &type_clip, &type_vae,
                                                       &type_conditioning, &type_sigmas, &type_sampler, &type_noise, &type_guider,
-                                                      &type_lora_model, &type_loss_map };
+                                                      &type_lora_model, &type_loss_map, &type_control_net,
+                                                      &type_upscale_model };
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (!strcmp(types[i]->name, name))
             return types[i];

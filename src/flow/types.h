@@ -4,6 +4,7 @@
 
 #include "flow/datum.h"
 #include "generate/stages.h"
+#include "model/family/alone.h"
 #include "tensor/tensor.h"
 
 /* The type of a socket's name, NULL: a number, a text, or no type that limn knows. */
@@ -49,12 +50,11 @@ void flow_latent_free(void *latent);
 static inline const struct flow_latent *latent_of(const struct datum *d) { return d->object; }
 
 /* A model as it was loaded; MODEL, CLIP and VAE are views of one. */
-struct vae_alone;
 struct flow_weights {
     int holders;
     struct pipeline *pipeline;
     char *path;              /* what it was loaded from, as a key; owned */
-    struct vae_alone *alone; /* what a VAE without a model needs; NULL: a whole model */
+    struct model_alone *alone; /* a part without the others; NULL: a whole model */
 };
 void flow_weights_drop(struct flow_weights *w);
 
@@ -65,11 +65,16 @@ struct flow_model {
     size_t lora_count;
     int64_t clip_skip;                /* CLIP */
     double cfg_rescale;               /* MODEL */
+    bool samples;                     /* MODEL: the next two count in place of what the model's own files say */
+    enum prediction predicts;
+    bool zero_snr;
 };
 extern const struct datum_type type_model, type_clip, type_vae;
 MUST_USE struct flow_model *flow_model_new(struct flow_weights *weights, struct err *e);
 MUST_USE struct flow_model *flow_model_copy(const struct flow_model *from, struct err *e);
 void flow_model_free(void *model);
+/* What a MODEL is sampled by. What it points to is borrowed from the pipeline. */
+struct scheduler_config flow_model_scheduler(const struct flow_model *m);
 static inline const struct flow_model *model_of(const struct datum *d) { return d->object; }
 
 /* CONDITIONING: a list of texts with where and when they count (generate/stages.h). */
@@ -83,6 +88,13 @@ MUST_USE struct flow_conditioning *flow_conditioning_new(size_t count, struct er
 MUST_USE struct flow_conditioning *flow_conditioning_copy(const struct flow_conditioning *from, struct err *e);
 void flow_conditioning_free(void *conditioning);
 static inline const struct flow_conditioning *conditioning_of(const struct datum *d) { return d->object; }
+
+/* CONTROL_NET */
+extern const struct datum_type type_control_net;
+static inline struct control_net *control_net_of(const struct datum *d) { return d->object; }
+
+/* UPSCALE_MODEL (generate/upscale.h) */
+extern const struct datum_type type_upscale_model;
 
 /* LORA_MODEL, LOSS_MAP: what a training made (nodes/training.c) */
 extern const struct datum_type type_lora_model, type_loss_map;

@@ -18,11 +18,17 @@ struct part {
     bool whole, even;   /* it is all of the picture; it counts 1 everywhere in it */
     float *weights;     /* [n, h, w] how much it counts; NULL if even */
     double first_sigma, last_sigma; /* counts from the first down to the last */
+    const struct stage_condition *controlled; /* whose ControlNets speak; NULL: none do */
+    int controls; /* parts with the same number have the same ones; 0: none */
 };
 
 /* The denoiser as a program for one shape, and what it is fed. */
 struct slot {
     struct stage stage;
+    struct controls controls; /* made for parts with this number, as `controlled` says */
+    int controlled;
+    struct draw_sizes sizes;
+    struct controls_feed feed;
     int64_t rows, h, w, tokens, used; /* rows 0: empty; used: when it last was */
     void *latent, *text, *pooled, *extra; /* [rows, h, w, c], [rows, tokens, width], ... of the pipeline's type */
     float *time_ids, *guidance, *timestep, *host;
@@ -35,6 +41,7 @@ struct conditions {
     int64_t channels, extra, h, w, text_width, pooled_width;
     size_t each; /* numbers in all latents */
     bool comfy;
+    const struct scheduler_config *scheduler;
     struct part parts[MOST_PARTS];
     size_t count;
     struct slot slots[SLOTS];
@@ -134,12 +141,6 @@ static bool set_weights(const struct conditions *k, struct part *part, const flo
     return true;
 }
 
-/* The sigma where so much of the run is gone. */
-static double sigma_at(const struct noise_schedule *n, double part)
-{
-    return part <= 0 ? INFINITY : part >= 1 ? 0 : schedule_sigma_at(n, (1 - part) * (double)(n->count - 1));
-}
-
 static bool check_condition(const struct conditions *k, const struct stage_condition *c, struct err *e)
 {
     if (c->width != k->text_width || c->pooled_width < k->pooled_width)
@@ -159,7 +160,7 @@ static bool add_part(struct conditions *k, const struct noise_schedule *n, const
         return err_set(e, ERR_LIMIT, "more than %d conditions", MOST_PARTS);
     if (!check_condition(k, c, e))
         return false;
-    *part = (struct part){ .c = c, .list = list, .first_sigma = sigma_at(n, c->start), .last_sigma = sigma_at(n, c->end) };
+    *part = (struct part){ .c = c, .list = list, .first_sigma = sigma_of_part(n, c->start), .last_sigma = sigma_of_part(n, c->end) };
     set_rectangle(k, part);
     float *mask = c->mask ? mask_in_cells(k, c, e) : NULL;
     if (c->mask && !mask)
@@ -224,6 +225,7 @@ static void slot_release(struct conditions *k, struct slot *slot)
     k->p->stages[PART_UNET] = slot->stage;
     stage_drop(k->p, PART_UNET);
     k->p->stages[PART_UNET] = kept;
+    controls_release(&slot->controls);
     mem_free(slot->latent);
     mem_free(slot->text);
     mem_free(slot->pooled);
@@ -259,14 +261,26 @@ static bool slot_buffers(const struct conditions *k, struct slot *slot, struct e
            (!slot->extra || program_set_input(program, "extra", slot->extra, e));
 }
 
-/* The slot of this shape; made if there is none, in place of the one that was not used longest. */
-static struct slot *slot_for(struct conditions *k, int64_t rows, int64_t h, int64_t w, int64_t tokens, const struct progress *progress,
-                             struct err *e)
+static bool slot_controls(const struct conditions *k, struct slot *slot, const struct part *part, struct err *e)
 {
+    if (!part->controls)
+        return true;
+    const struct stage_condition *c = part->controlled;
+    slot->feed = (struct controls_feed){ .sizes = &slot->sizes, .unet = slot->stage.program, .latent = slot->latent, .text = slot->text,
+                                         .pooled = slot->pooled, .timestep = slot->timestep, .time_ids = slot->time_ids, .scheduler = k->scheduler,
+                                         .batch = k->s->n, .comfy = true };
+    return controls_make(&slot->controls, k->p, c->controls, c->control_count, &slot->sizes, e) &&
+           controls_begin(&slot->controls, k->p, c->controls, &slot->feed, e);
+}
+
+/* The slot of this shape; made if there is none, in place of the one that was not used longest. */
+static struct slot *slot_for(struct conditions *k, int64_t rows, const struct part *part, int64_t tokens, const struct progress *progress, struct err *e)
+{
+    int64_t h = part->h, w = part->w;
     struct slot *slot = &k->slots[0];
     for (int i = 0; i < SLOTS; i++) {
         struct slot *other = &k->slots[i];
-        if (other->rows == rows && other->h == h && other->w == w && other->tokens == tokens) {
+        if (other->rows == rows && other->h == h && other->w == w && other->tokens == tokens && other->controlled == part->controls) {
             other->used = ++k->calls;
             return other;
         }
@@ -275,7 +289,9 @@ static struct slot *slot_for(struct conditions *k, int64_t rows, int64_t h, int6
     if (slot->rows) /* an empty one may hold the program of the drawing before, which may be the one that is needed */
         slot_release(k, slot);
     struct draw_sizes sizes = { .rows = rows, .channels = k->channels, .h = h, .w = w, .extra = k->extra, .tokens = tokens,
-                                .text_width = k->text_width, .pooled_width = k->pooled_width };
+                                .text_width = k->text_width, .pooled_width = k->pooled_width, .controlled = part->controls != 0 };
+    slot->sizes = sizes;
+    slot->controlled = part->controls;
     slot->rows = rows;
     slot->h = h;
     slot->w = w;
@@ -286,7 +302,7 @@ static struct slot *slot_for(struct conditions *k, int64_t rows, int64_t h, int6
     bool good = pipeline_load(k->p, PART_UNET, &k->request, &sizes, progress, e);
     slot->stage = k->p->stages[PART_UNET];
     k->p->stages[PART_UNET] = kept;
-    return good && slot_buffers(k, slot, e) ? slot : NULL;
+    return good && slot_buffers(k, slot, e) && slot_controls(k, slot, part, e) ? slot : NULL;
 }
 
 /* Row i of a call: the words of a part. */
@@ -376,7 +392,7 @@ static bool run_group(struct conditions *k, const struct part *const *group, int
     enum { MOST_TOKENS = 1 << 15 };
     if (tokens > MOST_TOKENS)
         return err_set(e, ERR_LIMIT, "texts that come to %lld tokens together: write less in one of them, or as much in all", (long long)tokens);
-    struct slot *slot = slot_for(k, count * n, first->h, first->w, tokens, progress, e);
+    struct slot *slot = slot_for(k, count * n, first, tokens, progress, e);
     if (!slot)
         return false;
     size_t cells = (size_t)(slot->h * slot->w), one = cells * (size_t)k->channels, ids = 0;
@@ -397,6 +413,9 @@ static bool run_group(struct conditions *k, const struct part *const *group, int
     for (int64_t g = 0; slot->extra && g < count; g++)
         for (int64_t i = 0; i < n; i++)
             feed_beside(k, slot, group[g], g * n + i, slot->host, turned);
+    const struct controls_time now = { .sigma = k->sigma };
+    if (first->controls && !controls_run(&slot->controls, k->p, first->controlled->controls, &slot->feed, &now, e))
+        return false;
     if (!program_run_stoppable(slot->stage.program, e))
         return false;
     dtype_convert(slot->host, DTYPE_F32, program_output(slot->stage.program, slot->stage.out[0]), k->p->type, (size_t)slot->rows * one);
@@ -438,7 +457,7 @@ static bool ask(struct conditions *k, const float *input, double timestep, const
     for (size_t i = 0; i < k->count; i++) {
         int64_t count = 0;
         for (size_t j = i; !done[i] && j < k->count; j++)
-            if (!done[j] && k->parts[j].h == k->parts[i].h && k->parts[j].w == k->parts[i].w)
+            if (!done[j] && k->parts[j].h == k->parts[i].h && k->parts[j].w == k->parts[i].w && k->parts[j].controls == k->parts[i].controls)
                 group[count++] = &k->parts[j];
         for (int64_t g = 0; g < count; g++)
             done[group[g] - k->parts] = true;
@@ -448,6 +467,43 @@ static bool ask(struct conditions *k, const float *input, double timestep, const
     for (int list = 0; list < LISTS; list++)
         if (k->asks[list])
             average(k, list, input);
+    return true;
+}
+
+/* Whether the same is said to both. */
+static bool same_controls(const struct stage_condition *a, const struct stage_condition *b)
+{
+    bool same = a->control_count == b->control_count;
+    for (size_t i = 0; same && i < a->control_count; i++) {
+        const struct draw_control *x = &a->controls[i], *y = &b->controls[i];
+        same = x->net == y->net && x->strength == y->strength && x->start == y->start && x->end == y->end && x->picture_n == y->picture_n &&
+               x->picture_h == y->picture_h && x->picture_w == y->picture_w &&
+               !memcmp(x->picture, y->picture, (size_t)(x->picture_n * x->picture_h * x->picture_w) * 3 * sizeof *x->picture);
+    }
+    return same;
+}
+
+/* Which ControlNets speak to which part. Those that are also for negative words (ComfyUI's older node) go to the ones without. */
+static bool find_controls(struct conditions *k, struct err *e)
+{
+    const struct stage_condition *both = NULL;
+    for (size_t i = 0; i < k->count; i++)
+        if (!both && k->parts[i].list == POSITIVE && k->parts[i].c->control_count && k->parts[i].c->controls_both)
+            both = k->parts[i].c;
+    for (size_t i = 0; i < k->count; i++) {
+        struct part *part = &k->parts[i];
+        part->controlled = part->c->control_count ? part->c : part->list == NEGATIVE ? both : NULL;
+        if (!part->controlled)
+            continue;
+        if (!controls_check(k->p->source.model, part->controlled->controls, part->controlled->control_count, e))
+            return false;
+        part->controls = (int)i + 1;
+        for (size_t j = 0; j < i; j++)
+            if (k->parts[j].controlled && same_controls(k->parts[j].controlled, part->controlled)) {
+                part->controls = k->parts[j].controls;
+                break;
+            }
+    }
     return true;
 }
 
@@ -492,7 +548,8 @@ static bool conditions_init(struct conditions *k, struct pipeline *p, const stru
     k->text_width = model_text_width(m);
     k->pooled_width = model_pooled_width(m);
     k->each = (size_t)(s->n * k->channels * s->h * s->w);
-    k->prediction = p->source.scheduler->prediction;
+    k->scheduler = s->scheduler ? s->scheduler : p->source.scheduler;
+    k->prediction = k->scheduler->prediction;
     k->slots[0].stage = p->stages[PART_UNET]; /* lies here while the run lasts */
     p->stages[PART_UNET] = (struct stage){ 0 };
     bool guided = !m->unet.guidance_dim && s->negative.count && (s->guide != GUIDE_CFG || s->cfg != 1 || name->uses_unguided);
@@ -505,7 +562,7 @@ static bool conditions_init(struct conditions *k, struct pipeline *p, const stru
     k->weight = mem_aligned((size_t)(LISTS * s->n * s->h * s->w) * sizeof(float));
     if (!k->weight)
         return err_nomem(e, "what the denoiser says");
-    if (!noise_schedule_init(&n, p->source.scheduler, e))
+    if (!noise_schedule_init(&n, k->scheduler, e))
         return false;
     const struct stage_conditions *lists[LISTS] = { &s->negative, &s->middle, &s->positive };
     bool good = true;
@@ -515,7 +572,7 @@ static bool conditions_init(struct conditions *k, struct pipeline *p, const stru
     for (int list = 0; good && list < POSITIVE; list++)
         good = !k->asks[list] || (add_counterparts(k, POSITIVE, list, e) && add_counterparts(k, list, POSITIVE, e));
     noise_schedule_release(&n);
-    return good;
+    return good && find_controls(k, e);
 }
 
 /* Start noise [n, c, h, w]: one draw, or for pictures of a batch that were chosen one by one, as many draws as the last needs. */
@@ -573,7 +630,7 @@ static bool begin(struct chain *c, struct conditions *k, float *mask, struct err
     memcpy(c->latent, s->latents, c->each * sizeof *c->latent);
     if (!empty)
         vae_scale(&k->p->source.model->vae, c->latent, s->n, s->h * s->w);
-    if (!sampler_new(&c->sampler, &spec, k->p->source.scheduler, e) || (!s->no_noise && !draw_noise(c, s, shape, e)))
+    if (!sampler_new(&c->sampler, &spec, k->scheduler, e) || (!s->no_noise && !draw_noise(c, s, shape, e)))
         return false;
     bool from_noise = empty && !s->no_noise && !s->start_step && !(s->denoise < 1);
     sampler_begin(c->sampler, s->no_noise ? NULL : c->noise, from_noise ? NULL : c->latent);

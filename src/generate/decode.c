@@ -12,8 +12,8 @@ bool pipeline_decode_raw(struct pipeline *p, const struct draw_sizes *s, const f
     bool good = turned || err_nomem(e, "a picture");
     if (good) {
         tensor_nchw_to_nhwc(turned, latent, 1, s->channels, s->h, s->w);
-        struct vae_run run = { "latent", turned, s->channels, 1, pixels, 3, s->height / s->h };
-        good = vae_run_tiles(p, stage, &run, s, e);
+        struct tile_run run = { "latent", turned, s->channels, 1, pixels, 3, s->height / s->h, NULL, NULL };
+        good = tiles_run(p->type, stage, &run, s, e);
     }
     for (size_t k = 0; good && k < numbers; k++)
         if (!isfinite(pixels[k]))

@@ -1,4 +1,6 @@
 /* Noise -> latents: samplers and the denoiser in turns. */
+#include <math.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "generate/generate_internal.h"
@@ -8,6 +10,9 @@
 struct denoiser {
     struct pipeline *p;
     const struct draw_sizes *sizes;
+    const struct draw_request *request;
+    struct controls_feed feed;  /* with ControlNets */
+    struct controls_time time;
     int64_t batch;
     double cfg, cfg_rescale;
     void *latent, *text;    /* [rows, h, w, c], [rows, tokens, text_width] of the models' type */
@@ -88,6 +93,19 @@ static bool extra_inputs(struct denoiser *d, const struct draw_request *r, const
     return true;
 }
 
+static bool begin_controls(struct denoiser *d, const struct draw_request *r, struct err *e)
+{
+    struct pipeline *p = d->p;
+    if (!r->control_count)
+        return true;
+    d->feed = (struct controls_feed){ .sizes = d->sizes, .unet = p->stages[PART_UNET].program, .latent = d->latent, .text = d->text,
+                                      .pooled = d->pooled, .timestep = d->timestep, .time_ids = d->time_ids, .scheduler = p->source.scheduler,
+                                      .batch = d->batch, .comfy = d->sizes->comfy, .guess = r->control_guess, .guided = d->sizes->guided };
+    if (!d->sizes->comfy && r->controls[0].net->file.config.means) /* diffusers' pipelines: a first one that gives means guesses */
+        d->feed.guess = true;
+    return controls_make(&p->controls, p, r->controls, r->control_count, d->sizes, e) && controls_begin(&p->controls, p, r->controls, &d->feed, e);
+}
+
 static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s,
                           const float *extra, struct err *e)
 {
@@ -95,6 +113,7 @@ static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct d
     size_t rows = (size_t)s->rows, count = latent_count(s, s->rows);
     d->p = p;
     d->sizes = s;
+    d->request = r;
     d->batch = r->batch;
     d->cfg = r->cfg;
     d->cfg_rescale = r->cfg_rescale;
@@ -112,7 +131,7 @@ static bool denoiser_init(struct denoiser *d, struct pipeline *p, const struct d
                each_bytes);
     struct program *program = p->stages[PART_UNET].program;
     return program_set_input(program, "latent", d->latent, e) && program_set_input(program, "text", d->text, e) &&
-           program_set_input(program, "timestep", d->timestep, e) && extra_inputs(d, r, extra, e);
+           program_set_input(program, "timestep", d->timestep, e) && extra_inputs(d, r, extra, e) && begin_controls(d, r, e);
 }
 
 /* input and output: [batch, c, h, w]; may be the same array. timesteps: [count], each for batch / count pictures. */
@@ -128,6 +147,8 @@ static bool predict(struct denoiser *d, const float *input, const double *timest
     dtype_convert(d->latent, d->p->type, d->host, DTYPE_F32, latent_count(s, s->rows));
     for (int64_t i = 0; i < s->rows; i++)
         d->timestep[i] = (float)timesteps[i % d->batch * timestep_count / d->batch];
+    if (d->request->control_count && !controls_run(&d->p->controls, d->p, d->request->controls, &d->feed, &d->time, e))
+        return false;
     if (!program_run_stoppable(stage->program, e))
         return false;
     dtype_convert(d->host, DTYPE_F32, program_output(stage->program, stage->out[0]), d->p->type, latent_count(s, s->rows));
@@ -158,6 +179,9 @@ static bool run_chains(struct chain *chains, int64_t count, size_t each, struct 
             else
                 timesteps[i] = chain_input(&chains[i], work + (size_t)i * each);
         }
+        double signal, noise; /* all that are working are at the same level */
+        sampler_level(first, &signal, &noise);
+        d->time = (struct controls_time){ signal > 0 ? noise / signal : INFINITY, sampler_calls_done(first), sampler_calls(first) };
         if (!predict(d, work, timesteps, count, work, e))
             return false;
         working = 0;

@@ -123,7 +123,8 @@ bool request_check(const struct pipeline *p, const struct draw_request *r, struc
         if (!isfinite(r->loras[i].unet) || !isfinite(r->loras[i].text))
             return err_set(e, ERR_ARG, "LoRA %zu: its scales %g and %g must be numbers", i + 1, r->loras[i].unet, r->loras[i].text);
     out->comfy = is_comfy(r);
-    if (!check_picture(m, r, out, e) || (r->refiner && !refine_check(p, r, e)))
+    out->controlled = r->control_count > 0;
+    if (!controls_check(m, r->controls, r->control_count, e) || !check_picture(m, r, out, e) || (r->refiner && !refine_check(p, r, e)))
         return false;
     if (m->unet.guidance_dim && sampler->uses_unguided)
         return err_set(e, ERR_ARG, "sampler %s compares with the picture without words, and this model draws none: it is told cfg",

@@ -13,6 +13,7 @@
 #ifndef LIMN_GENERATE_GENERATE_H
 #define LIMN_GENERATE_GENERATE_H
 
+#include "generate/control.h"
 #include "generate/prompt.h"
 #include "image/image.h"
 #include "model/family/folder.h"
@@ -125,6 +126,10 @@ struct draw_request {
      * scale 0 makes the program again, which is then the one without it. */
     const struct draw_lora *loras;
     size_t lora_count;
+    /* At most CONTROL_MOST; what they say is added up. */
+    const struct draw_control *controls;
+    size_t control_count;
+    bool control_guess; /* diffusers' guess mode: they speak to what is drawn with words alone, and less at the fine levels */
     /* Several drawings in the same denoiser calls, which is faster: [batch] words and seeds in place of `prompt` and `seed`
      * (both or neither). Picture i is that of a drawing of one with prompts[i] and seeds[i], up to the rounding of sums. */
     const char *const *prompts;

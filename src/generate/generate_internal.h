@@ -3,11 +3,13 @@
 #define LIMN_GENERATE_GENERATE_INTERNAL_H
 
 #include "generate/chunk.h"
+#include "generate/control.h"
 #include "generate/generate.h"
 #include "generate/stages.h"
+#include "sampler/noise_schedule.h"
 #include "tensor/resample.h"
 
-enum { STAGE_KEYS = 4, STAGE_OUTPUTS = 3, MIN_TILE_CELLS = 8 };
+enum { STAGE_KEYS = 5, STAGE_OUTPUTS = 3, MIN_TILE_CELLS = 8 };
 
 /* A stage for each part of the model, in their order, and one for the VAE's other half. */
 enum { STAGE_ENCODER = PART_COUNT, STAGE_COUNT };
@@ -57,6 +59,28 @@ struct words {
     void *pooled;   /* [texts, pooled_width]; NULL if the family has none */
 };
 
+/* control.c: one ControlNet as a program. */
+struct control_stage {
+    struct control_net *net; /* held */
+    struct program *program;
+    struct params params;
+    struct value out[CONTROLNET_MOST];
+    size_t count;
+    bool bound;
+    void *picture; /* [rows, h, w, 3] of the pipeline's type */
+    double first_sigma, last_sigma; /* it counts from the first down to the last */
+};
+/* Those of one denoiser program, and what they say together: its inputs "residual.N". */
+struct controls {
+    struct control_stage at[CONTROL_MOST];
+    size_t count;
+    int64_t key[STAGE_KEYS];
+    void *residual[CONTROLNET_MOST];
+    float *sum; /* [2, most] */
+    size_t most;
+    bool silent; /* the residuals are zeros */
+};
+
 struct pipeline {
     struct pipeline_source source;
     struct model_folder folder; /* its path is "" if there is none */
@@ -64,6 +88,7 @@ struct pipeline {
     enum dtype type;
     bool keep;
     struct stage stages[STAGE_COUNT];
+    struct controls controls; /* of the drawing's denoiser */
     struct words words;
     struct lora_modules modules; /* filled when the first LoRA is asked for */
     struct lora **loras;         /* all that were asked for, in no order; owned */
@@ -81,12 +106,47 @@ struct draw_sizes {
     enum prompt_syntax syntax;
     bool given[TEXT_PARTS];      /* texts.given */
     int64_t text_width, pooled_width; /* of all text encoders together; 0: no pooled text */
+    bool controlled;             /* ControlNets speak to the denoiser */
     bool guided;                 /* the denoiser is asked twice: with and without the words */
     bool comfy;                  /* a ComfyUI sampler: its defaults and rules, not diffusers' */
     bool encodes;                /* a picture goes through the VAE */
     int64_t tile_h, tile_w;      /* cells of the pieces in which it does; h and w: whole */
 };
 MUST_USE bool request_check(const struct pipeline *p, const struct draw_request *r, struct draw_sizes *out, struct err *e);
+
+/* control.c: whether the request's ControlNets are for this model: ERR_ARG, ERR_TYPE. */
+MUST_USE bool controls_check(const struct model_parts *m, const struct draw_control *list, size_t count, struct err *e);
+/* Makes the programs of ControlNets for these sizes, unless they are there. */
+MUST_USE bool controls_make(struct controls *c, struct pipeline *p, const struct draw_control *list, size_t count, const struct draw_sizes *s,
+                            struct err *e);
+void controls_release(struct controls *c);
+struct program_memory controls_memory(const struct controls *c);
+/* What the denoiser is fed, which they see, too. All borrowed for the run. */
+struct controls_feed {
+    const struct draw_sizes *sizes;
+    struct program *unet;
+    const void *latent, *text, *pooled;
+    const float *timestep, *time_ids;
+    const struct scheduler_config *scheduler;
+    int64_t batch;        /* pictures: rows i and i + batch are of one */
+    bool comfy;           /* ComfyUI's rules for sizes and for when they count, not diffusers' */
+    bool guess, guided;   /* draw_request.control_guess; the first half of the rows is without words */
+};
+/* Gives them weights and inputs, and the denoiser theirs. */
+MUST_USE bool controls_begin(struct controls *c, struct pipeline *p, const struct draw_control *list, const struct controls_feed *f, struct err *e);
+/* Where in the run a call of the denoiser is. */
+struct controls_time {
+    double sigma;
+    int64_t call, calls; /* calls 0: not known */
+};
+/* Before the call: sets the residuals. */
+MUST_USE bool controls_run(struct controls *c, const struct pipeline *p, const struct draw_control *list, const struct controls_feed *f,
+                           const struct controls_time *t, struct err *e);
+/* The sigma where so much of the run is gone. */
+double sigma_of_part(const struct noise_schedule *n, double part);
+
+/* stage.c: the inputs of a denoiser that is told of the picture's making. */
+void add_text_time(const struct pipeline *p, struct net *n, const struct draw_sizes *s, struct unet_extra *extra);
 
 /* Makes the stage's program for these sizes, unless it is there. */
 MUST_USE bool stage_make(struct pipeline *p, int stage, const struct draw_request *r, const struct draw_sizes *s, struct err *e);
@@ -139,16 +199,19 @@ void pipeline_unload(struct pipeline *p, int stage);
 MUST_USE bool pipeline_words(struct pipeline *p, const struct draw_request *r, const struct draw_sizes *s, const struct progress *progress,
                              struct drawing *seconds, struct err *e);
 
-/* tiles.c: the VAE's two halves. Arrays are of one picture, pixels or latents: [h cell, w cell, channels]. */
-struct vae_run {
+/* tiles.c: a network that works on pieces of a picture: the VAE's two halves, a network that makes pictures larger. Arrays are of one
+ * picture, pixels or latents: [h cell, w cell, channels]. */
+struct tile_run {
     const char *input; /* of the program */
     const float *from; /* borrowed */
-    int64_t from_channels, from_cell; /* numbers a side that a latent cell has there: 1, or vae_factor */
+    int64_t from_channels, from_cell; /* numbers a side that a cell has there: 1, or vae_factor */
     float *to;         /* overwritten */
     int64_t to_channels, to_cell;
+    const struct progress *progress; /* told of each tile as `what`; NULL: nobody */
+    const char *what;
 };
-MUST_USE bool vae_run_tiles(struct pipeline *p, struct stage *stage, const struct vae_run *run, const struct draw_sizes *s,
-                            struct err *e);
+/* type: of the program's input and of its output stage->out[0]. Of s only h, w, tile_h and tile_w count. */
+MUST_USE bool tiles_run(enum dtype type, struct stage *stage, const struct tile_run *run, const struct draw_sizes *s, struct err *e);
 /* Cells by which tiles of this size lie over each other at least. */
 int64_t tile_overlap(int64_t tile);
 

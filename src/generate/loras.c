@@ -30,8 +30,8 @@ static bool find_modules(struct pipeline *p, struct err *e)
     bool good = true;
     if (p->modules.part_count)
         return true;
-    for (int part = 0; good && part < PART_COUNT; part++)
-        if (part != PART_VAE && (part >= TEXT_PARTS || p->source.model->text[part].kind))
+    for (int part = 0; good && part < PART_COUNT; part++) /* parts that are not there have none (model/family/alone.h) */
+        if (part == PART_UNET ? p->source.model->unet.blocks : part < TEXT_PARTS && p->source.model->text[part].kind)
             good = note_part(p, (enum model_part)part, e);
     if (!good)
         lora_modules_release(&p->modules);

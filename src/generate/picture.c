@@ -43,8 +43,8 @@ bool pipeline_encode_raw(struct pipeline *p, const struct draw_sizes *s, const f
 {
     size_t count = latent_count(s, 1);
     float *made = mem_aligned(2 * count * sizeof *made);
-    struct vae_run run = { "picture", pixels, 3, s->height / s->h, made, 2 * s->channels, 1 };
-    bool good = (made || err_nomem(e, "a picture's latent")) && vae_run_tiles(p, &p->stages[STAGE_ENCODER], &run, s, e);
+    struct tile_run run = { "picture", pixels, 3, s->height / s->h, made, 2 * s->channels, 1, NULL, NULL };
+    bool good = (made || err_nomem(e, "a picture's latent")) && tiles_run(p->type, &p->stages[STAGE_ENCODER], &run, s, e);
     if (good)
         tensor_nhwc_to_nchw(moments, made, 1, 2 * s->channels, s->h, s->w);
     for (size_t i = 0; good && i < 2 * count; i++)

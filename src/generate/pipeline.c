@@ -112,6 +112,14 @@ static bool plan_pass(struct pipeline *p, const struct draw_request *r, const st
         if (needed && !stage_make(p, which, r, &s, e))
             return false;
         struct program_memory m = stage_memory(stage);
+        if (which == PART_UNET && r->control_count) {
+            if (!controls_make(&p->controls, p, r->controls, r->control_count, &s, e))
+                return false;
+            struct program_memory more = controls_memory(&p->controls);
+            m.arena += more.arena;
+            m.packed += more.packed;
+            m.borrowed += more.borrowed;
+        }
         size_t weights = m.packed + m.borrowed;
         if (stage->bound)
             held += weights + m.arena;

@@ -65,6 +65,11 @@ void record_parameters(struct text *out, const struct draw_request *r, int64_t w
         text_addf(out, "Aesthetic score: %g, ", f->score);
     if (r->negative_score > 0)
         text_addf(out, "Negative aesthetic score: %g, ", r->negative_score);
+    for (size_t i = 0; i < r->control_count; i++) { /* A1111's words for what its extension says */
+        const struct draw_control *c = &r->controls[i];
+        text_addf(out, "ControlNet %zu: \"Model: %s, Weight: %g, Guidance Start: %g, Guidance End: %g\", ", i, path_name(c->net->file.path), c->strength,
+                  c->start, c->end);
+    }
     text_addf(out, "Version: limn %s", version);
 }
 
@@ -106,6 +111,39 @@ static bool add_loras(json_t *graph, const struct draw_request *r)
         strcpy(before, own);
     }
     return graph != NULL;
+}
+
+/* ControlNets behind the words 6 and 7: 40, 43, ... loads one, the next its picture, and the one behind that applies it. */
+static bool add_controls(json_t *graph, const struct draw_request *r)
+{
+    enum { FIRST = 40, EACH = 3 };
+    char positive[16] = "6", negative[16] = "7";
+    int slot = 0;
+    for (size_t i = 0; graph && i < r->control_count; i++) {
+        const struct draw_control *c = &r->controls[i];
+        char names[EACH][16];
+        for (size_t k = 0; k < EACH; k++)
+            snprintf(names[k], sizeof names[k], "%zu", FIRST + EACH * i + k);
+        json_t *apply = json_pack("{s:[s,i],s:[s,i],s:[s,i],s:[s,i],s:f,s:f,s:f}", "control_net", names[0], 0, "image", names[1], 0, "negative", negative,
+                                  slot, "positive", positive, 0, "end_percent", c->end, "start_percent", c->start, "strength", c->strength);
+        if (json_object_set_new(graph, names[0], node("ControlNetLoader", json_pack("{s:s}", "control_net_name", path_name(c->net->file.path)))) ||
+            json_object_set_new(graph, names[1], node("LoadImage", json_pack("{s:s}", "image", c->picture_name ? c->picture_name : "control.png"))) ||
+            json_object_set_new(graph, names[2], node("ControlNetApplyAdvanced", apply)))
+            return false;
+        strcpy(positive, names[2]);
+        strcpy(negative, names[2]);
+        slot = 1;
+    }
+    if (!graph || !r->control_count)
+        return graph != NULL;
+    static const char *const samplers[] = { "3", "18" };
+    for (int i = 0; i < 2; i++) {
+        json_t *inputs = json_object_get(json_object_get(graph, samplers[i]), "inputs");
+        if (inputs && (json_object_set_new(inputs, "positive", json_pack("[s,i]", positive, 0)) ||
+                       json_object_set_new(inputs, "negative", json_pack("[s,i]", negative, 1))))
+            return false;
+    }
+    return true;
 }
 
 static json_t *decode(const char *latent)
@@ -219,7 +257,7 @@ bool record_graph(struct text *out, const struct pipeline *p, const struct draw_
     if (graph && r->refiner)
         hand_over(graph, r, read.bare, width, height);
     prompt_release(&read);
-    char *line = add_loras(graph, r) ? json_dumps(graph, JSON_ENSURE_ASCII | JSON_COMPACT) : NULL;
+    char *line = add_loras(graph, r) && add_controls(graph, r) ? json_dumps(graph, JSON_ENSURE_ASCII | JSON_COMPACT) : NULL;
     json_decref(graph);
     if (!line)
         return err_set(e, ERR_NOMEM, "no memory for the picture's record, or its words are not UTF-8");

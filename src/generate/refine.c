@@ -80,6 +80,7 @@ struct draw_request refine_request(const struct draw_request *r, const struct dr
     again.width = s->width;
     again.height = s->height;
     again.refiner = NULL;
+    again.control_count = 0; /* ControlNets are the base's */
     again.loras = NULL; /* they are the base's */
     again.lora_count = 0;
     again.noise = NULL;

@@ -22,6 +22,15 @@ static void text_graph(struct pipeline *p, struct net *n, enum model_part part, 
     stage->out[2] = v.pooled;
 }
 
+void add_text_time(const struct pipeline *p, struct net *n, const struct draw_sizes *s, struct unet_extra *extra)
+{
+    const struct model_parts *m = p->source.model;
+    float ids[FAMILY_MAX_TIME_IDS];
+    int64_t count = (int64_t)m->family->time_ids(&m->settings, &(struct picture_facts){ 0 }, false, ids);
+    extra->pooled = graph_input(n->g, "pooled", n->type, SHAPE(s->rows, s->pooled_width));
+    extra->time_ids = graph_input(n->g, "time_ids", DTYPE_F32, SHAPE(s->rows, count));
+}
+
 static void unet_graph(struct pipeline *p, struct net *n, const struct draw_sizes *s, struct stage *stage)
 {
     const struct model_parts *m = p->source.model;
@@ -30,13 +39,9 @@ static void unet_graph(struct pipeline *p, struct net *n, const struct draw_size
         latent = op_concat(n->g, latent, graph_input(n->g, "extra", n->type, SHAPE(s->rows, s->h, s->w, s->extra)), -1);
     struct value timestep = graph_input(n->g, "timestep", DTYPE_F32, SHAPE(s->rows));
     struct value text = graph_input(n->g, "text", n->type, SHAPE(s->rows, s->tokens, s->text_width));
-    struct unet_extra extra = { .pooled = VALUE_NONE };
-    if (m->unet.text_time) {
-        float ids[FAMILY_MAX_TIME_IDS];
-        int64_t count = (int64_t)m->family->time_ids(&m->settings, &(struct picture_facts){ 0 }, false, ids);
-        extra.pooled = graph_input(n->g, "pooled", n->type, SHAPE(s->rows, s->pooled_width));
-        extra.time_ids = graph_input(n->g, "time_ids", DTYPE_F32, SHAPE(s->rows, count));
-    }
+    struct unet_extra extra = { .pooled = VALUE_NONE, .controlled = s->controlled };
+    if (m->unet.text_time)
+        add_text_time(p, n, s, &extra);
     if (m->unet.guidance_dim)
         extra.guidance = graph_input(n->g, "guidance", DTYPE_F32, SHAPE(s->rows));
     stage->out[0] = unet(n, &m->unet, latent, timestep, text, &extra);
@@ -74,7 +79,7 @@ bool stage_make(struct pipeline *p, int which, const struct draw_request *r, con
     struct stage *stage = &p->stages[which];
     enum model_part part = stage_part(which);
     const int64_t of_text[STAGE_KEYS] = { 1, r->clip_skip, is_text(which) && s->given[part] };
-    const int64_t of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens }, of_vae[STAGE_KEYS] = { 1, s->tile_h, s->tile_w };
+    const int64_t of_unet[STAGE_KEYS] = { s->rows, s->h, s->w, s->tokens, s->controlled }, of_vae[STAGE_KEYS] = { 1, s->tile_h, s->tile_w };
     const int64_t *key = is_text(which) ? of_text : which == PART_UNET ? of_unet : of_vae;
     struct lora_use uses[LORA_MOST];
     size_t count = stage_loras(part, r, uses);
@@ -139,6 +144,8 @@ void stage_drop(struct pipeline *p, int which)
     struct stage *stage = &p->stages[which];
     struct err ignored = { 0 };
     program_free(stage->program);
+    if (which == PART_UNET)
+        controls_release(&p->controls);
     const struct weights *stored = stage->bound ? p->source.weights(p->source.self, stage_part(which), &ignored) : NULL;
     for (size_t i = 0; stored && i < stage->params.count; i++)
         if (stage->params.at[i].stored)

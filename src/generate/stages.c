@@ -15,6 +15,11 @@ void stage_condition_release(struct stage_condition *c)
     mem_free(c->mask);
     mem_free(c->beside);
     mem_free(c->beside_mask);
+    for (size_t i = 0; i < c->control_count; i++) {
+        control_net_drop(c->controls[i].net);
+        mem_free(c->controls[i].picture);
+    }
+    mem_free(c->controls);
     *c = (struct stage_condition){ 0 };
 }
 
@@ -29,16 +34,39 @@ static bool copy_numbers(float **out, const float *from, int64_t count, struct e
     return true;
 }
 
+bool stage_condition_control(struct stage_condition *c, struct control_net *net, const float *picture, int64_t n, int64_t h, int64_t w,
+                             double strength, double start, double end, struct err *e)
+{
+    if (c->control_count == CONTROL_MOST)
+        return err_set(e, ERR_LIMIT, "more than %d ControlNets", CONTROL_MOST);
+    if (!c->controls)
+        c->controls = mem_zeroed(CONTROL_MOST, sizeof *c->controls);
+    struct draw_control one = { .picture_n = n, .picture_h = h, .picture_w = w, .strength = strength, .start = start, .end = end };
+    if (!c->controls)
+        return err_nomem(e, "a ControlNet");
+    if (!copy_numbers(&one.picture, picture, n * h * w * 3, e))
+        return false;
+    one.net = control_net_keep(net);
+    c->controls[c->control_count++] = one;
+    return true;
+}
+
 bool stage_condition_copy(struct stage_condition *out, const struct stage_condition *from, struct err *e)
 {
     int64_t cells = from->beside_h * from->beside_w;
     *out = *from;
     out->states = out->pooled = out->mask = out->beside = out->beside_mask = NULL;
+    out->controls = NULL;
+    out->control_count = 0;
     bool good = copy_numbers(&out->states, from->states, from->tokens * from->width, e) &&
                 copy_numbers(&out->pooled, from->pooled, from->pooled_width, e) &&
                 copy_numbers(&out->mask, from->mask, from->mask_n * from->mask_h * from->mask_w, e) &&
                 copy_numbers(&out->beside, from->beside, from->beside_channels * cells, e) &&
                 copy_numbers(&out->beside_mask, from->beside_mask, cells, e);
+    for (size_t i = 0; good && i < from->control_count; i++) {
+        const struct draw_control *c = &from->controls[i];
+        good = stage_condition_control(out, c->net, c->picture, c->picture_n, c->picture_h, c->picture_w, c->strength, c->start, c->end, e);
+    }
     if (!good)
         stage_condition_release(out);
     return good;

@@ -27,7 +27,13 @@ struct stage_condition {
     float *beside;                       /* [c, beside_h, beside_w] latent, without the model's factor; NULL: none */
     float *beside_mask;                  /* [beside_h, beside_w] in cells */
     int64_t beside_channels, beside_h, beside_w;
+    struct draw_control *controls;       /* [control_count] nets are held, pictures owned */
+    size_t control_count;
+    bool controls_both;                  /* negative words without ControlNets get these */
 };
+/* Adds one more; picture [n, h, w, 3] is copied. ERR_LIMIT, ERR_NOMEM. */
+MUST_USE bool stage_condition_control(struct stage_condition *c, struct control_net *net, const float *picture, int64_t n, int64_t h, int64_t w,
+                                      double strength, double start, double end, struct err *e);
 void stage_condition_release(struct stage_condition *c);
 /* A deep copy. ERR_NOMEM; then out holds nothing. */
 MUST_USE bool stage_condition_copy(struct stage_condition *out, const struct stage_condition *from, struct err *e);
@@ -75,6 +81,7 @@ struct stage_sampling {
     int64_t steps, start_step, end_step;
     bool leftover_noise;
     const struct sigmas *sigmas;
+    const struct scheduler_config *scheduler; /* betas, and what the denoiser predicts; NULL: the pipeline's */
     double denoise; /* in (0, 1] */
     double eta, noise_strength, middle_step; /* eta negative: the sampler's */
     int most_order;

@@ -1,4 +1,4 @@
-/* The VAE in pieces: a picture too large for memory is brought through it tile by tile, and tiles are laid over each other with
+/* A network in pieces: a picture too large for memory is brought through it, the VAE above all, tile by tile, and tiles are laid over each other with
  * weights that fall towards their inner edges. Nothing is cut off at a border of the picture, and where one tile covers everything
  * its numbers are those of the whole. What tiles cannot have is the mean and variance of the whole picture in the VAE's group
  * norms: neighbours differ a little in brightness and colour, and the overlap makes that a slope instead of a seam. */
@@ -69,7 +69,7 @@ struct work {
     void *input;
 };
 
-static bool run_tile(struct pipeline *p, struct stage *stage, const struct vae_run *run, const struct draw_sizes *s,
+static bool run_tile(enum dtype type, struct stage *stage, const struct tile_run *run, const struct draw_sizes *s,
                      const struct side *down, const struct side *across, int64_t j, int64_t i, struct work *w, struct err *e)
 {
     size_t row = (size_t)(s->tile_w * run->from_cell * run->from_channels);
@@ -77,11 +77,11 @@ static bool run_tile(struct pipeline *p, struct stage *stage, const struct vae_r
     const float *from = run->from + down->first[j] * run->from_cell * wide + across->first[i] * run->from_cell * run->from_channels;
     for (int64_t y = 0; y < rows; y++)
         memcpy(w->tile + (size_t)y * row, from + y * wide, row * sizeof *w->tile);
-    dtype_convert(w->input, p->type, w->tile, DTYPE_F32, (size_t)rows * row);
+    dtype_convert(w->input, type, w->tile, DTYPE_F32, (size_t)rows * row);
     if (!stop_check(e) || !program_run_stoppable(stage->program, e))
         return false;
     int64_t channels = run->to_channels, line = s->w * run->to_cell * channels;
-    dtype_convert(w->made, DTYPE_F32, program_output(stage->program, stage->out[0]), p->type,
+    dtype_convert(w->made, DTYPE_F32, program_output(stage->program, stage->out[0]), type,
                   (size_t)(down->units * across->units * channels));
     float *to = run->to + down->first[j] * run->to_cell * line + across->first[i] * run->to_cell * channels;
     const float *made = w->made;
@@ -94,20 +94,25 @@ static bool run_tile(struct pipeline *p, struct stage *stage, const struct vae_r
     return true;
 }
 
-bool vae_run_tiles(struct pipeline *p, struct stage *stage, const struct vae_run *run, const struct draw_sizes *s, struct err *e)
+bool tiles_run(enum dtype type, struct stage *stage, const struct tile_run *run, const struct draw_sizes *s, struct err *e)
 {
     struct side down = { 0 }, across = { 0 };
     size_t in = (size_t)(s->tile_h * s->tile_w * run->from_cell * run->from_cell * run->from_channels);
     size_t out = (size_t)(s->tile_h * s->tile_w * run->to_cell * run->to_cell * run->to_channels);
-    struct work w = { mem_aligned(in * sizeof(float)), mem_aligned(out * sizeof(float)), mem_aligned(in * dtype_bytes(p->type)) };
+    struct work w = { mem_aligned(in * sizeof(float)), mem_aligned(out * sizeof(float)), mem_aligned(in * dtype_bytes(type)) };
     bool good = (w.tile && w.made && w.input) || err_nomem(e, "a tile of a picture");
     good = good && side_init(&down, s->h, s->tile_h, run->to_cell, e) && side_init(&across, s->w, s->tile_w, run->to_cell, e) &&
            program_set_input(stage->program, run->input, w.input, e);
     if (good)
         memset(run->to, 0, (size_t)(s->h * s->w * run->to_cell * run->to_cell * run->to_channels) * sizeof *run->to);
     for (int64_t j = 0; good && j < down.count; j++)
-        for (int64_t i = 0; good && i < across.count; i++)
-            good = run_tile(p, stage, run, s, &down, &across, j, i, &w, e);
+        for (int64_t i = 0; good && i < across.count; i++) {
+            if (run->progress)
+                progress_step(run->progress, run->what, (long)(j * across.count + i), (long)(down.count * across.count), NULL);
+            good = run_tile(type, stage, run, s, &down, &across, j, i, &w, e);
+        }
+    if (good && run->progress)
+        progress_step(run->progress, run->what, (long)(down.count * across.count), (long)(down.count * across.count), NULL);
     side_release(&down);
     side_release(&across);
     mem_free(w.tile);

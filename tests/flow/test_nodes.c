@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "flow/run_flow.h"
+#include "model/layer/net.h"
 #include "tensor/tensor.h"
 #include "test.h"
 #include "weights/weights.h"
@@ -227,19 +228,36 @@ static void link_model(const char *folder, const char *name, const char *model)
 
 TEST(a_vae_of_its_own_and_a_model_in_parts_draw_as_the_whole)
 {
-#define DRAW(loader, decoder)                                                                                                         \
-    "{" loader ", '2': {'class_type': 'EmptyLatentImage', 'inputs': {'width': 64, 'height': 64, 'batch_size': 1}},"                      \
-    "'3': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cat', 'clip': ['1', 1]}},"                                             \
-    "'4': {'class_type': 'KSampler', 'inputs': {'model': ['1', 0], 'seed': 1, 'steps': 2, 'cfg': 2, 'sampler_name': 'euler',"           \
+#define DRAW_BY(loaders, model, clip, decoder)                                                                                         \
+    "{" loaders ", '2': {'class_type': 'EmptyLatentImage', 'inputs': {'width': 64, 'height': 64, 'batch_size': 1}},"                    \
+    "'3': {'class_type': 'CLIPTextEncode', 'inputs': {'text': 'a cat', 'clip': [" clip "]}},"                                          \
+    "'4': {'class_type': 'KSampler', 'inputs': {'model': [" model "], 'seed': 1, 'steps': 2, 'cfg': 2, 'sampler_name': 'euler',"        \
     "'scheduler': 'normal', 'positive': ['3', 0], 'negative': ['3', 0], 'latent_image': ['2', 0], 'denoise': 1}},"                       \
     "'5': {'class_type': 'VAEDecode', 'inputs': {'samples': ['4', 0], 'vae': [" decoder "]}},"                                         \
     "'6': {'class_type': 'PreviewImage', 'inputs': {'images': ['5', 0]}}}"
+#define DRAW(loader, decoder) DRAW_BY(loader, "'1', 0", "'1', 1", decoder)
 #define WHOLE(name) "'1': {'class_type': 'CheckpointLoaderSimple', 'inputs': {'ckpt_name': '" name "'}}"
+#define ALONE(model, words)                                                                                                           \
+    DRAW_BY("'10': {'class_type': 'UNETLoader', 'inputs': {'unet_name': '" model "/diffusion_pytorch_model.safetensors', 'weight_dtype': 'default'}}," \
+            "'11': {" words "}, '12': {'class_type': 'VAELoader', 'inputs': {'vae_name': '" model "-vae'}}", "'10', 0", "'11', 0", "'12', 0")
     static const struct { const char *whole, *parts; } cases[] = {
         { DRAW(WHOLE("tiny-sd1"), "'1', 2"), DRAW(WHOLE("tiny-sd1") ", '7': {'class_type': 'VAELoader', 'inputs': {'vae_name': 'own'}}", "'7', 0") },
         { DRAW(WHOLE("tiny-kolors"), "'1', 2"),
           DRAW("'1': {'class_type': 'KolorsLoader', 'inputs': {'unet_name': 'k\\\\diffusion_pytorch_model.safetensors', 'text_encoder_name': 'glm', 'vae_name': 'kolors'}}", "'1', 2") },
+        { DRAW(WHOLE("tiny-sd1"), "'1', 2"), ALONE("sd1", "'class_type': 'CLIPLoader', 'inputs': {'clip_name': 'sd1', 'type': 'stable_diffusion'}") },
+        { DRAW(WHOLE("tiny-kolors"), "'1', 2"), ALONE("kolors", "'class_type': 'CLIPLoader', 'inputs': {'clip_name': 'glm', 'type': 'kolors'}") },
+        { DRAW(WHOLE("tiny-sdxl"), "'1', 2"), ALONE("sdxl", "'class_type': 'DualCLIPLoader', 'inputs': {'clip_name1': 'sdxl/model.safetensors',"
+                                                            "'clip_name2': 'sdxl-2/model.safetensors', 'type': 'sdxl', 'device': 'cpu'}") },
+        { DRAW(WHOLE("tiny-sd1"), "'1', 2"),
+          DRAW("'1': {'class_type': 'CheckpointLoader', 'inputs': {'config_name': 'v1-inference.yaml', 'ckpt_name': 'tiny-sd1'}}", "'1', 2") },
     };
+    static const char *const models[] = { "sd1", "sdxl", "kolors" };
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        link_model("diffusion_models", models[i], path_of("tiny-%s/unet", models[i]).s);
+        link_model("text_encoders", models[i], path_of("tiny-%s/text_encoder", models[i]).s);
+        link_model("vae", path_of("%s-vae", models[i]).s, path_of("tiny-%s/vae", models[i]).s);
+    }
+    link_model("text_encoders", "sdxl-2", "tiny-sdxl/text_encoder_2");
     link_model("vae", "own", "tiny-sd1/vae");
     link_model("vae", "kolors", "tiny-kolors/vae");
     link_model("diffusion_models", "k", "tiny-kolors/unet");
@@ -256,6 +274,39 @@ TEST(a_vae_of_its_own_and_a_model_in_parts_draw_as_the_whole)
         seen_release(&b);
         flow_engine_free(own);
     }
+}
+
+/* What a config says and what nodes say instead. */
+TEST(a_model_is_sampled_as_its_config_or_a_node_says)
+{
+#define CONFIG(name) "'1': {'class_type': 'CheckpointLoader', 'inputs': {'config_name': '" name "', 'ckpt_name': 'tiny-sd1'}}"
+#define PATCHED(class, inputs) WHOLE("tiny-sd1") ", '7': {'class_type': '" class "', 'inputs': {'model': ['1', 0], " inputs "}}"
+    static const struct { const char *a, *b; bool same; } cases[] = {
+        { DRAW(CONFIG("v1-inference.yaml"), "'1', 2"), DRAW(WHOLE("tiny-sd1"), "'1', 2"), true },
+        { DRAW(CONFIG("v2-inference-v.yaml"), "'1', 2"), DRAW(WHOLE("tiny-sd1"), "'1', 2"), false },
+        { DRAW(CONFIG("v2-inference-v.yaml"), "'1', 2"),
+          DRAW_BY(PATCHED("ModelSamplingDiscrete", "'sampling': 'v_prediction', 'zsnr': false"), "'7', 0", "'1', 1", "'1', 2"), true },
+        { DRAW(CONFIG("v2-inference-v.yaml"), "'1', 2"),
+          DRAW_BY(PATCHED("ModelSamplingDiscrete", "'sampling': 'v_prediction', 'zsnr': true"), "'7', 0", "'1', 1", "'1', 2"), false },
+        { DRAW(CONFIG("v2-inference-v.yaml"), "'1', 2"),
+          DRAW_BY(PATCHED("ModelSamplingDiscrete", "'sampling': 'x0', 'zsnr': false"), "'7', 0", "'1', 1", "'1', 2"), false },
+        { DRAW(CONFIG("v1-inference_clip_skip_2.yaml"), "'1', 2"),
+          DRAW_BY(WHOLE("tiny-sd1") ", '7': {'class_type': 'CLIPSetLastLayer', 'inputs': {'clip': ['1', 1], 'stop_at_clip_layer': -2}}", "'1', 0",
+                  "'7', 0", "'1', 2"), true },
+        { DRAW(WHOLE("tiny-sd1"), "'1', 2"), DRAW_BY(PATCHED("RescaleCFG", "'multiplier': 0"), "'7', 0", "'1', 1", "'1', 2"), true },
+    };
+    struct flow_engine *own = engine();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct flow_seen a = run_flow(own, cases[i].a, NULL), b = run_flow(own, cases[i].b, NULL);
+        struct image x = written(&a, "6", 0), y = written(&b, "6", 0);
+        bool same = image_bytes(&x) == image_bytes(&y) && !memcmp(x.pixels, y.pixels, image_bytes(&x));
+        CHECK(same == cases[i].same, "case %zu: %s", i, same ? "the same picture" : "two pictures");
+        image_release(&x);
+        image_release(&y);
+        seen_release(&a);
+        seen_release(&b);
+    }
+    flow_engine_free(own);
 }
 
 TEST(a_lora_is_taught_kept_and_used)

@@ -129,3 +129,16 @@ const char *single_of_folder(const char *model, const char *file)
     json_decref(list);
     return path;
 }
+
+void single_keep(json_t *tensors, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    for (size_t i = json_array_size(tensors); i-- > 0;) {
+        json_t *row = json_array_get(tensors, i), *name = json_incref(json_array_get(row, 0));
+        if (strncmp(json_string_value(name), prefix, n))
+            json_array_remove(tensors, i);
+        else
+            json_array_set_new(row, 0, json_string(json_string_value(name) + n));
+        json_decref(name);
+    }
+}

@@ -13,4 +13,7 @@ const char *single_hollow(const char *model, void (*change)(json_t *tensors));
 /* A folder of tests/data/models as a single file of the name `file`, with the tensors' own values. */
 const char *single_of_folder(const char *model, const char *file);
 
+/* For `change`: of a list of tensors those whose names begin with a prefix stay, without it. */
+void single_keep(json_t *tensors, const char *prefix);
+
 #endif

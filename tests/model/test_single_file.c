@@ -142,33 +142,21 @@ TEST(configs_follow_from_shapes_and_family)
     single_file_free(f);
 }
 
-static void drop_prefix(json_t *tensors, const char *prefix)
-{
-    size_t i = json_array_size(tensors), n = strlen(prefix);
-    while (i-- > 0) {
-        json_t *row = json_array_get(tensors, i);
-        const char *name = json_string_value(json_array_get(row, 0));
-        if (strncmp(name, prefix, n))
-            json_array_remove(tensors, i);
-        else
-            json_array_set_new(row, 0, json_string(name + n));
-    }
-}
 static void only_unet(json_t *tensors)
 {
-    drop_prefix(tensors, "model.diffusion_model.");
+    single_keep(tensors, "model.diffusion_model.");
 }
 static void only_vae(json_t *tensors)
 {
-    drop_prefix(tensors, "first_stage_model.");
+    single_keep(tensors, "first_stage_model.");
 }
 static void only_openclip(json_t *tensors)
 {
-    drop_prefix(tensors, "conditioner.embedders.1.model.");
+    single_keep(tensors, "conditioner.embedders.1.model.");
 }
 static void only_clip(json_t *tensors)
 {
-    drop_prefix(tensors, "cond_stage_model.transformer.");
+    single_keep(tensors, "cond_stage_model.transformer.");
 }
 
 TEST(a_file_with_one_part_is_known_too)

@@ -40,6 +40,7 @@ struct watch {
     const struct stage_sampling *s;
     struct pipeline *pipeline;
     const struct vae_config *vae;
+    bool decodes; /* the VAE is there, too */
     double shown_at, decoding; /* when the last preview was made, and how long that took */
 };
 
@@ -114,7 +115,7 @@ static bool on_step(void *self, int64_t done, int64_t total, const float *denois
     bool mapped = w->vae->latent_channels == 4 && !w->vae->normed && w->vae->kind == VAE_KL;
     double now = clock_seconds();
     /* a preview may take a quarter of the time */
-    bool shows = side > 0 && (mapped || done == total || now - w->shown_at > 4 * w->decoding);
+    bool shows = side > 0 && (mapped || (w->decodes && (done == total || now - w->shown_at > 4 * w->decoding)));
     bool good = !shows || ((mapped ? by_map(&image, w, denoised, e) : by_vae(&image, w, denoised, e)) && shrink(&image, side, e));
     if (shows) {
         w->shown_at = clock_seconds();
@@ -134,7 +135,9 @@ struct flow_latent *sample(struct node_call *call, const struct datum *model, co
     const struct vae_config *vae = &pipeline_model(m->weights->pipeline)->vae;
     struct flow_latent *l = latent_for(latent_of(from), vae, e), *out = l ? flow_latent_copy(l, e) : NULL;
     struct flow_latent *expected = out && denoised ? flow_latent_copy(l, e) : NULL;
-    struct watch watch = { .call = call, .s = s, .pipeline = m->weights->pipeline, .vae = vae };
+    struct watch watch = { .call = call, .s = s, .pipeline = m->weights->pipeline, .vae = vae,
+                           .decodes = !m->weights->alone || m->weights->alone->weights[PART_VAE] };
+    const struct scheduler_config scheduler = flow_model_scheduler(m);
     bool good = out && (!denoised || expected);
     if (good && l->c != vae->latent_channels)
         good = err_set(e, ERR_SHAPE, "latents of %lld channels for a model of %lld: they are of different models", (long long)l->c,
@@ -143,6 +146,7 @@ struct flow_latent *sample(struct node_call *call, const struct datum *model, co
         s->loras = m->loras;
         s->lora_count = m->lora_count;
         s->cfg_rescale = m->cfg_rescale;
+        s->scheduler = &scheduler;
         s->n = l->n;
         s->h = l->h;
         s->w = l->w;

@@ -85,7 +85,8 @@ static struct sigmas no_levels(void)
 /* The model's schedule; released by the caller. */
 static bool schedule_of(const struct datum *model, struct noise_schedule *out, struct err *e)
 {
-    return noise_schedule_init(out, pipeline_scheduler(model_of(model)->weights->pipeline), e);
+    const struct scheduler_config c = flow_model_scheduler(model_of(model));
+    return noise_schedule_init(out, &c, e);
 }
 
 static bool basic_run(struct node_call *call, const void *args, struct err *e)

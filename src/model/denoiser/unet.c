@@ -1,5 +1,4 @@
-#include "model/denoiser/unet.h"
-
+#include "model/denoiser/unet_internal.h"
 #include "model/layer/layer.h"
 
 /* Settings that change the graph and that this one does not have: each must be missing, null or the value here. */
@@ -262,19 +261,13 @@ int64_t unet_text_width(const struct unet_config *c)
     return c->text_dim ? c->text_dim : c->cross_attention_dim;
 }
 
-struct builder {
-    struct net *n;
-    const struct unet_config *c;
-    struct value time, text; /* silu of the time embedding; the text states */
-};
-
-static struct value resnet(struct builder *b, struct value x, const char *at, int64_t out)
+static struct value resnet(struct unet_way *b, struct value x, const char *at, int64_t out)
 {
     return layer_resnet(b->n, x, b->time, at, out, b->c->groups, b->c->eps);
 }
 
 /* own: the transformer's depth where it is not the block's. */
-static struct value attention(struct builder *b, struct value x, const char *at, size_t block, int64_t own)
+static struct value attention(struct unet_way *b, struct value x, const char *at, size_t block, int64_t own)
 {
     return layer_transformer(b->n, x, b->text, at, b->c->heads[block], own ? own : b->c->depth[block], b->c->groups,
                              b->c->use_linear_projection);
@@ -322,55 +315,82 @@ static struct value time_embedding(struct net *n, const struct unet_config *c, s
     return op_unary(n->g, t, UNARY_SILU); /* every resnet begins with it */
 }
 
-struct value unet(struct net *n, const struct unet_config *c, struct value latent, struct value timestep,
-                  struct value text, const struct unet_extra *extra)
+struct unet_way unet_way_begin(struct net *n, const struct unet_config *c, struct value timestep, struct value text, const struct unet_extra *extra)
 {
     if (c->text_dim) /* Kolors: its text encoder is wider than the denoiser's attention */
         text = layer_linear(n, text, "encoder_hid_proj", c->cross_attention_dim, true);
-    struct builder b = { n, c, time_embedding(n, c, timestep, extra), text };
-    struct value skips[UNET_MAX_BLOCKS * (UNET_MAX_LAYERS + 1) + 1];
-    size_t skip_count = 0;
-    struct value x = layer_conv(n, latent, "conv_in", c->width[0], 3, false);
-    skips[skip_count++] = x;
+    return (struct unet_way){ n, c, time_embedding(n, c, timestep, extra), text, { { 0 } }, 0 };
+}
+
+static void keep(struct unet_way *b, struct value x)
+{
+    b->skips[b->skip_count++] = x;
+}
+
+struct value unet_way_down(struct unet_way *b, struct value x)
+{
+    struct net *n = b->n;
+    const struct unet_config *c = b->c;
+    keep(b, x);
     for (size_t i = 0; i < c->blocks; i++) {
         struct path at = path_of("down_blocks.%zu", i);
         for (int64_t j = 0; j < c->layers[i]; j++) {
             graph_block_begin(n->g);
-            x = resnet(&b, x, path_of("%s.resnets.%d", at.s, (int)j).s, c->width[i]);
+            x = resnet(b, x, path_of("%s.resnets.%d", at.s, (int)j).s, c->width[i]);
             if (c->down_attention[i])
-                x = attention(&b, x, path_of("%s.attentions.%d", at.s, (int)j).s, i, c->down_depth[i][j]);
+                x = attention(b, x, path_of("%s.attentions.%d", at.s, (int)j).s, i, c->down_depth[i][j]);
             graph_block_end(n->g);
-            skips[skip_count++] = x;
+            keep(b, x);
         }
         if (i + 1 < c->blocks) {
             int64_t p = c->downsample_padding, pad[4] = { p, p, p, p };
             if (p == 0) /* diffusers: padded right and below only */
                 pad[2] = pad[3] = 1;
             x = layer_conv_down(n, x, path_of("%s.downsamplers.0.conv", at.s).s, c->width[i], pad);
-            skips[skip_count++] = x;
+            keep(b, x);
         }
     }
     size_t last = c->blocks - 1;
     if (!c->no_middle) {
         graph_block_begin(n->g);
-        x = resnet(&b, x, "mid_block.resnets.0", c->width[last]);
-        x = attention(&b, x, "mid_block.attentions.0", last, 0);
-        x = resnet(&b, x, "mid_block.resnets.1", c->width[last]);
+        x = resnet(b, x, "mid_block.resnets.0", c->width[last]);
+        x = attention(b, x, "mid_block.attentions.0", last, 0);
+        x = resnet(b, x, "mid_block.resnets.1", c->width[last]);
         graph_block_end(n->g);
     }
+    return x;
+}
+
+/* What ControlNets say of a skip connection, or of the middle, is added to it. */
+static struct value controlled(struct net *n, struct value x, size_t i)
+{
+    return op_add(n->g, x, graph_input(n->g, path_of("residual.%zu", i).s, n->type, graph_shape(n->g, x)));
+}
+
+struct value unet(struct net *n, const struct unet_config *c, struct value latent, struct value timestep,
+                  struct value text, const struct unet_extra *extra)
+{
+    struct unet_way b = unet_way_begin(n, c, timestep, text, extra);
+    struct value x = unet_way_down(&b, layer_conv(n, latent, "conv_in", c->width[0], 3, false));
+    if (extra && extra->controlled) {
+        for (size_t i = 0; i < b.skip_count; i++)
+            b.skips[i] = controlled(n, b.skips[i], i);
+        x = controlled(n, x, b.skip_count);
+    }
+    size_t last = c->blocks - 1;
     for (size_t i = 0; i < c->blocks; i++) {
         struct path at = path_of("up_blocks.%zu", i);
         size_t block = last - i;
         for (int64_t j = 0; j <= c->layers[block]; j++) {
             graph_block_begin(n->g);
-            x = op_concat(n->g, x, skips[--skip_count], -1);
+            x = op_concat(n->g, x, b.skips[--b.skip_count], -1);
             x = resnet(&b, x, path_of("%s.resnets.%d", at.s, (int)j).s, c->width[block]);
             if (c->up_attention[i])
                 x = attention(&b, x, path_of("%s.attentions.%d", at.s, (int)j).s, block, c->up_depth[i][j]);
             graph_block_end(n->g);
         }
         if (i < last) { /* up to the size of what is joined next */
-            struct shape s = graph_shape(n->g, skips[skip_count - 1]);
+            struct shape s = graph_shape(n->g, b.skips[b.skip_count - 1]);
             x = layer_conv_up(n, x, path_of("%s.upsamplers.0.conv", at.s).s, c->width[block], s.dim[1], s.dim[2]);
         }
     }

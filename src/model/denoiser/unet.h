@@ -34,6 +34,8 @@ struct unet_extra {
     struct value pooled;   /* text_time: [n, ..] of n->type */
     struct value time_ids; /* text_time: f32 [n, k]; pooled's width + k * time_ids_dim is addition_width */
     struct value guidance; /* guidance_dim: f32 [n], 1000 (cfg - 1) */
+    bool controlled;       /* the graph gets inputs "residual.0", ... of n->type, in the order and the shapes of controlnet.h, which are added to
+                              the skip connections and to the middle */
 };
 
 /* Of a text's states, as the denoiser takes them. */

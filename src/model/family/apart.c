@@ -41,6 +41,20 @@ bool apart_folder(char *out, const char *path, struct err *e)
     return true;
 }
 
+json_t *apart_config(const char *path, const char *key, const char *begins, char where[PATH_MAX_BYTES], struct err *e)
+{
+    char folder[PATH_MAX_BYTES];
+    if (!apart_folder(folder, path, e) || !path_join(where, folder, "config.json", e) || !path_exists(where))
+        return NULL;
+    json_t *j = json_read(where, e);
+    const json_t *class = json_object_get(j, key);
+    const char *word = json_string_value(json_is_array(class) ? json_array_get(class, 0) : class);
+    if (j && word && !strncmp(word, begins, strlen(begins)))
+        return j;
+    json_decref(j);
+    return NULL;
+}
+
 json_t *apart_json(const char *part, const char *path, char where[PATH_MAX_BYTES], struct err *e)
 {
     char folder[PATH_MAX_BYTES];

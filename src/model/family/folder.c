@@ -130,24 +130,10 @@ static bool open_clip(struct model_folder *f, int part, const char *class, struc
     json_t *config = model_source_json(&f->source, model_part_names[part], where, e);
     struct clip_tokenizer *words = NULL;
     if (config && !model_source_configs(&f->source))
-        words = model_source_tokenizer(&f->source, tokenizer_names[part], e);
+        words = model_source_tokenizer(f->source.file, tokenizer_names[part], e);
     else if (config && model_source_text(&f->source, model_part_names[part], tokenizer_names[part], ignored, folder, e))
         words = clip_tokenizer_open(folder, e);
     bool good = words && text_clip_open(&f->parts.text[part], class, config, where, words, where, e);
-    json_decref(config);
-    return good;
-}
-
-static bool open_glm(struct model_folder *f, int part, struct err *e)
-{
-    char where[PATH_MAX_BYTES], place[PATH_MAX_BYTES], *data = NULL;
-    size_t bytes = 0;
-    json_t *config = model_source_json(&f->source, model_part_names[part], where, e);
-    struct chatglm_tokenizer *words = NULL;
-    if (config && model_source_pieces(&f->source, &data, &bytes, place, e))
-        words = chatglm_tokenizer_parse(data, bytes, place, e);
-    bool good = words && text_chatglm_open(&f->parts.text[part], config, where, words, place, e);
-    mem_free(data);
     json_decref(config);
     return good;
 }
@@ -164,7 +150,7 @@ static bool open_text(struct model_folder *f, int part, const json_t *index, con
         !class_in(index, where, tokenizer_names[part], text->kind->tokenizers, &ignored, e))
         return false;
     if (text->kind == &text_chatglm)
-        return open_glm(f, part, e);
+        return model_source_glm(&f->source, &f->parts.text[part], e);
     if (!model_source_configs(&f->source) || (f->source.text && part == PART_TEXT))
         return open_clip(f, part, class, e);
     return model_source_text(&f->source, model_part_names[part], tokenizer_names[part], encoder, tokenizer, e) &&

@@ -98,6 +98,19 @@ bool ldm_unet_names(struct name_map *m, const struct ldm_unet *u, struct err *e)
            module(m, unet_resnet, "middle_block.2", "mid_block.resnets.1", e);
 }
 
+bool ldm_control_names(struct name_map *m, struct err *e)
+{
+    enum { HINTS = 6, MOST_SKIPS = LDM_MAX_LEVELS * (LDM_MAX_LAYERS + 1) };
+    bool good = pair(m, path_of("input_hint_block.0"), path_of("controlnet_cond_embedding.conv_in"), e) &&
+                pair(m, path_of("input_hint_block.14"), path_of("controlnet_cond_embedding.conv_out"), e) &&
+                pair(m, path_of("middle_block_out.0"), path_of("controlnet_mid_block"), e);
+    for (int i = 0; good && i < HINTS; i++)
+        good = pair(m, path_of("input_hint_block.%d", 2 + 2 * i), path_of("controlnet_cond_embedding.blocks.%d", i), e);
+    for (int i = 0; good && i < MOST_SKIPS; i++)
+        good = pair(m, path_of("zero_convs.%d.0", i), path_of("controlnet_down_blocks.%d", i), e);
+    return good;
+}
+
 static bool vae_half(struct name_map *m, const struct ldm_vae *v, const char *half, struct err *e)
 {
     bool encoder = !strcmp(half, "encoder"), good = module(m, vae_ends, half, half, e);

@@ -25,6 +25,8 @@ struct ldm_vae {
 
 /* Each adds the pairs of a part (outer: LDM's names below the part's prefix, inner: diffusers'). */
 MUST_USE bool ldm_unet_names(struct name_map *m, const struct ldm_unet *u, struct err *e);
+/* What a ControlNet has beside a UNet's way down: its picture's convolutions and those that begin at zero. */
+MUST_USE bool ldm_control_names(struct name_map *m, struct err *e);
 MUST_USE bool ldm_vae_names(struct name_map *m, const struct ldm_vae *v, struct err *e);
 /* Only inner names that files of old diffusers have for the attention in a VAE: for looking up outer names. */
 MUST_USE bool ldm_vae_old_names(struct name_map *m, struct err *e);

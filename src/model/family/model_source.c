@@ -206,6 +206,20 @@ bool model_source_pieces(const struct model_source *s, char **data, size_t *byte
                    "text encoder, and within its file");
 }
 
+bool model_source_glm(const struct model_source *s, struct text_encoder *t, struct err *e)
+{
+    char where[PATH_MAX_BYTES], place[PATH_MAX_BYTES], *data = NULL;
+    size_t bytes = 0;
+    json_t *config = model_source_json(s, "text_encoder", where, e);
+    struct chatglm_tokenizer *words = NULL;
+    if (config && model_source_pieces(s, &data, &bytes, place, e))
+        words = chatglm_tokenizer_parse(data, bytes, place, e);
+    bool good = words && text_chatglm_open(t, config, where, words, place, e);
+    mem_free(data);
+    json_decref(config);
+    return good;
+}
+
 struct weights *model_source_weights(const struct model_source *s, const char *part, struct err *e)
 {
     char folder[PATH_MAX_BYTES];
@@ -226,10 +240,10 @@ struct weights *model_source_weights(const struct model_source *s, const char *p
     return w;
 }
 
-struct clip_tokenizer *model_source_tokenizer(const struct model_source *s, const char *part, struct err *e)
+struct clip_tokenizer *model_source_tokenizer(const struct single_file *file, const char *part, struct err *e)
 {
     char path[PATH_MAX_BYTES];
-    json_t *config = single_file_json(s->file, part, s->predicts, e);
+    json_t *config = single_file_json(file, part, PREDICTS_AUTO, e);
     struct clip_tokenizer *t = NULL;
     if (config && clip_vocabulary_find(path, e))
         t = clip_tokenizer_open_vocabulary(path, config, e);

@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 #include "model/family/single_file.h"
-#include "tokenizer/clip_tokenizer.h"
+#include "model/text/text.h"
 
 /* What a user names. All borrowed. */
 struct model_files {
@@ -43,10 +43,12 @@ MUST_USE bool model_source_text(const struct model_source *s, const char *part, 
  * with mem_free, and their place. ERR_MISSING says where it may lie. */
 MUST_USE bool model_source_pieces(const struct model_source *s, char **data, size_t *bytes, char where[PATH_MAX_BYTES],
                                   struct err *e);
+/* ChatGLM3 with that tokenizer. */
+MUST_USE bool model_source_glm(const struct model_source *s, struct text_encoder *t, struct err *e);
 /* The weights of a part; free with weights_free, before the source. */
 MUST_USE struct weights *model_source_weights(const struct model_source *s, const char *part, struct err *e);
 /* A tokenizer ("tokenizer", "tokenizer_2") of a file without a config folder: CLIP's, of the installed vocabulary
  * (clip_tokenizer.h). Free with clip_tokenizer_free. */
-MUST_USE struct clip_tokenizer *model_source_tokenizer(const struct model_source *s, const char *part, struct err *e);
+MUST_USE struct clip_tokenizer *model_source_tokenizer(const struct single_file *file, const char *part, struct err *e);
 
 #endif

@@ -163,11 +163,31 @@ static bool unet_levels(json_t *j, const struct weights *w, const struct line *l
     return good;
 }
 
+/* What a ControlNet's picture goes through. */
+static bool control_config(json_t *j, const struct weights *w, struct err *e)
+{
+    int64_t channels = 0, width = 0;
+    if (!size_of(w, "controlnet_cond_embedding.conv_in.weight", 1, &channels, e) || !size_of(w, "controlnet_cond_embedding.conv_in.weight", 0, &width, e))
+        return false;
+    json_t *hints = json_pack("[I]", (json_int_t)width);
+    int64_t count = count_of(w, "controlnet_cond_embedding.blocks.", ".weight");
+    bool good = hints || err_nomem(e, "a config");
+    for (int64_t i = 1; good && i < count; i += 2) {
+        good = size_of(w, path_of("controlnet_cond_embedding.blocks.%lld.weight", (long long)i).s, 0, &width, e);
+        json_array_append_new(hints, json_integer(width));
+    }
+    good = good && put(j, "_class_name", json_string("ControlNetModel"), e) && put(j, "conditioning_channels", json_integer(channels), e) &&
+           put(j, "conditioning_embedding_out_channels", json_incref(hints), e);
+    json_decref(hints);
+    return good;
+}
+
 static bool unet_config(json_t *j, const struct weights *w, const struct line *l, enum predicts how, struct err *e)
 {
     int64_t in = 0, out = 0, context = 0, conditions = 0;
     const struct weight *proj = weights_find(w, "mid_block.attentions.0.proj_in.weight");
-    if (!size_of(w, "conv_in.weight", 1, &in, e) || !size_of(w, "conv_out.weight", 0, &out, e) ||
+    bool control = weights_find(w, "controlnet_cond_embedding.conv_in.weight") != NULL; /* has no way up, and so no end */
+    if (!size_of(w, "conv_in.weight", 1, &in, e) || !size_of(w, control ? "conv_in.weight" : "conv_out.weight", control, &out, e) ||
         !size_of(w, "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 1, &context, e) ||
         !unet_levels(j, w, l, e))
         return false;
@@ -183,7 +203,7 @@ static bool unet_config(json_t *j, const struct weights *w, const struct line *l
         !(size_of(w, "encoder_hid_proj.weight", 1, &states, e) && put(j, "encoder_hid_dim", json_integer(states), e) &&
           put(j, "encoder_hid_dim_type", json_string("text_proj"), e)))
         return false;
-    return put(j, "in_channels", json_integer(in), e) && put(j, "out_channels", json_integer(out), e) &&
+    return (!control || control_config(j, w, e)) && put(j, "in_channels", json_integer(in), e) && put(j, "out_channels", json_integer(out), e) &&
            put(j, "cross_attention_dim", json_integer(context), e) &&
            put(j, "sample_size", json_integer(how == PREDICTS_V ? l->v_side : l->side), e) &&
            put(j, "use_linear_projection", json_boolean(proj && proj->shape.rank == 2), e);
@@ -356,9 +376,14 @@ static json_t *part_json(const struct single_file *f, enum single_part part, enu
 {
     const struct line *line = &lines[f->kind];
     const char *const texts[SINGLE_PARTS] = { line->text, line->text_2, line->unet, line->vae };
-    bool open = f->place[part].naming == NAMING_OPENCLIP;
-    bool glm = part == SINGLE_TEXT && single_file_is_glm(f);
-    const char *text = glm ? GLM : part == SINGLE_TEXT && f->kind == KIND_NONE && open ? OPENCLIP : texts[part];
+    bool glm = part == SINGLE_TEXT && single_file_is_glm(f), projects = part == SINGLE_TEXT_2;
+    const char *text = glm ? GLM : texts[part];
+    if (part == SINGLE_TEXT && f->kind == KIND_NONE && f->place[part].there && !glm) {
+        enum single_kind whose = single_file_text(f);
+        projects = whose == KIND_SDXL;
+        line = &lines[whose];
+        text = projects || f->place[part].naming == NAMING_OPENCLIP ? OPENCLIP : line->text;
+    }
     if (!text) {
         err_set(e, ERR_MISSING, "%s has no %s, as %s has none", weights_path(f->all), single_part_names[part],
                 single_kind_titles[f->kind]);
@@ -374,7 +399,7 @@ static json_t *part_json(const struct single_file *f, enum single_part part, enu
     else if (good && glm)
         good = glm_config(j, w, e);
     else if (good)
-        good = text_config(j, w, line, part == SINGLE_TEXT_2, e);
+        good = text_config(j, w, line, projects, e);
     weights_free(w);
     if (good)
         return j;

@@ -21,6 +21,7 @@ static const struct {
 } places[] = {
     { SINGLE_UNET, "model.diffusion_model.", "input_blocks.0.0.weight", NAMING_LDM },
     { SINGLE_UNET, "", "input_blocks.0.0.weight", NAMING_LDM },
+    { SINGLE_UNET, "control_model.", "input_blocks.0.0.weight", NAMING_LDM },
     { SINGLE_UNET, "", "down_blocks.0.resnets.0.norm1.weight", NAMING_DIFFUSERS },
     { SINGLE_UNET, "unet.", "down_blocks.0.resnets.0.norm1.weight", NAMING_DIFFUSERS },
     { SINGLE_VAE, "first_stage_model.", "decoder.mid.block_1.norm1.weight", NAMING_LDM },
@@ -107,6 +108,8 @@ static bool unet_layout(struct single_file *f, struct err *e)
     if (level == LDM_MAX_LEVELS)
         return strange(f, "too many sizes", path_of("input_blocks"), e);
     u->levels = level + 1;
+    if (f->control)
+        return true;
     int block = 0;
     for (size_t i = u->levels; i-- > 0; block += (int)u->layers[i] + 1) {
         u->up_attention[i] = has(f, SINGLE_UNET, path_of("output_blocks.%d.1.norm.weight", block));
@@ -187,6 +190,8 @@ static bool recognise(struct single_file *f, struct err *e)
     if (!any)
         return unknown(f, e);
     f->kind = kind_of(f);
+    f->control = has(f, SINGLE_UNET, path_of("input_hint_block.0.weight")) ||
+                 has(f, SINGLE_UNET, path_of("controlnet_cond_embedding.conv_in.weight"));
     /* The one text encoder of Stable Diffusion 2 may lie where XL's refiner has its own. */
     struct single_place *first = &f->place[SINGLE_TEXT], *second = &f->place[SINGLE_TEXT_2];
     if (f->kind == KIND_SD2 && !first->there && second->there) {
@@ -206,17 +211,32 @@ static bool recognise(struct single_file *f, struct err *e)
     return !f->place[SINGLE_UNET].there || f->place[SINGLE_UNET].naming != NAMING_LDM || unet_layout(f, e);
 }
 
-struct single_file *single_file_open(const char *path, struct err *e)
+static struct single_file *open_as(const char *path, bool control, struct err *e)
 {
     struct single_file *f = mem_zeroed(1, sizeof *f);
     if (!f) {
         err_nomem(e, path);
         return NULL;
     }
-    if ((f->all = weights_open(path, e)) && recognise(f, e))
+    bool good = (f->all = weights_open(path, e)) && recognise(f, e);
+    if (good && control && !f->control)
+        good = err_set(e, ERR_TYPE, "%s is no ControlNet: it has no \"input_hint_block\" or \"controlnet_cond_embedding\"", path);
+    if (good && f->control != control)
+        good = unknown(f, e);
+    if (good)
         return f;
     single_file_free(f);
     return NULL;
+}
+
+struct single_file *single_file_open(const char *path, struct err *e)
+{
+    return open_as(path, false, e);
+}
+
+struct single_file *single_control_open(const char *path, struct err *e)
+{
+    return open_as(path, true, e);
 }
 
 void single_file_free(struct single_file *f)
@@ -240,6 +260,23 @@ enum single_kind single_file_kind(const struct single_file *f)
 bool single_file_has(const struct single_file *f, enum single_part part)
 {
     return f->place[part].there;
+}
+
+enum { MOST_OF_L = 12, MOST_OF_H = 24 }; /* OpenCLIP-bigG has 32 layers, H 24, CLIP-L 12 */
+
+static int64_t text_layers(const struct single_file *f)
+{
+    int64_t n = f->text_layers[SINGLE_TEXT];
+    while (n < 1000 && (has(f, SINGLE_TEXT, path_of("text_model.encoder.layers.%lld.layer_norm1.weight", (long long)n)) ||
+                        has(f, SINGLE_TEXT, path_of("encoder.layers.%lld.layer_norm1.weight", (long long)n))))
+        n++;
+    return n;
+}
+
+enum single_kind single_file_text(const struct single_file *f)
+{
+    int64_t layers = text_layers(f);
+    return layers > MOST_OF_H ? KIND_SDXL : layers > MOST_OF_L ? KIND_SD2 : KIND_SD1;
 }
 
 const char *single_file_prefix(const struct single_file *f, enum single_part part)
@@ -329,7 +366,7 @@ struct weights *single_file_weights(const struct single_file *f, enum single_par
     else if (good && p->naming >= NAMING_TINY)
         good = ldm_tiny_vae_names(&map, p->naming == NAMING_TINY, e);
     else if (good && part == SINGLE_UNET)
-        good = ldm_unet_names(&map, &f->unet, e);
+        good = ldm_unet_names(&map, &f->unet, e) && (!f->control || ldm_control_names(&map, e));
     else if (good && part == SINGLE_VAE)
         good = ldm_vae_names(&map, &f->vae, e);
     else if (good)

@@ -33,6 +33,9 @@ struct single_file;
  * errors  as weights_open; ERR_TYPE if it holds no part that is known (the text says what it looks like) or one that our models
  *         cannot be (the text names the tensor). */
 MUST_USE struct single_file *single_file_open(const char *path, struct err *e);
+/* The same for a ControlNet (Zhang et al. 2023), which is then its SINGLE_UNET: in the names of its makers ("control_model."), or in
+ * diffusers'. single_file_open refuses one. ERR_TYPE if it is none. */
+MUST_USE struct single_file *single_control_open(const char *path, struct err *e);
 /* Accepts NULL. */
 void single_file_free(struct single_file *f);
 
@@ -43,6 +46,9 @@ enum single_kind single_file_kind(const struct single_file *f);
 /* The UNet takes a mask and a masked picture beside the latents (9 channels). */
 bool single_file_inpaints(const struct single_file *f);
 bool single_file_has(const struct single_file *f, enum single_part part);
+/* Whose a text encoder without a UNet is, by its depth: KIND_SD1 (CLIP-L, which is XL's first, too), KIND_SD2 (OpenCLIP-H), KIND_SDXL
+ * (OpenCLIP-bigG, XL's second). */
+enum single_kind single_file_text(const struct single_file *f);
 /* What the part's names begin with in the file, "" for none, and whether they are diffusers' already. */
 const char *single_file_prefix(const struct single_file *f, enum single_part part);
 bool single_file_is_plain(const struct single_file *f, enum single_part part);

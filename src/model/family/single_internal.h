@@ -19,6 +19,7 @@ struct single_file {
     struct weights *all;
     struct single_place place[SINGLE_PARTS];
     enum single_kind kind;
+    bool control;                           /* the UNet is a ControlNet: without a way up, with a picture */
     struct ldm_unet unet;                   /* of LDM's names */
     struct ldm_vae vae;
     int64_t text_layers[SINGLE_PARTS];      /* of OpenCLIP's names */

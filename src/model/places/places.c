@@ -119,7 +119,7 @@ bool model_places_add_own(struct model_places *p, const char *folder, struct err
 
 bool model_places_add_output(struct model_places *p, const char *folder, struct err *e)
 {
-    static const char *const written[] = { "checkpoints", "clip", "vae", "diffusion_models", "loras" };
+    static const char *const written[] = { "checkpoints", "clip", "vae", "diffusion_models", "loras", "diffusers" };
     char path[PATH_MAX_BYTES];
     for (size_t i = 0; i < sizeof written / sizeof *written; i++)
         if (!path_join(path, folder, written[i], e) || !add(p, model_kind_of(written[i]), path, false, PLACE_PLAIN, e))

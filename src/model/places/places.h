@@ -71,8 +71,8 @@ MUST_USE bool model_places_add_own(struct model_places *p, const char *folder, s
 /* Adds an installation of ComfyUI: its models, what it has written to output/, and what its own extra_model_paths.yaml names.
  * ERR_MISSING if there is no folder models in it. */
 MUST_USE bool model_places_add_comfyui(struct model_places *p, const char *folder, struct err *e);
-/* Adds what flows leave in a folder of outputs: output/checkpoints, clip, vae, diffusion_models and loras, as ComfyUI does, and the LoRAs
- * of the trainings in output/runs. */
+/* Adds what flows leave in a folder of outputs: output/checkpoints, clip, vae, diffusion_models and loras, as ComfyUI does, whole models in
+ * output/diffusers, and the LoRAs of the trainings in output/runs. */
 MUST_USE bool model_places_add_output(struct model_places *p, const char *folder, struct err *e);
 /* Adds all of `from`. */
 MUST_USE bool model_places_add_all(struct model_places *p, const struct model_places *from, struct err *e);
