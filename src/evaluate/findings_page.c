@@ -81,24 +81,23 @@ static void add_facts(struct text *out, const struct findings *f)
         text_add(out, "</table>\n");
 }
 
-/* The order of columns: what is named, then the one picture of each row, which a wide table would hide at its right end, then the rest. Where
- * there are several pictures, or the only other column is the name, columns stay as they are. */
+/* The order of columns: what a row is, its pictures, which a wide table would hide at its right end, then the rest. Many pictures of a row
+ * stay where they are. */
 static void order_columns(const struct findings_table *t, size_t order[FINDINGS_COLUMNS])
 {
+    enum { FEW = 3 };
+    bool shows[FINDINGS_COLUMNS] = { false };
     size_t pictures = 0, at = 0;
-    for (size_t c = 0; c < t->column_count; c++) {
-        bool has = false;
-        for (size_t i = c; i < t->cell_count && !has; i += t->column_count)
-            has = t->cells[i].kind == FINDING_PICTURE;
-        pictures += has;
-        at = has ? c : at;
-        order[c] = c;
+    for (size_t c = 1; c < t->column_count; c++) {
+        for (size_t i = c; i < t->cell_count && !shows[c]; i += t->column_count)
+            shows[c] = t->cells[i].kind == FINDING_PICTURE;
+        pictures += shows[c];
     }
-    if (pictures != 1 || at < 2)
-        return;
-    for (size_t c = at; c > 1; c--)
-        order[c] = c - 1;
-    order[1] = at;
+    order[at++] = 0;
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t c = 1; c < t->column_count; c++)
+            if (pictures > FEW ? pass == 0 : shows[c] == (pass == 0))
+                order[at++] = c;
 }
 
 static void add_table(struct text *out, const struct findings_table *t)

@@ -308,6 +308,7 @@ static bool judge(struct leak *l, double share, struct err *e)
     for (int m = 0; m < LEAK_MEASURES; m++)
         if ((m != LEAK_LATENTS || l->latents) && !set_threshold(l, (enum leak_measure)m, share, e))
             return false;
+    l->threshold[LEAK_PIXELS] = fmax(l->threshold[LEAK_PIXELS], LEAK_SAME_PIXELS);
     for (size_t i = 0; i < l->drawn_count; i++) {
         struct leak_answer *a = &l->drawn[i];
         a->says[LEAK_STRUCTURE] = a->measure[LEAK_STRUCTURE] > l->threshold[LEAK_STRUCTURE];

@@ -4,7 +4,8 @@
  * Where copying begins is not a number of ours: the training pictures themselves say it. Some of them are treated as if they had been
  * drawn, and compared with all others (without those that the list says to show the same subject). The threshold is what one in a
  * hundred pictures of their kind passes by chance: a drawn picture above it is more like a training picture than training pictures
- * are like each other. Pictures that are in the set twice do not move it, as long as they are fewer than a quarter. */
+ * are like each other. Pictures that are in the set twice do not move it, as long as they are fewer than a quarter; and
+ * whatever the set says, pixels that differ by less than LEAK_SAME_PIXELS, as they do after another encoder, are a copy. */
 #ifndef LIMN_EVALUATE_LEAK_H
 #define LIMN_EVALUATE_LEAK_H
 
@@ -13,6 +14,7 @@
 #include "evaluate/picture_set.h"
 #include "evaluate/reconstruct.h"
 
+enum { LEAK_SAME_PIXELS = 4 }; /* as struct match has them, of 255 */
 enum { LEAK_KEPT = 8 }; /* training pictures that are looked at closely, for each asked one */
 
 /* The three measures. Structure and latents: the more the nearer. Pixels: the less. */

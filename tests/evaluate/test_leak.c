@@ -205,6 +205,34 @@ TEST(pictures_that_are_there_twice_do_not_hide_copies)
     picture_set_release(&twice);
 }
 
+TEST(the_same_picture_is_a_copy_however_full_of_twins_the_set_is)
+{
+    struct err e = { 0 };
+    struct picture_set all, drawn, trained;
+    struct leak l;
+    char folder[4096], path[5000];
+    open_sets(&drawn, photos("trained"), &all);
+    snprintf(folder, sizeof folder, "%s", test_scratch("twins"));
+    REQUIRE(folder_make(folder, &e));
+    for (size_t i = 0; i < 12; i++) {
+        struct image image;
+        REQUIRE(picture_set_load(&all, i / 2, &image, &e));
+        snprintf(path, sizeof path, "%s/%zu.png", folder, i);
+        REQUIRE(image_save_png(path, &image, NULL, 0, &e));
+        image_release(&image);
+    }
+    REQUIRE(picture_set_open(&trained, folder, PICTURES_ALL, &e));
+    REQUIRE(leak_find(&l, &(struct leak_options){ .drawn = &trained, .trained = &trained }, NULL, &e));
+    CHECK(l.drawn_count == 12 && l.threshold[LEAK_STRUCTURE] > 0.99, "threshold %g", l.threshold[LEAK_STRUCTURE]);
+    for (size_t i = 0; i < l.drawn_count; i++)
+        CHECK(l.drawn[i].copy && l.drawn[i].says[LEAK_PIXELS], "picture %zu: structure %g, pixels %g", i, l.drawn[i].measure[LEAK_STRUCTURE],
+              l.drawn[i].measure[LEAK_PIXELS]);
+    leak_release(&l);
+    picture_set_release(&all);
+    picture_set_release(&drawn);
+    picture_set_release(&trained);
+}
+
 /* Whatever is allocated fails in turn. */
 TEST(want_of_memory_is_an_error)
 {
