@@ -1,6 +1,7 @@
 /* What is wrong with a flow, in ComfyUI's words: clients and the page read these types, messages and details. */
 #include <ctype.h>
 #include <errno.h>
+#include <glib.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,12 +20,29 @@ struct seen {
     json_t *errors; /* array of this node's own */
 };
 
+/* What Python would have raised: the link cannot even be looked at. */
+struct raised {
+    bool is;
+    char type[24], text[200];
+};
+
+/* A node whose inputs are being looked at. */
+struct frame {
+    struct seen *seen;
+    const struct node *node;
+    json_t *inputs;
+    size_t at; /* the input at hand */
+    bool good; /* what is linked to the inputs before it */
+};
+
+/* A flow may be long, and the thread's stack is small: where a link is followed, a frame is put down, nothing calls itself. */
 struct checking {
     json_t *flow;
     const struct flow_host *host;
     struct seen *seen; /* [count], as in the flow */
     size_t count;
-    const char **path; /* the nodes above the one at hand */
+    GHashTable *by_id; /* of seen */
+    struct frame *frames; /* [count]: the last is the node at hand, the others wait for it */
     size_t depth;
 };
 
@@ -36,10 +54,7 @@ static json_t *error_of(const char *type, const char *message, json_t *details, 
 
 static struct seen *find(const struct checking *k, const char *id)
 {
-    for (size_t i = 0; i < k->count; i++)
-        if (!strcmp(k->seen[i].id, id))
-            return &k->seen[i];
-    return NULL;
+    return g_hash_table_lookup(k->by_id, id);
 }
 
 static const struct node *class_of(const struct checking *k, const json_t *json)
@@ -352,41 +367,44 @@ static void check_own(const struct checking *k, const struct node *node, const j
     mem_free(args);
 }
 
-/* What Python would have raised: the link cannot even be looked at. */
-struct raised {
-    bool is;
-    char type[24], text[200];
-};
+static const char *id_above(const struct checking *k, size_t i)
+{
+    return k->frames[i].seen->id;
+}
 
-static enum verdict check_node(struct checking *k, const char *id, struct raised *raised, struct err *e);
-
-/* The circle that ends at the node of this id, as an error of each of its nodes. */
+/* The circle that ends at the node of this id, as an error of each of its nodes. Each tells all of it, but of a large one the beginning. */
 static void tell_circle(struct checking *k, const char *id)
 {
+    enum { MOST_TOLD = 40 };
     size_t first = 0;
     struct text path;
     json_t *ids = json_array();
-    while (strcmp(k->path[first], id))
+    while (strcmp(id_above(k, first), id))
         first++;
     text_init(&path, 1 << 20);
     for (size_t i = first; i <= k->depth; i++) {
-        const char *at = i < k->depth ? k->path[i] : id;
+        const char *at = i < k->depth ? id_above(k, i) : id;
+        if (i == first + MOST_TOLD && i < k->depth) {
+            text_addf(&path, " -> ... (%zu nodes)", k->depth - first);
+            i = k->depth - 1;
+            continue;
+        }
         text_addf(&path, "%s%s (%s)", i > first ? " -> " : "", at,
                   json_string_value(json_object_get(json_object_get(k->flow, at), "class_type")));
         if (i < k->depth)
             json_array_append_new(ids, json_string(at));
     }
     for (size_t i = first; i < k->depth; i++)
-        json_array_append_new(find(k, k->path[i])->errors,
+        json_array_append_new(k->frames[i].seen->errors,
                               error_of("dependency_cycle", "Dependency cycle detected", json_string(text_string(&path)),
-                                       json_pack("{s:s, s:O}", "node_id", k->path[i], "cycle_nodes", ids)));
+                                       json_pack("{s:s, s:O}", "node_id", id_above(k, i), "cycle_nodes", ids)));
     json_decref(ids);
     text_release(&path);
 }
 
-/* A link: false if the node is bad by it (with its own error, or without: what is linked is bad). May raise. */
-static bool check_link(struct checking *k, const struct node *node, const struct node_input *input, const json_t *value, json_t *errors,
-                       const char **received, struct raised *raised, struct err *e)
+/* The link of an input: the node to look at next, or NULL: it is bad, with an error of the node's or raised. */
+static const char *check_link(const struct checking *k, const struct node *node, const struct node_input *input, const json_t *value,
+                              json_t *errors, struct raised *raised)
 {
     const json_t *first = json_array_get(value, 0), *second = json_array_get(value, 1);
     if (json_array_size(value) != 2) {
@@ -394,7 +412,7 @@ static bool check_link(struct checking *k, const struct node *node, const struct
                                                json_string(input->name),
                                                json_pack("{s:s, s:o, s:O}", "input_name", input->name, "input_config",
                                                          node_input_config(input, NULL), "received_value", value)));
-        return true;
+        return NULL;
     }
     const char *id = json_string_value(first);
     const json_t *from = id ? json_object_get(k->flow, id) : NULL;
@@ -410,81 +428,122 @@ static bool check_link(struct checking *k, const struct node *node, const struct
                  (long long)output, id, source->name, node_output_count(source));
     }
     if (raised->is)
-        return false;
-    *received = source->outputs[output].type;
+        return NULL;
+    const char *received = source->outputs[output].type;
     bool own_types = node->checks && strcmp(node->checks, "*") && node_names_input(node->checks, "input_types");
-    if (!own_types && !node_types_meet(*received, input->type)) {
-        json_t *details = json_sprintf("%s, received_type(%s) mismatch input_type(%s)", input->name, *received, input->type);
+    if (!own_types && !node_types_meet(received, input->type)) {
+        json_t *details = json_sprintf("%s, received_type(%s) mismatch input_type(%s)", input->name, received, input->type);
         json_array_append_new(errors, error_of("return_type_mismatch", "Return type mismatch between linked nodes", details,
                                                json_pack("{s:s, s:o, s:s, s:O}", "input_name", input->name, "input_config",
-                                                         node_input_config(input, NULL), "received_type", *received, "linked_node", value)));
-        return true;
+                                                         node_input_config(input, NULL), "received_type", received, "linked_node", value)));
+        return NULL;
     }
-    struct raised inner = { 0 };
-    enum verdict v = check_node(k, id, &inner, e);
-    if (inner.is) {
-        struct seen *seen = find(k, id);
+    return id;
+}
+
+/* What came of the node that the input at hand is linked to. */
+static void take_linked(const struct checking *k, struct frame *f, enum verdict v, const struct raised *inner)
+{
+    const struct node_input *input = &f->node->inputs[f->at++];
+    const json_t *value = json_object_get(f->inputs, input->name);
+    if (inner->is) {
+        struct seen *seen = find(k, json_string_value(json_array_get(value, 0)));
         seen->verdict = BAD;
         json_array_clear(seen->errors);
         json_array_append_new(seen->errors,
-                              error_of("exception_during_inner_validation", "Exception when validating inner node", json_string(inner.text),
+                              error_of("exception_during_inner_validation", "Exception when validating inner node", json_string(inner->text),
                                        json_pack("{s:s, s:o, s:s, s:s, s:[], s:O}", "input_name", input->name, "input_config",
-                                                 node_input_config(input, NULL), "exception_message", inner.text, "exception_type", inner.type,
+                                                 node_input_config(input, NULL), "exception_message", inner->text, "exception_type", inner->type,
                                                  "traceback", "linked_node", value)));
-        v = BAD;
     }
-    return v == GOOD;
+    f->good = f->good && v == GOOD && !inner->is;
 }
 
-static enum verdict check_inputs(struct checking *k, struct seen *seen, const struct node *node, json_t *inputs, struct raised *raised,
-                                 struct err *e)
+/* Begins with a node: true if its inputs are to be looked at, else its verdict is known, or it raises. */
+static bool enter(struct checking *k, const char *id, enum verdict *v, struct raised *raised)
+{
+    struct seen *seen = find(k, id);
+    json_t *json = json_object_get(k->flow, id), *inputs = json_object_get(json, "inputs");
+    *raised = (struct raised){ 0 };
+    *v = seen->verdict == GOOD ? GOOD : BAD;
+    if (seen->verdict == GOOD || seen->verdict == BAD)
+        return false;
+    if (seen->verdict == SEEING) {
+        tell_circle(k, id);
+        return false;
+    }
+    if (!json_is_object(inputs)) {
+        *raised = (struct raised){ true, "KeyError", "'inputs'" };
+        return false;
+    }
+    seen->verdict = SEEING;
+    k->frames[k->depth++] = (struct frame){ seen, class_of(k, json), inputs, 0, true };
+    return true;
+}
+
+/* The types that come along the links to a node, all of which are good enough to be followed. */
+static void check_whole(const struct checking *k, const struct frame *f, struct err *e)
 {
     enum { MOST_INPUTS = 64 };
     const char *received[MOST_INPUTS] = { NULL };
-    bool good = true;
     size_t at = 0;
-    for (const struct node_input *i = node->inputs; i && i->name && at < MOST_INPUTS; i++, at++) {
-        json_t *value = json_object_get(inputs, i->name);
+    if (!f->node->check)
+        return;
+    for (const struct node_input *i = f->node->inputs; i && i->name && at < MOST_INPUTS; i++, at++) {
+        const json_t *value = json_object_get(f->inputs, i->name);
+        const char *id = json_array_size(value) == 2 ? json_string_value(json_array_get(value, 0)) : NULL;
+        if (id)
+            received[at] = class_of(k, json_object_get(k->flow, id))->outputs[json_integer_value(json_array_get(value, 1))].type;
+    }
+    check_own(k, f->node, f->inputs, received, f->seen->errors, e);
+}
+
+/* Looks at inputs of the last frame, up to a link that is to be followed: then true, and its node has a frame of its own or a verdict that was
+ * taken. False: the node is done, or raises. */
+static bool check_inputs(struct checking *k, struct raised *raised, struct err *e)
+{
+    struct frame *f = &k->frames[k->depth - 1];
+    for (; f->node->inputs && f->node->inputs[f->at].name; f->at++) {
+        const struct node_input *i = &f->node->inputs[f->at];
+        json_t *value = json_object_get(f->inputs, i->name);
         if (!value) {
             if (!(i->flags & NODE_OPTIONAL))
-                json_array_append_new(seen->errors, error_of("required_input_missing", "Required input is missing", json_string(i->name),
-                                                             json_pack("{s:s}", "input_name", i->name)));
+                json_array_append_new(f->seen->errors, error_of("required_input_missing", "Required input is missing", json_string(i->name),
+                                                                json_pack("{s:s}", "input_name", i->name)));
         } else if (json_is_array(value)) {
-            good &= check_link(k, node, i, value, seen->errors, &received[at], raised, e);
+            enum verdict v;
+            struct raised inner;
+            const char *id = check_link(k, f->node, i, value, f->seen->errors, raised);
             if (raised->is)
-                return BAD;
+                return false;
+            if (id && !enter(k, id, &v, &inner))
+                take_linked(k, f, v, &inner);
+            if (id)
+                return true;
         } else {
-            check_constant(k, node, i, inputs, seen->errors, e);
+            check_constant(k, f->node, i, f->inputs, f->seen->errors, e);
         }
     }
-    if (node->check)
-        check_own(k, node, inputs, received, seen->errors, e);
-    return good && !json_array_size(seen->errors) ? GOOD : BAD;
+    check_whole(k, f, e);
+    return false;
 }
 
 static enum verdict check_node(struct checking *k, const char *id, struct raised *raised, struct err *e)
 {
-    struct seen *seen = find(k, id);
-    json_t *json = json_object_get(k->flow, id), *inputs = json_object_get(json, "inputs");
-    if (seen->verdict == GOOD || seen->verdict == BAD)
-        return seen->verdict;
-    if (seen->verdict == SEEING) {
-        tell_circle(k, id);
-        return BAD;
+    enum verdict v;
+    if (!enter(k, id, &v, raised))
+        return v;
+    while (k->depth) {
+        *raised = (struct raised){ 0 };
+        if (check_inputs(k, raised, e))
+            continue;
+        const struct frame *done = &k->frames[--k->depth];
+        v = done->good && !raised->is && !json_array_size(done->seen->errors) ? GOOD : BAD;
+        done->seen->verdict = raised->is ? UNSEEN : v;
+        if (k->depth)
+            take_linked(k, &k->frames[k->depth - 1], v, raised);
     }
-    if (k->depth == FLOW_MAX_DEPTH || !json_is_object(inputs)) {
-        raised->is = true;
-        strcpy(raised->type, json_is_object(inputs) ? "RecursionError" : "KeyError");
-        snprintf(raised->text, sizeof raised->text, json_is_object(inputs) ? "more than %d nodes behind each other" : "'inputs'",
-                 FLOW_MAX_DEPTH);
-        return BAD;
-    }
-    seen->verdict = SEEING;
-    k->path[k->depth++] = id;
-    enum verdict v = check_inputs(k, seen, class_of(k, json), inputs, raised, e);
-    k->depth--;
-    seen->verdict = raised->is ? UNSEEN : json_array_size(seen->errors) ? BAD : v;
-    return seen->verdict;
+    return v;
 }
 
 /* --- the flow --- */
@@ -586,12 +645,14 @@ static bool check_all(struct checking *k, struct flow_checked *out, const json_t
     const char *id;
     json_t *json;
     k->seen = mem_zeroed(json_object_size(k->flow), sizeof *k->seen);
-    k->path = mem_zeroed(FLOW_MAX_DEPTH, sizeof *k->path);
-    if (!k->seen || !k->path)
+    k->frames = mem_zeroed(json_object_size(k->flow), sizeof *k->frames);
+    k->by_id = g_hash_table_new(g_str_hash, g_str_equal);
+    if (!k->seen || !k->frames)
         return err_nomem(e, "a flow's nodes");
     json_object_foreach(k->flow, id, json) {
-        k->seen[k->count].errors = json_array();
-        k->seen[k->count++].id = id;
+        struct seen *seen = &k->seen[k->count++];
+        *seen = (struct seen){ .id = id, .errors = json_array() };
+        g_hash_table_insert(k->by_id, (char *)(uintptr_t)id, seen);
     }
     check_outputs(k, out, targets, e);
     return !e->code;
@@ -611,8 +672,10 @@ bool flow_check(struct flow_checked *out, json_t *flow, const json_t *targets, c
         good = check_all(&k, out, targets, e);
     for (size_t i = 0; i < k.count; i++)
         json_decref(k.seen[i].errors);
+    if (k.by_id)
+        g_hash_table_destroy(k.by_id);
     mem_free(k.seen);
-    mem_free(k.path);
+    mem_free(k.frames);
     if (!good)
         flow_checked_release(out);
     return good;

@@ -2,14 +2,14 @@
  * and checking it.
  *
  * Threads: any thread may call what is here; nothing is shared but the json that is handed in.
- * bounds  FLOW_MAX_NODES nodes, FLOW_MAX_DEPTH links behind each other, FLOW_MAX_BYTES of text. */
+ * bounds  FLOW_MAX_NODES nodes, FLOW_MAX_BYTES of text. */
 #ifndef LIMN_FLOW_FLOW_H
 #define LIMN_FLOW_FLOW_H
 
 #include "base/text.h"
 #include "flow/node.h"
 
-enum { FLOW_MAX_NODES = 10000, FLOW_MAX_DEPTH = 1000 };
+enum { FLOW_MAX_NODES = 10000 };
 #define FLOW_MAX_BYTES ((size_t)32 << 20)
 
 /* JSON text whose whole numbers may go up to 2^64 - 1 (seeds): those above INT64_MAX, for which jansson has no number, become texts

@@ -1,5 +1,5 @@
-/* What a node's result depends on, as one hash: class, what node.changed says, its constants, and recursively the keys of what is linked to
- * it. Ids of nodes are not in it, so the same node in another flow has the same key. */
+/* What a node's result depends on, as one hash: class, what node.changed says, its constants, and the keys of what is linked to it. Ids of
+ * nodes are not in it, so the same node in another flow has the same key. */
 #include <glib.h>
 #include <string.h>
 
@@ -43,7 +43,6 @@ static bool add_input(struct run *run, GChecksum *sum, const struct run_node *n,
         struct run_node *from = run_find(run, id);
         if (!from)
             return false;
-        run_set_key(run, from);
         snprintf(number, sizeof number, "%lld", (long long)output);
         add(sum, "link");
         add(sum, from->key);
@@ -73,11 +72,9 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-void run_set_key(struct run *run, struct run_node *n)
+/* What is linked to it has its key, but in a circle. */
+static void make_key(struct run *run, struct run_node *n)
 {
-    if (n->keyed || n->keying) /* in a cycle the key stays "" */
-        return;
-    n->keying = true;
     GChecksum *sum = g_checksum_new(G_CHECKSUM_SHA256);
     char token[DIGEST_TEXT_BYTES];
     bool good = true;
@@ -107,4 +104,38 @@ void run_set_key(struct run *run, struct run_node *n)
     g_checksum_free(sum);
     n->keying = false;
     n->keyed = true;
+}
+
+/* A node linked to it that has no key yet; NULL: there is none. In a circle the key stays "". */
+static struct run_node *without_key(struct run *run, const struct run_node *n)
+{
+    const char *name, *id;
+    json_t *value;
+    int64_t output;
+    json_object_foreach(json_object_get(n->json, "inputs"), name, value) {
+        struct run_node *from = flow_is_link(value, &id, &output) ? run_find(run, id) : NULL;
+        if (from && !from->keyed && !from->keying)
+            return from;
+    }
+    return NULL;
+}
+
+/* Without recursion: a flow may be long. Without memory for that the node gets no key, and is run. */
+void run_set_key(struct run *run, struct run_node *n)
+{
+    struct run_node **stack = NULL, **grown;
+    size_t count = 0, cap = 0;
+    for (struct run_node *next = n->keyed || n->keying ? NULL : n; next || count;) {
+        if (next && (grown = mem_grow(stack, &cap, count + 1, sizeof *stack))) {
+            stack = grown;
+            next->keying = true;
+            stack[count++] = next;
+        } else if (next) {
+            next->keyed = true;
+        } else {
+            make_key(run, stack[--count]);
+        }
+        next = count ? without_key(run, stack[count - 1]) : NULL;
+    }
+    mem_free(stack);
 }

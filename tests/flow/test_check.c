@@ -1,4 +1,6 @@
 /* What flow_check finds, in ComfyUI's words. */
+#include <pthread.h>
+
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -116,6 +118,39 @@ TEST(seeds_go_up_to_the_last_one)
                             NULL);
     CHECK(!*said, "%s", said);
     mem_free(said);
+}
+
+/* In a thread with the stack that the server's have, and less. */
+static void *check_chain(void *self)
+{
+    struct text flow;
+    const char *last = self; /* what the first node of the chain is linked to */
+    enum { NODES = 9990 };
+    text_init(&flow, 1 << 22);
+    text_addf(&flow, "{%s, 'n0': {'class_type': 'ImageInvert', 'inputs': {'image': ['%s', 0]}}", STUB("1"), last);
+    for (int i = 1; i < NODES; i++)
+        text_addf(&flow, ", 'n%d': {'class_type': 'ImageInvert', 'inputs': {'image': ['n%d', 0]}}", i, i - 1);
+    text_addf(&flow, ", '9': {'class_type': 'PreviewImage', 'inputs': {'images': ['n%d', 0]}}}", NODES - 1);
+    char *said = check_text(text_string(&flow), NULL);
+    text_release(&flow);
+    return said;
+}
+
+TEST(a_long_flow_needs_no_long_stack)
+{
+    static const struct { const char *first, *wanted; } cases[] = { { "1", NULL }, { "n9989", "dependency_cycle" }, { "7", "exception_during_inner_validation" } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pthread_attr_t small;
+        pthread_t thread;
+        void *said = NULL;
+        pthread_attr_init(&small);
+        pthread_attr_setstacksize(&small, (size_t)256 << 10);
+        assert_int_equal(pthread_create(&thread, &small, check_chain, (char *)(uintptr_t)cases[i].first), 0);
+        pthread_join(thread, &said);
+        pthread_attr_destroy(&small);
+        CHECK(cases[i].wanted ? strstr(said, cases[i].wanted) != NULL : !*(char *)said, "case %zu: %.300s", i, (char *)said);
+        mem_free(said);
+    }
 }
 
 TEST(a_model_that_is_not_there_is_told_with_the_folders)

@@ -4,7 +4,7 @@
 # The tests start `python main.py ...`: here that is limn, with fresh folders. Of torch they want no more than a function that does nothing.
 # LIMN_BUSY=yes: others work on this machine, so claims about seconds are left out.
 set -u
-build=$(cd "$1" && pwd) checkout=$(cd "$2" && pwd)
+here=$(cd "$(dirname "$0")" && pwd) build=$(cd "$1" && pwd) checkout=$(cd "$2" && pwd)
 shift 2
 place=$build/web-tests
 mkdir -p "$place"
@@ -59,9 +59,9 @@ if [ $# -gt 0 ]; then
 else
     PYTHONPATH=$log/lib ask --output_dir "$log/output" --port "$port" ${LIMN_BUSY:+--skip-timing-checks} $(there tests/execution/test_execution.py tests/execution/test_async_nodes.py \
         tests/execution/test_progress_isolation.py tests/execution/test_public_api.py)
-    PYTHONPATH=$PWD/tests/http ask --noconftest -p upstream_plugin --basetemp "$log/pytest" -k "not Structural and not internal_api" \
-        $(there tests-unit/prompt_server_test/user_manager_test.py \
-        tests-unit/prompt_server_test/system_user_endpoint_test.py tests-unit/security_test/test_ghsa_779p_04_userdata_xss.py \
+    PYTHONPATH=$here ask --noconftest -p upstream_plugin --basetemp "$log/pytest" -k "not Structural and not internal_api" \
+        $(there tests-unit/prompt_server_test/user_manager_test.py tests-unit/prompt_server_test/system_user_endpoint_test.py \
+        tests-unit/security_test/test_ghsa_779p_04_userdata_xss.py \
         tests-unit/assets_test/test_prompt_id_enforcement.py)
 fi
 exit $failed
