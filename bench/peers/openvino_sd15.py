@@ -39,6 +39,8 @@ def main():
             peer.say(program, subject, precision, len(inputs[0]), seconds, args)
             del request, compiled
             gc.collect()
+        del model, inputs, feed  # the UNet's weights are gone before the next subject's come
+        gc.collect()
 
 
 if __name__ == "__main__":

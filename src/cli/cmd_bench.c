@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/bench.h"
+#include "cli/json_line.h"
 
 struct bench_args {
     const char *shape;
@@ -103,14 +104,7 @@ static bool print_result(const struct bench_args *a, const struct bench_subject 
                           "peak_rss", (json_int_t)mem_peak_rss(), "isa", engine->isa, "processor", processor, "version", LIMN_VERSION);
     if (j && r->trains)
         json_object_set_new(j, "pictures_per_second", json_real((double)r->batch / r->seconds));
-    char *line = j ? json_dumps(j, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(j);
-    if (!line)
-        return err_nomem(e, "a line of JSON");
-    puts(line);
-    fflush(stdout);
-    free(line);
-    return true;
+    return json_line(j, JSON_COMPACT | JSON_REAL_PRECISION(6), e);
 }
 
 static bool measure(const struct bench_args *a, const struct bench_options *o, const struct engine *engine, struct err *e)

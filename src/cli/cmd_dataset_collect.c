@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cli/commands.h"
+#include "cli/json_line.h"
 #include "cli/progress_bar.h"
 #include "dataset/collect.h"
 
@@ -40,13 +41,7 @@ static bool print_result(const struct collect_result *r, bool json, struct err *
     }
     json_t *j = json_pack("{s:I,s:I,s:I,s:I,s:O}", "taken", (json_int_t)r->taken, "there", (json_int_t)r->there, "failed",
                           (json_int_t)r->failed, "failed_before", (json_int_t)r->failed_before, "reasons", r->reasons);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    if (!text)
-        return err_nomem(e, "a line of JSON");
-    puts(text);
-    free(text);
-    return true;
+    return json_line(j, JSON_COMPACT, e);
 }
 
 static bool collect_run(const void *args, struct err *e)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "cli/gallery_args.h"
+#include "cli/json_line.h"
 #include "cli/progress_bar.h"
 #include "dataset/import.h"
 
@@ -47,13 +48,7 @@ static bool print_result(const struct import_result *r, bool json, struct err *e
     }
     json_t *j = json_pack("{s:I,s:I,s:I,s:O}", "taken", (json_int_t)r->taken, "there", (json_int_t)r->there, "skipped",
                           (json_int_t)r->skipped, "reasons", r->reasons);
-    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    if (!text)
-        return err_nomem(e, "a line of JSON");
-    puts(text);
-    free(text);
-    return true;
+    return json_line(j, JSON_COMPACT, e);
 }
 
 static bool import_pictures(const struct import_args *a, const struct import_options *o, struct err *e)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/json_line.h"
 #include "dataset/manifest.h"
 
 struct info_args {
@@ -46,13 +47,7 @@ static bool count(const struct manifest *m, struct figures *f, struct err *e)
 
 static bool print_object(json_t *j, size_t flags, struct err *e)
 {
-    char *text = j ? json_dumps(j, flags | JSON_REAL_PRECISION(12)) : NULL;
-    json_decref(j);
-    if (!text)
-        return err_nomem(e, "a line of JSON");
-    puts(text);
-    free(text);
-    return true;
+    return json_line(j, flags | JSON_REAL_PRECISION(12), e);
 }
 
 static bool print_figures(const struct figures *f, bool json, struct err *e)

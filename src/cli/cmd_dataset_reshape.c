@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/json_line.h"
 #include "cli/progress_bar.h"
 #include "dataset/reshape.h"
 
@@ -35,13 +36,7 @@ OPTION_CHOICES(formats, "png", "jpeg", "webp") /* as enum image_format */
 
 static bool print_json(json_t *j, struct err *e)
 {
-    char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    if (!line)
-        return err_nomem(e, "a line of JSON");
-    puts(line);
-    free(line);
-    return true;
+    return json_line(j, JSON_COMPACT, e);
 }
 
 static bool print_result(const struct reshape_result *r, bool json, struct err *e)

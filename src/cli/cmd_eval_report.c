@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "cli/engine.h"
+#include "cli/json_line.h"
 #include "cli/progress_bar.h"
 #include "evaluate/report.h"
 
@@ -49,13 +50,7 @@ static const struct option evaluate_options[] = {
 static bool print_json(const struct report *r, struct err *e)
 {
     json_t *facts = report_json(r);
-    char *line = facts ? json_dumps(facts, JSON_COMPACT | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(facts);
-    if (!line)
-        return err_nomem(e, "a line of JSON");
-    puts(line);
-    free(line);
-    return true;
+    return json_line(facts, JSON_COMPACT | JSON_REAL_PRECISION(6), e);
 }
 
 static bool print_table(const struct report *r, struct err *e)

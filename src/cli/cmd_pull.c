@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/engine.h"
+#include "cli/json_line.h"
 #include "cli/progress_bar.h"
 #include "fetch/hub.h"
 
@@ -146,13 +147,7 @@ static bool say(const struct pull_args *a, const struct plan *plan, const char *
         return true;
     }
     json_t *j = json_pack("{s:s,s:I,s:I}", "path", where, "files", (json_int_t)plan->count, "bytes", (json_int_t)plan->bytes);
-    char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    if (!line)
-        return err_nomem(e, "a line of JSON");
-    puts(line);
-    free(line);
-    return true;
+    return json_line(j, JSON_COMPACT, e);
 }
 
 static bool pull_run(const void *args, struct err *e)

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "cli/any_tokenizer.h"
 #include "cli/engine.h"
+#include "cli/json_line.h"
 
 struct tokenize_args {
     struct option_texts words;
@@ -30,13 +31,7 @@ static bool print_json(const struct any_tokenizer *t, const int32_t *ids, size_t
         json_array_append_new(numbers, json_integer(ids[i]));
     }
     json_t *facts = json_pack("{s:o,s:o}", "tokens", tokens, "ids", numbers);
-    char *line = facts ? json_dumps(facts, 0) : NULL;
-    json_decref(facts);
-    if (!line)
-        return err_nomem(e, "a line of JSON");
-    puts(line);
-    free(line);
-    return true;
+    return json_line(facts, 0, e);
 }
 
 static bool tokenize_run(const void *args, struct err *e)

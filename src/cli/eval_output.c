@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "cli/json_line.h"
 
 const char *eval_split_choice(int index)
 {
@@ -41,13 +42,7 @@ static bool print_table(const struct findings *f, struct err *e)
 static bool print_json(const struct findings *f, struct err *e)
 {
     json_t *facts = findings_json(f);
-    char *line = facts ? json_dumps(facts, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
-    json_decref(facts);
-    if (!line)
-        return err_nomem(e, "a line of JSON");
-    puts(line);
-    free(line);
-    return true;
+    return json_line(facts, JSON_COMPACT | JSON_REAL_PRECISION(12), e);
 }
 
 bool eval_output(const struct findings *f, const struct eval_output_args *a, const char *name, struct err *e)

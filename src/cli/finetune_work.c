@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "cli/finetune_fit.h"
+#include "cli/json_line.h"
 #include "cli/lora_facts.h"
 #include "cli/progress_bar.h"
 #include "cli/train_look.h"
@@ -239,13 +240,7 @@ static bool print_json(const struct work *w, struct err *e)
                           (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer_state",
                           (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss(), "given_up",
                           given_up, "buckets", buckets_json(w));
-    char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
-    json_decref(j);
-    if (!line)
-        return err_nomem(e, "a line of JSON");
-    puts(line);
-    free(line);
-    return true;
+    return json_line(j, JSON_COMPACT, e);
 }
 
 static void tell(const struct work *w, const struct progress *progress)

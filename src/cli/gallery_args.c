@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cli/json_line.h"
 
 enum { MOST_IDS = 1000000 };
 
@@ -84,12 +85,7 @@ bool gallery_ids(struct store *s, const char *user, const struct option_texts *t
 
 bool gallery_print(json_t *o, struct err *e)
 {
-    char *line = o ? json_dumps(o, JSON_COMPACT) : NULL;
-    if (!line)
-        return err_nomem(e, "the answer");
-    puts(line);
-    free(line);
-    return true;
+    return json_line(json_incref(o), JSON_COMPACT, e);
 }
 
 bool gallery_print_new(json_t *o, struct err *e)
