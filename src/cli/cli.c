@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/near.h"
 #include "base/plain.h"
 #include "base/progress.h"
 #include "base/text.h"
@@ -61,9 +62,9 @@ static int unknown(const struct command *const *table, int argc, const char *con
             return EXIT_GOOD;
     }
     text_release(&text);
-    const char *near = options_nearest(typed, nth_command, table);
+    const char *near = text_nearest(typed, nth_command, table);
     if (!near)
-        near = options_nearest(argv[0], nth_command, table);
+        near = text_nearest(argv[0], nth_command, table);
     snprintf(part, sizeof part, "%s", near ? "; did you mean " : "; see ");
     err_set(&e, ERR_ARG, "no command %s%slimn %s%s", typed, part, near ? near : "help", near ? "?" : "");
     if (family && strcmp(typed, argv[0]) == 0) {

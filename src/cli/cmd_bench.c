@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/near.h"
 #include "cli/bench.h"
 #include "cli/json_line.h"
 
@@ -46,7 +47,7 @@ static bool check_subjects(const struct bench_args *a, struct err *e)
             k++;
         if (bench_subjects[k].name)
             continue;
-        const char *near = options_nearest(a->subjects.items[i], subject_name, NULL);
+        const char *near = text_nearest(a->subjects.items[i], subject_name, NULL);
         err_set(e, ERR_ARG, "--subject %.50s: there are", a->subjects.items[i]);
         for (k = 0; bench_subjects[k].name; k++) {
             size_t used = strlen(e->text);

@@ -119,7 +119,9 @@ bool engine_places(struct model_places *places, const char *comfyui, const char 
             !path_join(path, program, "../share/limn/models", e) || !model_places_add_own(places, path, e))
             return false;
     }
-    return (!comfyui || model_places_add_comfyui(places, comfyui, e)) && (!extra || model_places_add_file(places, extra, e));
+    bool good = (!comfyui || model_places_add_comfyui(places, comfyui, e)) && (!extra || model_places_add_file(places, extra, e));
+    fputs(text_string(&places->notes), stderr);
+    return good;
 }
 
 static bool is_path(const char *name)

@@ -65,7 +65,7 @@ MUST_USE bool engine_pull_place(char *out, struct err *e);
       .initial_help = "$LIMN_EXTRA_MODEL_PATHS" }
 /* Every folder of models, in this order: $LIMN_LORAS, limn's own (engine_pull_place, beside the program's folder, where it was
  * installed), the installation, the file. comfyui and extra are the values of the two options; NULL: the environment's. Release
- * with model_places_release, after a failure, too. Errors of model_places_add_comfyui and model_places_add_file. */
+ * with model_places_release, after a failure, too. What looks like a mistake in a file of paths is told on stderr. Errors of model_places_add_comfyui and model_places_add_file. */
 MUST_USE bool engine_places(struct model_places *places, const char *comfyui, const char *extra, struct err *e);
 
 /* The folder or file of a model into out[PATH_MAX_BYTES]: `name` itself if it is there or begins as a path ('/', "./", "../"); else

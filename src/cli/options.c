@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/near.h"
 #include "base/text.h"
 #include "base/toml.h"
 #include "cli/options_internal.h"
@@ -125,7 +126,7 @@ static bool set_choice(const struct option *o, const char *value, int *out, stru
     text_init(&all, 700);
     for (int i = 0; (name = o->choices(i)); i++)
         text_addf(&all, "%s%s", i ? ", " : "", name);
-    const char *near = options_nearest(value, choice_name, o);
+    const char *near = text_nearest(value, choice_name, o);
     err_set(e, ERR_ARG, "--%s %.100s: not one of %s%s%s%s", o->name, value, text_string(&all),
             near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
     text_release(&all);
@@ -208,7 +209,7 @@ static bool unknown(const struct command *command, const char *typed, size_t byt
 {
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)(bytes < 63 ? bytes : 63), typed);
-    const char *near = options_nearest(name, nth_option, command->options);
+    const char *near = text_nearest(name, nth_option, command->options);
     return err_set(e, ERR_ARG, "limn %s has no option --%s%s%s%s", command->name, name,
                    near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
 }
@@ -340,7 +341,7 @@ static bool take_setting(const struct command *command, const char *key, const j
                        json_is_string(j) ? json_string_value(j) : "another command", command->name);
     }
     if (!o || no || o->kind == OPTION_SETTINGS) {
-        const char *near = options_nearest(key, nth_option, command->options);
+        const char *near = text_nearest(key, nth_option, command->options);
         return err_set(e, ERR_FORMAT, "%s: limn %s has no setting %.60s%s%s%s", where, command->name, key, near ? "; did you mean " : "",
                        near ? near : "", near ? "?" : "");
     }
@@ -549,48 +550,4 @@ bool options_from_json(const struct command *command, const json_t *object, cons
             return false;
     }
     return true;
-}
-
-/* Edit distance with exchanged neighbours (Damerau 1964), for words under 64 bytes; '_' and '-' are the same.
- */
-static int distance(const char *a, const char *b)
-{
-    enum { MOST = 64 };
-    int n = (int)strlen(a), m = (int)strlen(b), d[3][MOST + 1];
-    if (n > MOST || m > MOST)
-        return MOST;
-    for (int j = 0; j <= m; j++)
-        d[0][j] = j;
-    for (int i = 1; i <= n; i++) {
-        int *row = d[i % 3], *above = d[(i + 2) % 3], *two_above = d[(i + 1) % 3];
-        row[0] = i;
-        for (int j = 1; j <= m; j++) {
-            char x = a[i - 1] == '_' ? '-' : a[i - 1], y = b[j - 1] == '_' ? '-' : b[j - 1];
-            int best = above[j - 1] + (x != y);
-            best = above[j] + 1 < best ? above[j] + 1 : best;
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && two_above[j - 2] + 1 < best)
-                best = two_above[j - 2] + 1;
-            row[j] = best;
-        }
-    }
-    return d[n % 3][m];
-}
-
-const char *options_nearest(const char *typed, const char *(*name_of)(const void *names, int index),
-                            const void *names)
-{
-    const char *best = NULL, *name;
-    int near = (int)strlen(typed) / 3 + 2; /* a third of the letters may be wrong */
-    for (int i = 0; (name = name_of(names, i)); i++) {
-        int d = distance(typed, name);
-        size_t length = strlen(typed);
-        if (length >= 3 && strncmp(typed, name, length) == 0)
-            d = 0; /* an unfinished name */
-        if (d < near) {
-            near = d;
-            best = name;
-        }
-    }
-    return best;
 }

@@ -124,9 +124,4 @@ MUST_USE json_t *options_json(const struct command *command, const void *args, s
 MUST_USE bool options_from_json(const struct command *command, const json_t *object, const char *where,
                                 void *args, struct err *e);
 
-/* The name nearest to a mistyped one, or NULL if none is near. name_of(names, i) gives the i-th name, NULL
- * behind the last. */
-const char *options_nearest(const char *typed, const char *(*name_of)(const void *names, int index),
-                            const void *names);
-
 #endif

@@ -12,7 +12,8 @@
  *           chunk; inside of weights that are not 1 it is a word of negative weight, there as here. Embeddings are bare names
  *           among the words, which chunk.c finds. [from:to:when], [a|b] and AND change words between steps: ERR_FORMAT.
  * With comfy and a1111 <lora:NAME:WEIGHT> is taken out of the words first; with two numbers a1111 has the text encoder's, then
- * the UNet's (also te=, unet=), comfy the UNet's, then the text encoder's (as ComfyUI's extensions: its core reads none). */
+ * the UNet's (also te=, unet=), comfy the UNet's, then the text encoder's (as ComfyUI's extensions: its core reads none). In negative words
+ * they are taken out, too, and not applied, which is said (stable-diffusion-webui leaves them in as words). */
 #ifndef LIMN_GENERATE_PROMPT_H
 #define LIMN_GENERATE_PROMPT_H
 

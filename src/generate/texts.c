@@ -84,6 +84,8 @@ static bool plain_row(struct chunk_rows *out, const struct text_encoder *t, cons
     return there ? t->kind->ids(t, text, out->ids, e) : err_nomem(e, "the words' tokens");
 }
 
+static const char negative_words[] = "the negative prompt";
+
 /* One text, for all encoders. */
 static bool make_text(struct chunk_rows rows[TEXT_PARTS], const struct pipeline *p, enum prompt_syntax syntax, const char *text,
                       const char *what, const struct progress *progress, struct err *e)
@@ -95,6 +97,9 @@ static bool make_text(struct chunk_rows rows[TEXT_PARTS], const struct pipeline 
     if (!prompt_parse(&prompt, syntax, text, e))
         return err_add(e, "in %s", what);
     bool good = true, told = false;
+    if (what == negative_words && prompt.lora_count)
+        progress_line(progress, "%s names the LoRA \"%.100s\": it is left out; LoRAs count for the whole picture, and one with a scale below 0 "
+                      "in the prompt takes away what it learnt", what, prompt.loras[0].name);
     for (int i = 0; good && i < TEXT_PARTS; i++) {
         const struct text_encoder *t = &m->text[i];
         if (!t->kind)
@@ -156,7 +161,7 @@ bool texts_make(struct texts *out, const struct pipeline *p, const struct draw_r
     for (int64_t i = 0; good && i < prompts; i++)
         good = make_text(out->rows[i], p, s->syntax, words(r->prompts ? r->prompts[i] : r->prompt), "the prompt", progress, e);
     if (good && negative)
-        good = make_text(out->rows[prompts], p, s->syntax, words(r->negative), "the negative prompt", progress, e);
+        good = make_text(out->rows[prompts], p, s->syntax, words(r->negative), negative_words, progress, e);
     good = good && set_length(out, p->source.model, e);
     if (!good)
         texts_release(out);

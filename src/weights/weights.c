@@ -323,10 +323,10 @@ void weights_forget(const struct weights *w, const struct weight *t)
     while (w->base)
         w = w->base;
     uintptr_t at = (uintptr_t)t->data;
-    for (size_t i = 0; i < w->shard_count; i++) {
-        const struct file_map *m = &w->shards[i].map;
+    for (size_t i = 0; i < 2 * w->shard_count; i++) {
+        const struct file_map *m = i % 2 ? &w->shards[i / 2].spilled : &w->shards[i / 2].map;
         uintptr_t from = (uintptr_t)m->data;
-        if (at >= from && at - from < m->bytes) { /* not an aligned copy: that exists only once */
+        if (at >= from && at - from < m->bytes) { /* not an aligned copy in memory: that exists only once */
             file_map_forget(m, at - from, weight_bytes(t));
             return;
         }

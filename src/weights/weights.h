@@ -23,7 +23,8 @@
 #define WEIGHTS_MAX_SHARDS 1024
 
 /* One tensor. Everything is borrowed from the struct weights and lives as long as it. data is aligned to its type: a
- * tensor that its file has at an odd place (old writers did so) is copied when the file is opened. */
+ * tensor that its file has at an odd place (old writers did so) is copied when the file is opened: to memory, or beyond 256 MiB to a
+ * nameless file on the disk. */
 struct weight {
     const char *name;
     enum dtype type;

@@ -14,6 +14,7 @@ struct shard {
     size_t word_bytes;
     void *aligned;    /* copies of tensors whose place in the file does not suit their type; NULL if there are none */
     size_t aligned_bytes;
+    struct file_map spilled; /* the same, where they are many: on the disk */
     void *gathered;   /* copies of tensors that do not lie in row-major order; NULL if there are none */
     size_t gathered_bytes;
 };
@@ -53,7 +54,9 @@ MUST_USE bool weights_add(struct weights *w, struct weight t, struct err *e);
 /* Appends metadata; key and value are copied into the shard's words. */
 MUST_USE bool weights_add_pair(struct weights *w, struct shard *s, const char *key, size_t key_bytes, const char *value,
                                size_t value_bytes, const char *path, struct err *e);
-/* Copies the tensors (from index first on) whose address does not suit their type to memory where it does. */
+/* Copies the tensors (from index first on) whose address does not suit their type to where it does: to memory, or beyond
+ * WEIGHTS_ALIGNED_MOST bytes to a nameless file, if there is room for one, so that memory holds what is in use and no more. */
+#define WEIGHTS_ALIGNED_MOST ((size_t)256 << 20)
 MUST_USE bool weights_align(struct weights *w, struct shard *s, size_t first, const char *path, struct err *e);
 
 /* A format: it is told by the first bytes, and appends the tensors of a mapped file to w. On failure w may hold some of

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/spill.h"
 #include "weights/weights_internal.h"
 
 #define SIZE_BOUND ((size_t)1 << 60)
@@ -71,7 +72,8 @@ void shard_release(struct shard *s)
         mem_free(w);
         w = before;
     }
-    mem_pages_free(s->aligned, s->aligned_bytes);
+    mem_pages_free(s->aligned, s->aligned ? s->aligned_bytes : 0);
+    file_unmap(&s->spilled);
     mem_pages_free(s->gathered, s->gathered_bytes);
     *s = (struct shard){ 0 };
 }
@@ -105,25 +107,60 @@ static bool misplaced(const struct weight *t)
     return !dtype_is_quantised(t->type) && (uintptr_t)t->data % dtype_bytes(t->type) != 0; /* blocks are read by bytes */
 }
 
+static size_t rounded(size_t bytes)
+{
+    return (bytes + 63) & ~(size_t)63;
+}
+
+/* The copies into a nameless file, a piece at a time; what is read of the file on the way is let go. */
+static bool spill(struct weights *w, struct shard *s, size_t first, struct err *e)
+{
+    enum { PIECE = 8 << 20 };
+    struct file_spill out;
+    if (!file_spill_begin(&out, s->aligned_bytes, e))
+        return false;
+    size_t to = 0;
+    for (size_t i = first; i < w->count; i++) {
+        const struct weight *t = &w->list[i];
+        size_t bytes = weight_bytes(t), from = (size_t)((const unsigned char *)t->data - s->map.data);
+        if (!misplaced(t))
+            continue;
+        for (size_t at = 0; at < bytes; at += PIECE) {
+            size_t n = bytes - at < PIECE ? bytes - at : PIECE;
+            if (!file_spill_put(&out, to + at, s->map.data + from + at, n, e)) {
+                file_spill_abandon(&out);
+                return false;
+            }
+            file_map_forget(&s->map, from + at, n);
+        }
+        to += rounded(bytes);
+    }
+    return file_spill_map(&out, &s->spilled, e);
+}
+
 bool weights_align(struct weights *w, struct shard *s, size_t first, const char *path, struct err *e)
 {
+    struct err none = { 0 };
     for (size_t i = first; i < w->count; i++)
         if (misplaced(&w->list[i]))
-            s->aligned_bytes += (weight_bytes(&w->list[i]) + 63) & ~(size_t)63;
+            s->aligned_bytes += rounded(weight_bytes(&w->list[i]));
     if (!s->aligned_bytes)
         return true;
-    if (!(s->aligned = mem_pages(s->aligned_bytes))) {
+    bool spilled = s->aligned_bytes > WEIGHTS_ALIGNED_MOST && spill(w, s, first, &none);
+    if (!spilled && !(s->aligned = mem_pages(s->aligned_bytes))) {
         s->aligned_bytes = 0;
         return err_nomem(e, path);
     }
-    char *to = s->aligned;
+    size_t to = 0;
     for (size_t i = first; i < w->count; i++) {
         struct weight *t = &w->list[i];
+        size_t bytes = weight_bytes(t);
         if (!misplaced(t))
             continue;
-        size_t bytes = weight_bytes(t);
-        t->data = memcpy(to, t->data, bytes);
-        to += (bytes + 63) & ~(size_t)63;
+        if (!spilled)
+            memcpy((char *)s->aligned + to, t->data, bytes);
+        t->data = spilled ? s->spilled.data + to : (unsigned char *)s->aligned + to;
+        to += rounded(bytes);
     }
     return true;
 }

@@ -369,6 +369,9 @@ TEST(loras_are_found_by_path_name_and_prompt_and_written_down)
     json_decref(graph);
     mem_free(parameters);
     mem_free(prompt);
+    status = limn("generate", "-m", model("tiny-sd1"), "-o", png, "--steps", "1", "--sampler", "euler", "--negative", "a dog <lora:kohya:1>",
+                  "a cat", NULL);
+    CHECK(status == 0 && strstr(complained, "the negative prompt names the LoRA \"kohya\": it is left out"), "%d: %s", status, complained);
     status = limn("generate", "-m", model("tiny-sd2"), "-q", "-o", png, "--steps", "1", "--lora", "old:1", "a cat", NULL);
     CHECK(status == 1 && strstr(complained, "so [") && strstr(complained, "old.safetensors"), "%d: %s", status, complained);
     status = limn("generate", "-m", model("tiny-sd1"), "-q", "-o", png, "--lora", "nothing:0.5", "a cat", NULL);

@@ -110,7 +110,22 @@ TEST(a_file_of_model_paths_is_read_as_comfyui_reads_it)
     for (size_t i = 0; i < p.count; i++)
         CHECK(p.items[i].kind == want[i].kind && !strcmp(p.items[i].path, want[i].path), "%zu: %d %s", i, (int)p.items[i].kind,
               p.items[i].path);
+    CHECK(strstr(text_string(&p.notes), "/yaml/extra.yaml, line 5: /base/b is no folder\n") && !strstr(text_string(&p.notes), "plugin") &&
+              strstr(text_string(&p.notes), "/yaml/extra.yaml, line 11: /yaml/three is no folder\n"), "%s", text_string(&p.notes));
     model_places_release(&p);
+    static const char *const slips[][2] = {
+        { "a:\n  lora: x\n", "extra.yaml, line 2: \"lora\" is no kind of folder that is known; did you mean loras?\n" },
+        { "a:\n  base_pth: /\n", "line 2: \"base_pth\" is no kind of folder that is known; did you mean base_path?" },
+        { "a:\n  base_path: /\n  chekpoints: |\n    tmp\n", "line 3: \"chekpoints\" is no kind of folder that is known; did you mean checkpoints?" },
+        { "a:\n  base_path: /\n  loras: |\n    tmp\n    nowhere-there\n", "extra.yaml, line 5: /nowhere-there is no folder\n" },
+        { "a:\n  base_path: /\n  loras: nowhere-there\n", "extra.yaml, line 3: /nowhere-there is no folder\n" },
+        { "a:\n  base_path: /\n  loras: tmp\n  configs: x\n  custom_nodes: y\n  ipadapter: z\n  LLM: u\n  unet_gguf: v\n  insightface: w\n", "" },
+    };
+    for (size_t i = 0; i < sizeof slips / sizeof *slips; i++) {
+        REQUIRE(model_places_add_yaml(&p, slips[i][0], strlen(slips[i][0]), "extra.yaml", &e));
+        CHECK(*slips[i][1] ? strstr(text_string(&p.notes), slips[i][1]) != NULL : !*text_string(&p.notes), "%zu: %s", i, text_string(&p.notes));
+        model_places_release(&p);
+    }
     static const char *const wrong[][2] = {
         { "a:\n  loras: x\n  vae:\n    - y\n", "extra.yaml, line 4: want a path" }, { "- a\n", "line 1: want sections" },
         { "a:\n  loras: &x y\nb: *x\n", "line 3: want keys" }, { "a: b\n", "line 1: want keys" },

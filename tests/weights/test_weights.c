@@ -109,6 +109,61 @@ TEST(tensors_at_odd_places_are_aligned)
     weights_free(w);
 }
 
+/* Bytes of the process that no file is behind. */
+static long anonymous_bytes(void)
+{
+    char line[200];
+    long kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "RssAnon: %ld kB", &kib) == 1)
+            break;
+    fclose(f);
+    return kib << 10;
+}
+
+/* A file whose tensors all lie at odd places, larger than what is copied to memory. */
+TEST(many_tensors_at_odd_places_do_not_fill_the_memory)
+{
+    enum { COUNT = 3, EACH = 100 << 20 };
+    struct err e = { 0 };
+    const char *path = test_scratch("odd.safetensors");
+    char header[400];
+    uint64_t length = (uint64_t)snprintf(header, sizeof header,
+        "{\"a\":{\"dtype\":\"F16\",\"shape\":[%d],\"data_offsets\":[0,%d]},\"b\":{\"dtype\":\"F16\",\"shape\":[%d],\"data_offsets\":[%d,%d]},"
+        "\"c\":{\"dtype\":\"F16\",\"shape\":[%d],\"data_offsets\":[%d,%d]}}", EACH / 2, EACH, EACH / 2, EACH, 2 * EACH, EACH / 2, 2 * EACH,
+        3 * EACH);
+    if (length % 2 == 0)
+        header[length++] = ' ';
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fwrite(&length, 8, 1, f);
+    fwrite(header, length, 1, f);
+    const uint16_t first = 0x3C00, last = 0x4200; /* 1 and 3 in f16 */
+    for (int i = 0; i < COUNT; i++) {
+        fseek(f, (long)(8 + length) + (long)i * EACH, SEEK_SET);
+        fwrite(&first, 2, 1, f);
+        fseek(f, (long)(8 + length) + (long)(i + 1) * EACH - 2, SEEK_SET);
+        fwrite(&last, 2, 1, f);
+    }
+    fclose(f);
+    long before = anonymous_bytes();
+    struct weights *w = weights_open(path, &e);
+    REQUIRE(w);
+    long more = anonymous_bytes() - before;
+    CHECK(more < 32 << 20, "%ld bytes more in memory", more);
+    for (size_t i = 0; i < weights_count(w); i++)
+        for (int twice = 0; twice < 2; twice++) {
+            const struct weight *t = weights_at(w, i);
+            CHECK((uintptr_t)t->data % 2 == 0 && dtype_load(t->data, DTYPE_F16, 0) == 1 && dtype_load(t->data, DTYPE_F16, EACH / 2 - 1) == 3 &&
+                      dtype_load(t->data, DTYPE_F16, 1000) == 0, "%s", t->name);
+            weights_forget(w, t);
+        }
+    weights_free(w);
+    unlink(path);
+}
+
 TEST(a_folder_with_shards_is_one_set_of_weights)
 {
     struct err e = { 0 };

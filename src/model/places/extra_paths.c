@@ -1,5 +1,6 @@
 /* ComfyUI's extra_model_paths.yaml: sections with an optional base_path and is_default, and kinds with a path or, behind '|', a path
  * a line. libyaml gives the events; anything else than two levels of texts is refused with its line. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,14 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/near.h"
 #include "model/places/places.h"
 
 enum { MOST_KEYS = 512 };
 
 struct entry {
     char *key, *value; /* owned */
-    size_t line;
+    size_t line, value_line; /* value_line: of the first path */
 };
 struct reader {
     yaml_parser_t parser;
@@ -93,14 +95,49 @@ static bool read_yes(const struct reader *r, const struct entry *entry, bool *ou
     return refuse(r, entry->line, "true or false", e);
 }
 
-/* The paths of one key, a line each. */
-static bool add_paths(struct reader *r, const struct entry *entry, const char *base, bool first, struct err *e)
+PRINTF_LIKE(3, 4) static void note(struct reader *r, size_t line, const char *format, ...)
+{
+    enum { MOST_BYTES = 4096, MOST_LINE = 700 };
+    struct text *notes = &r->places->notes;
+    char text[MOST_LINE];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (!notes->max_bytes)
+        text_init(notes, MOST_BYTES);
+    if (notes->length + strlen(text) + 400 < MOST_BYTES) /* the rest is more of the same */
+        text_addf(notes, "%.300s, line %zu: %s\n", r->path, line + 1, text);
+}
+
+static const char *nth_key(const void *unused, int index)
+{
+    static const char *const others[] = { "base_path", "is_default", "unet", "clip", NULL };
+    return index < MODELS_KINDS ? model_kind_names[index] : others[index - MODELS_KINDS];
+}
+
+/* A key of a plug-in, or a slip of the pen. */
+static void note_key(struct reader *r, const struct entry *entry)
+{
+    if (!strcmp(entry->key, "base_path") || !strcmp(entry->key, "is_default"))
+        return;
+    const char *near = text_nearest_within(entry->key, strlen(entry->key) < 5 ? 1 : 2, nth_key, NULL);
+    if (near)
+        note(r, entry->line, "\"%.60s\" is no kind of folder that is known; did you mean %s?", entry->key, near);
+}
+
+/* The paths of one key, a line each; there: whether what they are relative to is. */
+static bool add_paths(struct reader *r, const struct entry *entry, const char *base, bool there, bool first,
+                      struct err *e)
 {
     char expanded[PATH_MAX_BYTES], path[PATH_MAX_BYTES];
     enum model_kind kind = model_kind_of(entry->key);
-    if (kind == MODELS_KINDS)
+    size_t at = entry->value_line;
+    if (kind == MODELS_KINDS) {
+        note_key(r, entry);
         return true;
-    for (char *rest = entry->value, *line; (line = strsep(&rest, "\r\n"));) {
+    }
+    for (char *rest = entry->value, *line; (line = strsep(&rest, "\r\n")); at++) {
         line += strspn(line, " \t");
         size_t length = strlen(line);
         while (length && strchr(" \t", line[length - 1]))
@@ -108,6 +145,8 @@ static bool add_paths(struct reader *r, const struct entry *entry, const char *b
         if (*line && (!expand(r, entry->line, line, expanded, e) || !path_join(path, base, expanded, e) ||
                       !model_places_add(r->places, kind, path, first, e)))
             return false;
+        if (*line && there && !path_is_folder(path))
+            note(r, at, "%.400s is no folder", path);
     }
     return true;
 }
@@ -116,7 +155,7 @@ static bool add_paths(struct reader *r, const struct entry *entry, const char *b
 static bool add_section(struct reader *r, struct err *e)
 {
     char base[PATH_MAX_BYTES], expanded[PATH_MAX_BYTES];
-    bool first = false;
+    bool first = false, there = true;
     strcpy(base, r->folder);
     for (int i = 0; i < r->count; i++) {
         const struct entry *entry = &r->entries[i];
@@ -125,9 +164,11 @@ static bool add_section(struct reader *r, struct err *e)
         if (!strcmp(entry->key, "base_path") &&
             (!expand(r, entry->line, entry->value, expanded, e) || !path_join(base, r->folder, expanded, e)))
             return false;
+        if (!strcmp(entry->key, "base_path") && !(there = path_is_folder(base)))
+            note(r, entry->line, "%.400s is no folder", base);
     }
     for (int i = 0; i < r->count; i++)
-        if (!add_paths(r, &r->entries[i], base, first, e))
+        if (!add_paths(r, &r->entries[i], base, there, first, e))
             return err_add(e, "%s, line %zu", r->path, r->entries[i].line + 1);
     return true;
 }
@@ -151,6 +192,8 @@ static bool read_entry(struct reader *r, const yaml_event_t *key, struct err *e)
     if (!take(r, key, &entry->key, "a key such as loras", e) || !next(r, &value, e))
         return false;
     bool good = take(r, &value, &entry->value, "a path, or '|' and a path a line", e);
+    bool block = good && value.data.scalar.style == YAML_LITERAL_SCALAR_STYLE; /* its lines begin below the '|' */
+    entry->value_line = value.start_mark.line + block;
     yaml_event_delete(&value);
     return good;
 }

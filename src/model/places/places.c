@@ -66,6 +66,7 @@ void model_places_release(struct model_places *p)
     for (size_t i = 0; i < p->count; i++)
         mem_free(p->items[i].path);
     mem_free(p->items);
+    text_release(&p->notes);
     *p = (struct model_places){ 0 };
 }
 

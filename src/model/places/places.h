@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/text.h"
 
 enum { PLACES_MOST = 4096, PLACES_MOST_FILES = 1000000, PLACES_MAX_DEPTH = 16 };
 
@@ -56,6 +57,7 @@ struct model_place {
 struct model_places {
     struct model_place *items; /* in the order in which they are looked at */
     size_t count, cap;
+    struct text notes;         /* what looks like a mistake in a file of model paths, a line each, with its place there; at most 4 KB */
 };
 
 /* Starts empty ({ 0 } is empty, too); release gives all of it back. */
@@ -77,7 +79,7 @@ MUST_USE bool model_places_add_output(struct model_places *p, const char *folder
 /* Adds all of `from`. */
 MUST_USE bool model_places_add_all(struct model_places *p, const struct model_places *from, struct err *e);
 /* Adds what a file in the form of ComfyUI's extra_model_paths.yaml names (extra_paths.c). Keys that are no kinds are left out:
- * plug-ins have their own. ERR_FORMAT with file and line; ERR_LIMIT, ERR_IO, ERR_MISSING. */
+ * plug-ins have their own; one that is nearly a kind's, and a folder that is not there, are noted. ERR_FORMAT with file and line; ERR_LIMIT, ERR_IO, ERR_MISSING. */
 MUST_USE bool model_places_add_file(struct model_places *p, const char *path, struct err *e);
 /* The same of text[0..bytes); path is the file's, for errors and for paths relative to its folder. */
 MUST_USE bool model_places_add_yaml(struct model_places *p, const char *text, size_t bytes, const char *path, struct err *e);
