@@ -142,7 +142,7 @@ static bool make(void *self, size_t *bytes, struct err *e)
         return false;
     if (!a->replay && !samples_set_batch(&w->samples, a->batch, e))
         return false;
-    o->recompute = a->checkpointing;
+    o->recompute = a->checkpoints_all ? RECOMPUTE_ALL : a->checkpointing ? RECOMPUTE_CHEAP : RECOMPUTE_NONE;
     o->sizes = a->replay ? w->replay.sizes : w->samples.sizes;
     o->source = a->replay ? (struct batch_source){ .self = &w->replay, .fill = replay_fill } : samples_source(&w->samples);
     if (!finetune_train_options(a, steps_of(w), text_learns(w), &w->groups, &o->run, e))
@@ -233,7 +233,7 @@ static bool print_json(const struct work *w, struct err *e)
     for (int i = 0; given_up && i < w->fit.count; i++)
         json_array_append_new(given_up, json_string(w->fit.said[i]));
     json_t *j = json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o*, s:o*}", "output", w->a.output, "steps",
-                          (json_int_t)o->run.steps, "learns", (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute,
+                          (json_int_t)o->run.steps, "learns", (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute != RECOMPUTE_NONE,
                           "batch", (json_int_t)o->run.batch, "accumulate", (json_int_t)o->run.accumulate, "optimizer",
                           optimizer_name((int)o->run.optimizer), "frozen_type", weights_type_choice(w->a.frozen), "weights",
                           (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer_state",

@@ -24,7 +24,7 @@ struct finetune_options {
     const struct objective *objective;
     struct lora_output output;
     enum dtype type;                /* of activations */
-    bool recompute;
+    enum recompute recompute;
     bool in_place;                  /* frozen weights are read where they lie: slower, and no second copy of the model */
     uint64_t seed;                  /* of the pairs' beginning */
     int64_t epoch_steps;            /* steps of an epoch, whose ends are then what is kept; 0: every save is */
