@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "cli/finetune_fit.h"
+#include "cli/finetune_time.h"
 #include "cli/lora_facts.h"
 #include "cli/progress_bar.h"
 #include "cli/train_look.h"
@@ -212,16 +213,22 @@ static json_t *buckets_json(const struct work *w)
     return all;
 }
 
-static void print_plan(const struct work *w)
+static bool print_plan(const struct work *w, struct err *e)
 {
+    double step;
+    if (!finetune_time(w->finetune, &w->o, w->a.replay ? NULL : &w->samples, w->engine.backend, &step, e))
+        return false;
     struct train_memory m = finetune_memory(w->finetune);
     const struct samples *s = &w->samples;
     run_print_plan(&m);
+    printf("%-12s %10.2f s a step, %.1f min for %lld steps: about\n", "time", step, step * (double)w->o.run.steps / 60,
+           (long long)w->o.run.steps);
     for (int i = 0; i < w->fit.count; i++)
         printf("so that it fits, %s\n", w->fit.said[i]);
     for (size_t i = 0; w->o.source.shapes && s->shape_count > 1 && i < s->shape_count; i++)
         printf("bucket %4dx%-4d %6.1f MiB of activations, %zu pictures a round\n", s->buckets[i].width, s->buckets[i].height,
                ldexp((double)finetune_activations(w->finetune, i), -20), samples_of_shape(s, i));
+    return true;
 }
 
 /* One line of facts: the plan, or the run. */
@@ -229,6 +236,9 @@ static bool print_json(const struct work *w, struct err *e)
 {
     const struct finetune_options *o = &w->o;
     struct train_memory m = finetune_memory(w->finetune);
+    double step = 0;
+    if (w->a.plan && !finetune_time(w->finetune, o, w->a.replay ? NULL : &w->samples, w->engine.backend, &step, e))
+        return false;
     json_t *given_up = json_array();
     for (int i = 0; given_up && i < w->fit.count; i++)
         json_array_append_new(given_up, json_string(w->fit.said[i]));
@@ -239,6 +249,8 @@ static bool print_json(const struct work *w, struct err *e)
                           (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer_state",
                           (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss(), "given_up",
                           given_up, "buckets", buckets_json(w));
+    if (w->a.plan && j)
+        json_object_set_new(j, "seconds_per_step", json_real(step));
     char *line = j ? json_dumps(j, JSON_COMPACT) : NULL;
     json_decref(j);
     if (!line)
@@ -352,7 +364,7 @@ bool finetune_command(const struct command *command, const struct finetune_args 
     if (good && a->plan && a->json)
         good = print_json(w, e);
     else if (good && a->plan)
-        print_plan(w);
+        good = print_plan(w, e);
     else if (good)
         good = work_run(w, &progress, e);
     progress_bar_end(&bar);

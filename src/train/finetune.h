@@ -43,6 +43,8 @@ void finetune_free(struct finetune *f);
 struct train_memory finetune_memory(const struct finetune *f);
 /* Activations of the program of one of the source's shapes alone, in bytes. */
 size_t finetune_activations(const struct finetune *f, size_t shape);
+/* Operations of one batch of a shape, forwards and backwards: those of convolutions (conv), or the others. */
+double finetune_flops(const struct finetune *f, size_t shape, bool conv);
 /* Numbers that learn. */
 int64_t finetune_learns(const struct finetune *f);
 /* The run. */
