@@ -434,7 +434,7 @@ const struct bench_subject bench_subjects[] = {
     { "train_vae", "a training step of the VAE", training_vae },
     { "train_unet", "a training step of denoiser and text encoder", training_unet },
     { "lora_step", "a step of LoRA (attention, rank 16) beside frozen weights of the same type", bench_lora },
-    { "lora_recompute", "the same with inner activations computed twice", bench_lora_recompute },
+    { "lora_recompute", "the same with cheap inner activations computed twice", bench_lora_recompute },
     { "full_step", "a step of all the denoiser's weights, with moments of 8 bits", bench_full },
     { 0 },
 };

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "cli/engine.h"
+#include "graph/passes.h"
 #include "train/optimizer.h"
 
 /* The sizes that subjects have. */
@@ -59,7 +60,7 @@ struct bench_training {
     struct params *frozen;  /* what does not, with its types in g; NULL: nothing */
     struct value loss;
     int64_t batch;
-    bool recompute;
+    enum recompute recompute;
     enum optimizer_kind optimizer;
 };
 MUST_USE bool bench_train(const struct bench_options *o, const struct bench_training *t, struct bench_result *out, struct err *e);

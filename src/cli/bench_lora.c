@@ -63,7 +63,7 @@ static void release_targets(struct adapters *a)
     mem_free((struct adapter *)(uintptr_t)a->at);
 }
 
-static bool lora(const struct bench_options *o, bool recompute, struct bench_result *out, struct err *e)
+static bool lora(const struct bench_options *o, enum recompute recompute, struct bench_result *out, struct err *e)
 {
     struct graph g, listing;
     struct params learnt, frozen, listed;
@@ -91,12 +91,12 @@ static bool lora(const struct bench_options *o, bool recompute, struct bench_res
 
 bool bench_lora(const struct bench_options *o, struct bench_result *out, struct err *e)
 {
-    return lora(o, false, out, e);
+    return lora(o, RECOMPUTE_NONE, out, e);
 }
 
 bool bench_lora_recompute(const struct bench_options *o, struct bench_result *out, struct err *e)
 {
-    return lora(o, true, out, e);
+    return lora(o, RECOMPUTE_CHEAP, out, e);
 }
 
 bool bench_full(const struct bench_options *o, struct bench_result *out, struct err *e)

@@ -21,7 +21,7 @@ struct finetune_args {
     double caption_dropout, regular_weight;
     double huber, min_snr, noise_offset, least, most, logit_mean, logit_deviation;
     bool center_crop, random_crop, flip, shuffle, sampled;
-    bool dora, checkpointing, packed, resume, plan, json, quiet, profile, zero_snr;
+    bool dora, checkpointing, checkpoints_all, packed, resume, plan, json, quiet, profile, zero_snr;
     /* the course's (course.h); NULL, 0: not given */
     const char *unet_path, *text_path, *vae_path, *course_dataset, *course_output, *course_targets, *course_init, *strategy, *hub_model,
         *hub_token, *diary_mode;
@@ -168,9 +168,12 @@ enum precision finetune_precision(int choice);
     { "precision", 0, OPTION_CHOICE, FINETUNE_AT(precision), "auto", .choices = finetune_precision_choice,            \
       .help = "what the model computes in; auto is bf16 where the processor has it", .group = "Memory and time" },    \
     { "gradient-checkpointing", 0, OPTION_FLAG, FINETUNE_AT(checkpointing),                                           \
-      .help = "compute inner activations twice instead of keeping them: less memory, a third more work" },            \
+      .help = "compute inner activations twice instead of keeping them, but for what convolutions and attention make: less memory, a little " \
+              "more work" },                                                                                            \
+    { "gradient-checkpointing-all", 0, OPTION_FLAG, FINETUNE_AT(checkpoints_all),                                     \
+      .help = "all of them: least memory, a third more work" },                                                       \
     { "memory", 0, OPTION_SIZE, FINETUNE_AT(memory), "0", .min = 1, .max = INFINITY, .value = "SIZE",                 \
-      .help = "what the run may take; what it gives up for that, in this order: --gradient-checkpointing, smaller batches (--accumulate more " \
+      .help = "what the run may take; what it gives up for that, in this order: --gradient-checkpointing, -all, smaller batches (--accumulate more " \
               "of them), frozen weights in bf16, AdamW's state in 8 bits, frozen weights in q8_0, in q4_0. Without it the first two only", \
       .initial_help = "what is free" },                                                                               \
     { "packed", 0, OPTION_FLAG, FINETUNE_AT(packed),                                                                  \

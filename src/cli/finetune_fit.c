@@ -27,10 +27,12 @@ static double bits(enum dtype type)
 static bool compute_twice(struct finetune_args *a, const struct fit_options *o, char *said, size_t bytes)
 {
     (void)o;
-    if (a->checkpointing)
+    if (a->checkpoints_all)
         return false;
+    snprintf(said, bytes, "%sinner activations are computed twice (--gradient-checkpointing%s)", a->checkpointing ? "all " : "cheap ",
+             a->checkpointing ? "-all" : "");
+    a->checkpoints_all = a->checkpointing;
     a->checkpointing = true;
-    snprintf(said, bytes, "inner activations are computed twice (--gradient-checkpointing)");
     return true;
 }
 
@@ -141,6 +143,8 @@ bool fit_keep(const struct finetune_args *asked, const struct finetune_args *cho
     json_t *j = json_object();
     if (chosen->checkpointing != asked->checkpointing)
         json_object_set_new(j, "gradient_checkpointing", json_true());
+    if (chosen->checkpoints_all != asked->checkpoints_all)
+        json_object_set_new(j, "gradient_checkpointing_all", json_true());
     if (chosen->batch != asked->batch) {
         json_object_set_new(j, "batch", json_integer(chosen->batch));
         json_object_set_new(j, "accumulate", json_integer(chosen->accumulate));
@@ -178,6 +182,7 @@ bool fit_recall(struct finetune_args *a, const char *folder, bool *recalled, str
     int optimizer = named(optimizer_name, json_object_get(j, "optimizer"), a->optimizer);
     int frozen = named(weights_type_choice, json_object_get(j, "frozen_type"), a->frozen);
     a->checkpointing |= json_is_true(json_object_get(j, "gradient_checkpointing"));
+    a->checkpoints_all |= json_is_true(json_object_get(j, "gradient_checkpointing_all"));
     a->batch = batch ? json_integer_value(batch) : a->batch;
     a->accumulate = accumulate ? json_integer_value(accumulate) : a->accumulate;
     a->optimizer = optimizer;

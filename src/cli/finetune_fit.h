@@ -1,6 +1,6 @@
 /* What a fine-tuning gives up so that it fits into memory, one thing after another, until it does:
  *
- *   1 inner activations are computed twice             the same bits, a third more work
+ *   1 inner activations are computed twice, first those that are cheap, then all: the same bits, up to a third more work
  *   2 smaller batches, as many more of them in a step   the same step but for rounding, slower
  *   3 frozen f32 weights become bf16                    where the model computes in bf16
  *   4 AdamW keeps its state in 8 bits

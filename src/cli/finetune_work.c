@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "cli/finetune_fit.h"
+#include "cli/finetune_time.h"
 #include "cli/json_line.h"
 #include "cli/lora_facts.h"
 #include "cli/progress_bar.h"
@@ -143,7 +144,7 @@ static bool make(void *self, size_t *bytes, struct err *e)
         return false;
     if (!a->replay && !samples_set_batch(&w->samples, a->batch, e))
         return false;
-    o->recompute = a->checkpointing;
+    o->recompute = a->checkpoints_all ? RECOMPUTE_ALL : a->checkpointing ? RECOMPUTE_CHEAP : RECOMPUTE_NONE;
     o->sizes = a->replay ? w->replay.sizes : w->samples.sizes;
     o->source = a->replay ? (struct batch_source){ .self = &w->replay, .fill = replay_fill } : samples_source(&w->samples);
     if (!finetune_train_options(a, steps_of(w), text_learns(w), &w->groups, &o->run, e))
@@ -213,16 +214,22 @@ static json_t *buckets_json(const struct work *w)
     return all;
 }
 
-static void print_plan(const struct work *w)
+static bool print_plan(const struct work *w, struct err *e)
 {
+    double step;
+    if (!finetune_time(w->finetune, &w->o, w->a.replay ? NULL : &w->samples, w->engine.backend, &step, e))
+        return false;
     struct train_memory m = finetune_memory(w->finetune);
     const struct samples *s = &w->samples;
     run_print_plan(&m);
+    printf("%-12s %10.2f s a step, %.1f min for %lld steps: about\n", "time", step, step * (double)w->o.run.steps / 60,
+           (long long)w->o.run.steps);
     for (int i = 0; i < w->fit.count; i++)
         printf("so that it fits, %s\n", w->fit.said[i]);
     for (size_t i = 0; w->o.source.shapes && s->shape_count > 1 && i < s->shape_count; i++)
         printf("bucket %4dx%-4d %6.1f MiB of activations, %zu pictures a round\n", s->buckets[i].width, s->buckets[i].height,
                ldexp((double)finetune_activations(w->finetune, i), -20), samples_of_shape(s, i));
+    return true;
 }
 
 /* One line of facts: the plan, or the run. */
@@ -230,16 +237,21 @@ static bool print_json(const struct work *w, struct err *e)
 {
     const struct finetune_options *o = &w->o;
     struct train_memory m = finetune_memory(w->finetune);
+    double step = 0;
+    if (w->a.plan && !finetune_time(w->finetune, o, w->a.replay ? NULL : &w->samples, w->engine.backend, &step, e))
+        return false;
     json_t *given_up = json_array();
     for (int i = 0; given_up && i < w->fit.count; i++)
         json_array_append_new(given_up, json_string(w->fit.said[i]));
     json_t *j = json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o*, s:o*}", "output", w->a.output, "steps",
-                          (json_int_t)o->run.steps, "learns", (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute,
+                          (json_int_t)o->run.steps, "learns", (json_int_t)finetune_learns(w->finetune), "gradient_checkpointing", o->recompute != RECOMPUTE_NONE,
                           "batch", (json_int_t)o->run.batch, "accumulate", (json_int_t)o->run.accumulate, "optimizer",
                           optimizer_name((int)o->run.optimizer), "frozen_type", weights_type_choice(w->a.frozen), "weights",
                           (json_int_t)(m.weights + m.packed), "activations", (json_int_t)m.activations, "optimizer_state",
                           (json_int_t)m.optimizer, "together", (json_int_t)together(&m), "peak_rss", (json_int_t)mem_peak_rss(), "given_up",
                           given_up, "buckets", buckets_json(w));
+    if (w->a.plan && j)
+        json_object_set_new(j, "seconds_per_step", json_real(step));
     return json_line(j, JSON_COMPACT, e);
 }
 
@@ -347,7 +359,7 @@ bool finetune_command(const struct command *command, const struct finetune_args 
     if (good && a->plan && a->json)
         good = print_json(w, e);
     else if (good && a->plan)
-        print_plan(w);
+        good = print_plan(w, e);
     else if (good)
         good = work_run(w, &progress, e);
     progress_bar_end(&bar);

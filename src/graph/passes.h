@@ -18,11 +18,15 @@ void graph_prune(struct graph *g);
  * that it need not be kept until the graph's end. Where weights themselves learn that is as much memory as they take. */
 void graph_hoist(struct graph *g);
 
+/* RECOMPUTE_CHEAP keeps what attention, convolutions and wide products make: most of the work in a small part of the memory. (true is
+ * RECOMPUTE_ALL.) */
+enum recompute { RECOMPUTE_NONE, RECOMPUTE_ALL, RECOMPUTE_CHEAP };
+
 /* Appends the ops that compute d loss / d wrt[i] for a loss of one element, by the rules of op.def in reverse order.
  *   grads[i] is VALUE_NONE if the loss does not depend on wrt[i].
- *   recompute: values made inside blocks are computed again in the backward pass instead of kept.
+ *   recompute: which values made inside blocks are computed again in the backward pass instead of kept.
  * errors: ERR_SHAPE if loss has more than one element, ERR_TYPE naming an op on the way that has no gradient. */
-MUST_USE bool graph_gradient(struct graph *g, struct value loss, const struct value *wrt, size_t count, bool recompute,
+MUST_USE bool graph_gradient(struct graph *g, struct value loss, const struct value *wrt, size_t count, enum recompute recompute,
                              struct value *grads, struct err *e);
 
 #endif

@@ -212,6 +212,18 @@ size_t finetune_activations(const struct finetune *f, size_t shape)
     return program_memory(trainer_program(f->trainer, shape)).arena;
 }
 
+double finetune_flops(const struct finetune *f, size_t shape, bool conv)
+{
+    const struct graph *g = program_graph(trainer_program(f->trainer, shape));
+    double sum = 0;
+    for (size_t o = 0; o < g->n_ops; o++) {
+        enum op op = g->ops[o].op;
+        if (op != OP_NONE && conv == (op == OP_CONV2D || op == OP_CONV2D_GRAD_X || op == OP_CONV2D_GRAD_W))
+            sum += op_flops(g, &g->ops[o]);
+    }
+    return sum;
+}
+
 int64_t finetune_learns(const struct finetune *f)
 {
     const struct params *p = &trainer_state(f->trainer)->params;

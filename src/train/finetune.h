@@ -24,7 +24,7 @@ struct finetune_options {
     const struct objective *objective;
     struct lora_output output;
     enum dtype type;                /* of activations */
-    bool recompute;
+    enum recompute recompute;
     bool in_place;                  /* frozen weights are read where they lie: slower, and no second copy of the model */
     uint64_t seed;                  /* of the pairs' beginning */
     int64_t epoch_steps;            /* steps of an epoch, whose ends are then what is kept; 0: every save is */
@@ -43,6 +43,8 @@ void finetune_free(struct finetune *f);
 struct train_memory finetune_memory(const struct finetune *f);
 /* Activations of the program of one of the source's shapes alone, in bytes. */
 size_t finetune_activations(const struct finetune *f, size_t shape);
+/* Operations of one batch of a shape, forwards and backwards: those of convolutions (conv), or the others. */
+double finetune_flops(const struct finetune *f, size_t shape, bool conv);
 /* Numbers that learn. */
 int64_t finetune_learns(const struct finetune *f);
 /* The run. */

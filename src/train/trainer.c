@@ -44,7 +44,7 @@ static bool is_of_part(const char *name, const char *part)
 }
 
 /* Gradients of one loss for its weights: those of the rival's part, or all others. */
-static bool add_gradients(struct graph *g, const struct params *p, const struct trainer_goal *goal, bool rival, bool recompute,
+static bool add_gradients(struct graph *g, const struct params *p, const struct trainer_goal *goal, bool rival, enum recompute recompute,
                           struct value *grads, struct err *e)
 {
     struct value *wrt = mem_zeroed(p->count, sizeof *wrt), *found = mem_zeroed(p->count, sizeof *found);
@@ -66,7 +66,7 @@ static bool add_gradients(struct graph *g, const struct params *p, const struct 
 }
 
 /* loss -> gradients, added to the arrays "gradient/<name>". */
-static struct program *gradient_program(struct trainer *t, struct graph *g, const struct trainer_goal *goal, bool recompute,
+static struct program *gradient_program(struct trainer *t, struct graph *g, const struct trainer_goal *goal, enum recompute recompute,
                                         struct err *e)
 {
     const struct params *p = &t->state.params;
@@ -108,7 +108,7 @@ static bool bind(const struct train_state *s, struct program *program, struct er
     return good;
 }
 
-bool trainer_add(struct trainer *t, struct graph *g, const struct trainer_goal *goal, bool recompute, struct err *e)
+bool trainer_add(struct trainer *t, struct graph *g, const struct trainer_goal *goal, enum recompute recompute, struct err *e)
 {
     size_t n = t->shapes, room = n, loss_room = n;
     struct program **gradients = mem_grow(t->gradients, &room, n + 1, sizeof *gradients);
@@ -133,7 +133,7 @@ bool trainer_add(struct trainer *t, struct graph *g, const struct trainer_goal *
 }
 
 struct trainer *trainer_new(const struct backend *backend, struct graph *g, const struct trainer_goal *goal,
-                            struct params *params, const struct train_options *o, bool recompute, uint64_t seed, struct err *e)
+                            struct params *params, const struct train_options *o, enum recompute recompute, uint64_t seed, struct err *e)
 {
     struct trainer *t = mem_zeroed(1, sizeof *t);
     int processes = ranks_count(o->ranks);

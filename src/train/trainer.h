@@ -17,6 +17,7 @@
 #include "base/progress.h"
 #include "base/json.h"
 #include "base/ranks.h"
+#include "graph/passes.h"
 #include "train/optimizer.h"
 #include "train/rate.h"
 
@@ -79,15 +80,15 @@ struct trainer_goal {
 };
 
 /* Takes over params and g. What is trained are the weights of params; other weights of g must be bound by the caller through
- * trainer_program(t, 0). Of o the optimizer, the groups and whether there is a running mean count here. recompute: less memory, a third
- * more work. */
+ * trainer_program(t, 0). Of o the optimizer, the groups and whether there is a running mean count here. recompute (graph/passes.h): less memory, more
+ * work. */
 MUST_USE struct trainer *trainer_new(const struct backend *backend, struct graph *g, const struct trainer_goal *goal,
-                                     struct params *params, const struct train_options *o, bool recompute, uint64_t seed,
+                                     struct params *params, const struct train_options *o, enum recompute recompute, uint64_t seed,
                                      struct err *e);
 void trainer_free(struct trainer *t);
 /* Batches of another size: g asks for the same weights, and its program, the next in number, learns into the same state in the room of
  * the others. Takes over g. Before the first step. */
-MUST_USE bool trainer_add(struct trainer *t, struct graph *g, const struct trainer_goal *goal, bool recompute, struct err *e);
+MUST_USE bool trainer_add(struct trainer *t, struct graph *g, const struct trainer_goal *goal, enum recompute recompute, struct err *e);
 struct train_state *trainer_state(struct trainer *t);
 size_t trainer_programs(const struct trainer *t);
 struct program *trainer_program(struct trainer *t, size_t shape);

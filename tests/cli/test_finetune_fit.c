@@ -15,28 +15,30 @@ static bool make(void *self, size_t *bytes, struct err *e)
     (void)e;
     enum dtype frozen = t->a->frozen ? weights_type_of_choice(t->a->frozen) : DTYPE_F32;
     size_t weights = frozen == DTYPE_F32 ? 4000 : frozen == DTYPE_BF16 ? 2000 : frozen == DTYPE_Q8_0 ? 1060 : 560;
-    *bytes = weights + (size_t)t->a->batch * (t->a->checkpointing ? 300 : 1000) + (t->a->optimizer == OPTIMIZER_ADAMW8BIT ? 100 : 400);
+    *bytes = weights + (size_t)t->a->batch * (t->a->checkpoints_all ? 250 : t->a->checkpointing ? 300 : 1000) + (t->a->optimizer == OPTIMIZER_ADAMW8BIT ? 100 : 400);
     t->made++;
     return true;
 }
 
 TEST(what_changes_least_is_given_up_first_and_no_more_than_needed)
 {
-    /* room, whether --memory says it, then what is left: recompute, batch, accumulate, type, optimizer, and whether it fits */
-    static const struct { size_t room; bool asked, computes_bf16; bool twice; int64_t batch, accumulate; const char *frozen, *optimizer; bool fits; } cases[] = {
-        { 0, false, true, false, 6, 2, "keep", "adamw", true },
-        { 10400, true, true, false, 6, 2, "keep", "adamw", true },
-        { 10399, true, true, true, 6, 2, "keep", "adamw", true },
-        { 6199, true, true, true, 3, 4, "keep", "adamw", true },
-        { 5299, true, true, true, 1, 12, "keep", "adamw", true },
-        { 4699, true, true, true, 1, 12, "bf16", "adamw", true },
-        { 2699, true, true, true, 1, 12, "bf16", "adamw8bit", true },
-        { 2399, true, true, true, 1, 12, "q8_0", "adamw8bit", true },
-        { 1459, true, true, true, 1, 12, "q4_0", "adamw8bit", true },
-        { 959, true, true, true, 1, 12, "q4_0", "adamw8bit", false },
-        { 4699, true, false, true, 1, 12, "keep", "adamw8bit", true },   /* bf16 would be less than f32 computes with */
-        { 4399, true, false, true, 1, 12, "q8_0", "adamw8bit", true },
-        { 4699, false, true, true, 1, 12, "keep", "adamw", false },      /* nobody asked for another result */
+    /* room, whether --memory says it, then what is left: recomputed, batch, accumulate, type, optimizer, and whether it fits */
+    enum { NONE, CHEAP, ALL };
+    static const struct { size_t room; bool asked, computes_bf16; int twice; int64_t batch, accumulate; const char *frozen, *optimizer; bool fits; } cases[] = {
+        { 0, false, true, NONE, 6, 2, "keep", "adamw", true },
+        { 10400, true, true, NONE, 6, 2, "keep", "adamw", true },
+        { 10399, true, true, CHEAP, 6, 2, "keep", "adamw", true },
+        { 6199, true, true, ALL, 6, 2, "keep", "adamw", true },
+        { 5899, true, true, ALL, 3, 4, "keep", "adamw", true },
+        { 5149, true, true, ALL, 1, 12, "keep", "adamw", true },
+        { 4649, true, true, ALL, 1, 12, "bf16", "adamw", true },
+        { 2649, true, true, ALL, 1, 12, "bf16", "adamw8bit", true },
+        { 2349, true, true, ALL, 1, 12, "q8_0", "adamw8bit", true },
+        { 1409, true, true, ALL, 1, 12, "q4_0", "adamw8bit", true },
+        { 909, true, true, ALL, 1, 12, "q4_0", "adamw8bit", false },
+        { 4649, true, false, ALL, 1, 12, "keep", "adamw8bit", true },   /* bf16 would be less than f32 computes with */
+        { 4349, true, false, ALL, 1, 12, "q8_0", "adamw8bit", true },
+        { 4649, false, true, ALL, 1, 12, "keep", "adamw", false },      /* nobody asked for another result */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = { 0 };
@@ -47,9 +49,9 @@ TEST(what_changes_least_is_given_up_first_and_no_more_than_needed)
         struct fit fit;
         bool fits;
         REQUIRE(fit_choose(&fit, &a, &o, make, &toy, &fits, &e));
-        CHECK(fits == cases[i].fits && a.checkpointing == cases[i].twice && a.batch == cases[i].batch && a.accumulate == cases[i].accumulate &&
+        CHECK(fits == cases[i].fits && a.checkpointing + a.checkpoints_all == cases[i].twice && a.batch == cases[i].batch && a.accumulate == cases[i].accumulate &&
                   !strcmp(weights_type_choice(a.frozen), cases[i].frozen) && !strcmp(optimizer_name(a.optimizer), cases[i].optimizer),
-              "case %zu: fits %d, twice %d, %lld x %lld, %s, %s", i, fits, a.checkpointing, (long long)a.batch, (long long)a.accumulate,
+              "case %zu: fits %d, twice %d, %lld x %lld, %s, %s", i, fits, a.checkpointing + a.checkpoints_all, (long long)a.batch, (long long)a.accumulate,
               weights_type_choice(a.frozen), optimizer_name(a.optimizer));
         CHECK(fit.count == toy.made - 1, "case %zu: %d things said, %d plans", i, fit.count, toy.made);
     }

@@ -157,6 +157,45 @@ TEST(recompute_needs_less_memory)
     CHECK(less < plain * 45 / 100, "%zu bytes with recompute, %zu without", less, plain);
 }
 
+/* Blocks of a product of 8 numbers and one of 2048: the gradient reads what both make. */
+static int products_of_blocks(enum recompute recompute, double *gradient)
+{
+    enum { BLOCKS = 3 };
+    struct err e = { 0 };
+    struct graph g;
+    struct value d, first, second;
+    double *results[1];
+    int products = 0;
+    graph_init(&g);
+    first = graph_weight(&g, "first", F64, SHAPE(2048, 8), false);
+    second = graph_weight(&g, "second", F64, SHAPE(8, 2048), false);
+    struct value x = graph_input(&g, "x", F64, SHAPE(4, 8));
+    for (int i = 0; i < BLOCKS; i++) {
+        graph_block_begin(&g);
+        struct value wide = op_unary(&g, op_linear(&g, x, first, VALUE_NONE), UNARY_TANH);
+        x = op_unary(&g, op_scale(&g, op_linear(&g, wide, second, VALUE_NONE), 0.01, 0), UNARY_TANH);
+        graph_block_end(&g);
+    }
+    REQUIRE(graph_gradient(&g, op_mean(&g, x), &first, 1, recompute, &d, &e));
+    graph_output(&g, d);
+    graph_prune(&g);
+    for (size_t o = 0; o < g.n_ops; o++)
+        products += g.ops[o].op == OP_MATMUL;
+    REQUIRE(run_graph(&g, &d, 1, results, NULL, &e));
+    memcpy(gradient, results[0], 64 * sizeof *gradient);
+    free(results[0]);
+    return products;
+}
+
+TEST(cheap_recompute_keeps_what_is_dear_and_changes_no_bit)
+{
+    double plain[64], cheap[64], all[64];
+    int n = products_of_blocks(RECOMPUTE_NONE, plain);
+    int n_cheap = products_of_blocks(RECOMPUTE_CHEAP, cheap), n_all = products_of_blocks(RECOMPUTE_ALL, all);
+    CHECK(n_cheap == n + 3 && n_all == n + 6, "%d products, %d and %d", n, n_cheap, n_all);
+    CHECK(!memcmp(plain, cheap, sizeof plain) && !memcmp(plain, all, sizeof plain), "%.17g, %.17g, %.17g", plain[0], cheap[0], all[0]);
+}
+
 TEST(a_value_used_twice_gets_the_sum_of_its_gradients)
 {
     struct err e = { 0 };
