@@ -429,6 +429,7 @@ bool pipeline_predict(struct pipeline *p, const struct draw_request *r, const fl
     request.sampler = NULL;
     request.picture = request.mask = NULL;
     request.hires = (struct draw_hires){ 0 };
+    request.control_count = 0;
     request.refiner = NULL;
     bool good = request_check(p, &request, &sizes, e);
     if (good && sizes.extra)
