@@ -79,7 +79,7 @@ const struct route routes[] = {
       "Pictures of a data set with what is known of them." },
     { "POST", "/limn/datasets/{name}", post_dataset, J, FAMILY_COMFY, NULL, "file_name:str!, text:str, excluded:str", "object", "400 404", "datasets",
       "A picture's caption; or why it is left out." },
-    { "POST", "/limn/datasets/{name}/files", post_dataset_files, ROUTE_FILE | ROUTE_FORM, FAMILY_COMFY, NULL, "file:file!", "object", "400 413", "datasets",
+    { "POST", "/limn/datasets/{name}/files", post_dataset_files, ROUTE_FILE | ROUTE_FORM, FAMILY_COMFY, NULL, "file:file!", "object", "400 404 413", "datasets",
       "Pictures, text files with their captions, or zip files of such, into a data set." },
     { "POST", "/limn/datasets/{name}/captions", post_dataset_captions, J, FAMILY_COMFY, NULL,
       "template:str, remove:list, replace:list, prefix:str, suffix:str, only_missing:bool, spaces:bool, unique:bool, dry_run:bool", "object", "400 404", "datasets",
