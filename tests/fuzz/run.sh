@@ -29,8 +29,8 @@ for source in tests/fuzz/fuzz.c src/base/*.c src/tensor/*.c src/weights/*.c src/
     *) clang -std=gnu17 $flags -c "$source" -o "$object" ;;
     esac
 done
-clang -fsanitize=fuzzer,address,undefined $objects -Wl,--start-group $build/lib*.a -Wl,--end-group -o "$fuzz" \
-    $(pkg-config --libs $packages) -lsentencepiece -ldnnl -lcivetweb -lgomp -lstdc++ -lm
+clang++ -fsanitize=fuzzer,address,undefined $objects -Wl,--start-group $build/lib*.a -Wl,--end-group -o "$fuzz" \
+    $(pkg-config --libs $packages) -lsentencepiece -ldnnl -lcivetweb -lgomp -lm
 failed=
 for target in $targets; do
     mkdir -p "$out/$target/found"
