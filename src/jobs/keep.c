@@ -33,9 +33,13 @@ static bool read_texts(struct kept *k, struct told *told, const void *data, size
     k->facts.workflow = texts.workflow ? told_keep(told, texts.workflow, strlen(texts.workflow)) : NULL;
     picture_texts_release(&texts);
     int64_t width = k->facts.width, height = k->facts.height;
-    /* who writes both says more in words: which sampler a model's own is, for one */
-    if (!(k->facts.parameters && told_parameters(told, &k->facts, k->facts.parameters)) && k->facts.graph)
-        told_graph(told, &k->facts, k->facts.graph);
+    /* who writes both says more in words: which sampler a model's own is, for one; but LoRAs may be told by the graph alone */
+    struct gallery_facts graph = { 0 }, *f = &k->facts;
+    bool worded = f->parameters && told_parameters(told, f, f->parameters);
+    if (f->graph && told_graph(told, worded ? &graph : f, f->graph) && worded && !f->lora_count) {
+        memcpy(f->loras, graph.loras, sizeof f->loras);
+        f->lora_count = graph.lora_count;
+    }
     k->facts.width = width; /* the file's, whatever its texts say */
     k->facts.height = height;
     return true;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -53,7 +54,7 @@ static json_t *settings_of(const char *folder)
     return settings ? settings : json_object();
 }
 
-/* {"name", "kind", "step", "steps"} and with `whole` all that is known. */
+/* {"name", "kind", "step", "steps", "changed"} and with `whole` all that is known. */
 static json_t *run_object(const char *name, const char *folder, bool whole, struct err *e)
 {
     json_t *metrics = points(folder, e), *settings = settings_of(folder);
@@ -63,6 +64,12 @@ static json_t *run_object(const char *name, const char *folder, bool whole, stru
                                       json_integer_value(json_object_get(last, "step")), "steps",
                                       json_integer_value(json_object_get(settings, "steps")))
                           : NULL;
+    /* when it wrote its last line: a run that nobody started here may be going on */
+    char log[PATH_MAX_BYTES];
+    struct stat at;
+    struct err ignored = { 0 };
+    if (run && path_join(log, folder, "metrics.jsonl", &ignored) && !stat(log, &at))
+        json_object_set_new(run, "changed", json_integer((json_int_t)at.st_mtim.tv_sec * 1000 + at.st_mtim.tv_nsec / 1000000));
     if (run && whole) {
         char path[PATH_MAX_BYTES], **names = NULL;
         size_t count = 0;

@@ -93,6 +93,9 @@ const struct route routes[] = {
     { "GET", "/limn/runs/{name}", get_run, 0, FAMILY_COMFY, NULL, NULL, "object", "400 404", "training", "A training's settings, numbers and samples." },
     { "GET", "/limn/runs/{name}/file", get_run_file, 0, FAMILY_COMFY, "name:str!", NULL, "file", "206 304 400 404 416", "training", "A file of a training." },
 
+    { "GET", "/limn/reports", get_reports, 0, FAMILY_COMFY, NULL, NULL, "object", "", "evaluate", "Reports in output/evaluations." },
+    { "GET", "/limn/reports/{name}", get_report, 0, FAMILY_COMFY, NULL, NULL, "text/html", "206 304 400 404 416", "evaluate", "A report, which can do nothing but be read." },
+
     { "GET", "/v1/models", get_v1_models, 0, FAMILY_OPENAI, NULL, NULL, "object", "", "openai", "Models, as OpenAI's API lists them." },
     { "POST", "/v1/images/generations", post_images_generations, J | ROUTE_WORK, FAMILY_OPENAI, NULL,
       "prompt:str!, model:str, n:uint, size:str, response_format:url|b64_json, output_format:png|jpeg|webp, output_compression:uint, quality:str, style:str, "

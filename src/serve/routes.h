@@ -130,6 +130,9 @@ HANDLER(get_dataset_crops);
 HANDLER(get_runs);
 HANDLER(get_run);
 HANDLER(get_run_file);
+/* api_reports.c */
+HANDLER(get_reports);
+HANDLER(get_report);
 /* api_openai.c */
 HANDLER(get_v1_models);
 HANDLER(post_images_generations);

@@ -108,12 +108,29 @@ const table = {
     slider: ["Slide", "滑动"],
     sideBySide: ["Side by side", "并排"],
     grid: ["Grid", "网格"],
+    gridAbout: ["Draws what Draw would, with two settings varied. 1-4 is 1, 2, 3, 4; in words old=new replaces.", "以绘制页的设置为基础，改变两个参数。1-4 即 1、2、3、4；描述中用 旧=新 替换。"],
+    wordsAxis: ["Words", "描述"],
+    known: ["Known values", "可选值"],
+    noValues: ["no values", "没有取值"],
+    tooMany: ["more than", "超过上限"],
+    openReport: ["Open the report", "打开报告"],
+    reports: ["Reports", "报告"],
+    noReports: ["No report yet.", "还没有报告。"],
     gridMake: ["Draw a grid", "绘制网格"],
     across: ["Across", "横轴"],
     down: ["Down", "纵轴"],
     values: ["Values, comma between them", "取值，用逗号分隔"],
     plan: ["Plan", "规划"],
     begin: ["Start", "开始"],
+    planFirst: ["Memory and time first", "先看内存与时间"],
+    settings: ["Settings", "设置"],
+    samples: ["Samples", "示例图"],
+    left: ["left", "剩余"],
+    mean: ["mean", "均值"],
+    heldOut: ["held out", "验证损失"],
+    differences: ["What differs", "不同之处"],
+    noDifferences: ["Nothing: they were asked for the same.", "没有不同：设置相同。"],
+    noStart: ["How this run was started is not known here: start it again under the same name.", "这里没有此训练的启动记录：请用相同的名称重新开始。"],
     resume: ["Go on", "继续"],
     runs: ["Runs", "训练记录"],
     noRuns: ["No run yet.", "还没有训练记录。"],
@@ -206,8 +223,22 @@ const inputNames: Record<string, string> = {
     trim: "先去掉边框", enlarge: "放大小图", metrics: "度量", seed: "种子", prompts: "描述", reference: "参考",
 };
 
+const plainNames: Record<string, string> = {
+    folder: "data set", min_side: "shortest side, pixels", elongated: "longest side, in times of the other", blur: "blur at most", near_duplicates: "alike: bits at most",
+    captions: "also those without a caption", size: "size, pixels", height: "height; 0: square", buckets: "many sizes", part: "what is kept", trim: "cut plain frames away", enlarge: "enlarge small ones",
+    sample_prompts: "sample prompts, a line each", recompute: "less memory, slower",
+};
+
 export function nameOf(input: string): string {
-    return (column && inputNames[input]) || input.replaceAll("_", " ");
+    return (column ? inputNames[input] : plainNames[input]) ?? input.replaceAll("_", " ");
+}
+
+/** Why a picture is left out (src/dataset/clean.c), in Chinese. */
+const reasons: Record<string, string> = {
+    broken: "损坏", "too small": "太小", elongated: "过长", flat: "单调", blurred: "模糊", bordered: "带边框", "no caption": "无描述", duplicate: "重复", "near duplicate": "近似重复", "same caption": "描述相同",
+};
+export function reasonOf(reason: string): string {
+    return (column && reasons[reason]) || reason;
 }
 
 export function t(word: Word): string {

@@ -5,7 +5,7 @@ import { fill, h } from "../dom";
 import { nodeForm, showJob, type Values } from "../parts/form";
 import type { Job } from "../parts/jobs";
 import { complain, say } from "../parts/shell";
-import { t } from "../words";
+import { reasonOf, t } from "../words";
 import { pager, pictureOf, type DataSet } from "./set";
 
 /** As the node CleanDataset shows them. */
@@ -50,7 +50,7 @@ export async function cleanView(place: HTMLElement, set: DataSet): Promise<void>
     function figure(f: Fault): HTMLElement {
         const made = h("figure", { className: applied ? "out" : "" }, pictureOf(set, f.file_name, f.file_name),
             h("figcaption", { title: f.file_name }, f.file_name.split("/").pop()),
-            h("p", { className: "reason" }, h("strong", null, f.reason), `: ${f.found}`),
+            h("p", { className: "reason" }, h("strong", null, reasonOf(f.reason)), `: ${f.found}`),
             h("button", { type: "button", onclick: () => {
                 set.change("", { file_name: f.file_name, excluded: applied ? null : f.reason }).then(() => {
                     made.remove();
@@ -88,7 +88,7 @@ export async function doublesView(place: HTMLElement, set: DataSet): Promise<voi
                 fill(made, h("p", null, `${t("leftOut")}: ${file}`), h("button", { type: "button", onclick: back }, t("undo")));
             }, complain);
         };
-        fill(made, h("p", { className: "reason" }, h("strong", null, f.reason), ` ${f.found}`),
+        fill(made, h("p", { className: "reason" }, h("strong", null, reasonOf(f.reason)), ` ${f.found}`),
             h("div", { className: "sides" }, side(f.of!, true), side(f.file_name, false)),
             h("div", { className: "row centre" }, h("button", { type: "button", onclick: () => { made.remove(); pairs = pairs.filter(x => x !== f); } }, t("keepBoth"))));
         return made;

@@ -2,7 +2,7 @@
 
 import { fill, h, settle } from "../dom";
 import { complain, go } from "../parts/shell";
-import { t, type Word } from "../words";
+import { reasonOf, t, type Word } from "../words";
 import { pager, pictureOf, type DataSet, type Entry } from "./set";
 
 const PAGE = 48;
@@ -22,7 +22,7 @@ export async function lookView(place: HTMLElement, set: DataSet): Promise<void> 
         const made = h("figure", { className: p.excluded ? "out" : "" },
             pictureOf(set, p.file_name, p.text || p.file_name),
             h("figcaption", { title: p.file_name }, p.file_name.split("/").pop(), p.width ? ` · ${p.width}×${p.height}` : ""),
-            p.excluded && h("p", { className: "reason" }, `${t("leftOut")}: ${p.excluded}`), text,
+            p.excluded && h("p", { className: "reason" }, `${t("leftOut")}: ${reasonOf(p.excluded)}`), text,
             p.id && h("button", { type: "button", className: "plain", title: t("cameOfIt"), "aria-label": `${t("cameOfIt")}: ${p.file_name}`, onclick: () => go("gallery", { lineage: `training:${p.id}` }) }, "⇢"),
             h("button", { type: "button", onclick: () => {
                 const excluded = p.excluded ? null : t("byHand");

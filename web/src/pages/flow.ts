@@ -3,7 +3,7 @@
 import { LGraph, LGraphCanvas, LiteGraph } from "@comfyorg/litegraph";
 import "@comfyorg/litegraph/style.css";
 
-import { ApiError, choices, modelFacts, nodeTable, pictureAddress, post, queue, socket, upload, type Flow, type NodeInfo, type Picture } from "../api";
+import { ApiError, choices, modelFacts, nodeTable, pictureAddress, post, queue, socket, upload, type Flow, type NodeError, type NodeInfo, type Picture } from "../api";
 import { fill, h, kept, settle } from "../dom";
 import { complain, go, say, type Hand } from "../parts/shell";
 import { fromFlow, markErrors, registerNodes, showPicture, stepSeeds, toFlow, type FlowNode } from "../parts/graph";
@@ -21,6 +21,7 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
     const find = h("input", { type: "search", placeholder: t("addNode"), "aria-label": t("addNode"), list: "node-names", onchange: () => add(find.value) });
     find.setAttribute("list", "node-names");
     const names = h("datalist", { id: "node-names" });
+    const wrong = h("div", { className: "flow-errors", role: "alert" });
     const stop = h("button", { type: "button", hidden: true, onclick: () => post("/api/interrupt", running ? { prompt_id: running } : {}).catch(complain) }, t("stop"));
     fill(root,
         h("div", { className: "flow-bar" },
@@ -32,7 +33,7 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
             h("button", { type: "button", onclick: () => undo(1) }, t("redo")),
             h("button", { type: "button", onclick: () => go("draw", { flow: toFlow(graph) }) }, t("draw")),
             h("span", { style: "flex:0 1 16rem" }, find), names, file),
-        place);
+        wrong, place);
 
     const graph = new LGraph(), view = new LGraphCanvas(canvas, graph);
     let table: Record<string, NodeInfo> = {}, running: string | undefined, waiting: Hand | undefined, ready = false;
@@ -74,6 +75,7 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
 
     // --- flows in and out ---
     function put(flow: Flow, workflow?: unknown): void {
+        fill(wrong);
         if (workflow && typeof workflow === "object" && "nodes" in workflow) graph.configure(workflow as never);
         else {
             const unknown = fromFlow(graph, flow);
@@ -153,17 +155,31 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
         if (e.dataTransfer?.files[0]) void open(e.dataTransfer.files[0]);
     });
 
+    // --- what is wrong: red at its socket, and in words that lead there ---
+    function showErrors(errors: Record<string, NodeError>): void {
+        markErrors(graph, errors);
+        fill(wrong, Object.entries(errors).flatMap(([id, found]) => {
+            const node = nodeOf(id), name = node?.title ?? found.class_type;
+            const said = found.errors.length ? found.errors : [{ message: t("failed"), details: "", extra_info: undefined }];
+            return said.map(x => h("button", { type: "button", className: "chip bad", onclick: () => {
+                if (!node) return;
+                view.selectNode(node);
+                view.centerOnNode(node);
+            } }, [name, x.extra_info?.input_name].filter(Boolean).join(" · "), `: ${[x.message, x.details].filter(Boolean).join(": ")}`));
+        }));
+    }
+
     // --- running ---
     async function run(): Promise<void> {
-        markErrors(graph, {});
+        showErrors({});
         try {
             const said = await queue(toFlow(graph), graph.serialize());
             running = said.prompt_id;
             stop.hidden = false;
-            if (Object.keys(said.node_errors).length) markErrors(graph, said.node_errors);
+            if (Object.keys(said.node_errors).length) showErrors(said.node_errors);
             stepSeeds(graph);
         } catch (e) {
-            if (e instanceof ApiError) markErrors(graph, e.nodes);
+            if (e instanceof ApiError) showErrors(e.nodes);
             complain(e);
         }
     }
@@ -183,7 +199,7 @@ export function flowPage(root: HTMLElement): { show(hand?: Hand): void } {
             const node = nodeOf(d.display_node ?? d.node), picture = d.output?.images?.[0] as Picture | undefined;
             if (node && picture) showPicture(node, pictureAddress(picture));
         } else if (m.type === "execution_error") {
-            markErrors(graph, { [d.node_id]: { errors: [] } });
+            showErrors({ [d.node_id]: { class_type: d.node_type, errors: [{ type: d.exception_type, message: d.exception_message, details: "" }] } });
             say(`${d.node_type}: ${d.exception_message}`, "bad");
         }
         if (m.type === "execution_success" || m.type === "execution_error" || m.type === "execution_interrupted") stop.hidden = true;

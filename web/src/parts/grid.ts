@@ -3,7 +3,7 @@
 import { h, settle } from "../dom";
 
 const GAP = 10, LEAST = 150, AHEAD = 3; // pixels, pixels, rows
-const FAST = 60; // rows a second, above which pictures are not asked for before the hand rests
+const FAST = 25; // rows a second, above which pictures are not asked for before the hand rests
 
 export type Cell = { make(index: number): HTMLElement; show(cell: HTMLElement, index: number): void };
 
