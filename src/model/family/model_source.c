@@ -148,7 +148,7 @@ json_t *model_source_json(const struct model_source *s, const char *part, char w
     } else if (path_join(where, "", s->path, e)) {
         bool lent = vae && !single_file_has(s->file, SINGLE_VAE);
         j = lent ? single_kind_json(single_file_kind(s->file), part, e) : single_file_json(s->file, part, s->predicts, e);
-        if (!j && e->code == ERR_MISSING)
+        if (!j && *part && e->code == ERR_MISSING)
             err_add(e, "--vae and --text-encoder name such a part, or --config a folder that has it");
     }
     if (j && s->predicts != PREDICTS_AUTO && !strcmp(part, "scheduler") &&
