@@ -326,7 +326,7 @@ static bool take_setting(const struct command *command, const char *key, const j
 {
     bool no;
     const struct option *o = find_option(command, key, strlen(key), &no);
-    if (json_is_object(j) && !o && depth < 8) {
+    if (json_is_object(j) && depth < 8) { /* also one that is called as an option is: [optimizer] */
         const char *inner;
         const json_t *value;
         json_object_foreach((json_t *)(uintptr_t)j, inner, value)

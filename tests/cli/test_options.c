@@ -224,7 +224,7 @@ TEST(a_settings_file_says_what_the_line_does_not)
     struct paint_args a = { 0 };
     bool help;
     char toml[PATH_MAX_BYTES];
-    snprintf(toml, sizeof toml, "%s", written("paint.toml", "steps = 30\ncfg = 3\noutput = 'a.png'\nlora = ['x', 'y']\n[memory]\n"
+    snprintf(toml, sizeof toml, "%s", written("paint.toml", "steps = 30\ncfg = 3\noutput = 'a.png'\nlora = ['x', 'y']\n[cache]\n"
                                                             "cache = '2K'\ndry_run = true\n"));
     const char *by_name[] = { "--lora", "z", "--settings", toml, "-s", "40" };
     REQUIRE(options_parse(&paint, 6, by_name, &a, &help, &e));

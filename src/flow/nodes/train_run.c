@@ -29,7 +29,7 @@ static const struct node_input inputs[] = {
     { "targets", "COMBO", AT(targets), .choices = target_names, .flags = NODE_ADVANCED, .help = "which layers learn" },
     { "text_learning_rate", "FLOAT", AT(text_rate), "0", .min = 0, .max = 1, .step = 0.00001, .round = 0.0000001, .flags = NODE_ADVANCED,
       .help = "of the text encoders; 0: they stay as they are" },
-    { "recompute", "BOOLEAN", AT(recompute), "false", .flags = NODE_ADVANCED, .help = "less memory, a third more work" },
+    { "recompute", "BOOLEAN", AT(recompute), "false", .flags = NODE_ADVANCED, .help = "less memory, a little more work" },
     { 0 },
 };
 static const struct node_output outputs[] = { { .type = "STRING", .name = "lora", .help = "the LoRA's name in loaders" }, { 0 } };
