@@ -153,7 +153,7 @@ static void unet_case(const char *model, const struct judge_way *way)
     struct net n = { .g = &g, .type = DTYPE_F32, .part = "unet", .stored = stored, .params = &params };
     struct unet_extra extra = { optional_input(&g, expected, "pooled", DTYPE_F32),
                                 optional_input(&g, expected, "time_ids", DTYPE_F32),
-                                optional_input(&g, expected, "guidance", DTYPE_F32) };
+                                optional_input(&g, expected, "guidance", DTYPE_F32), false };
     struct value out = unet(&n, &c, graph_input(&g, "latent", DTYPE_F32, latent), graph_input(&g, "timestep", DTYPE_F32, time),
                             graph_input(&g, "text", DTYPE_F32, text), &extra);
     const void *more[] = { pooled ? "pooled" : guidance ? "guidance" : NULL, pooled ? pooled : guidance, pooled ? "time_ids" : NULL,
