@@ -465,37 +465,6 @@ await claim("runs_are_compared", async () => {
     await shot("train-compare");
 });
 
-await claim("a_picture_leads_to_its_lora_its_training_and_back", async () => {
-    await open("draw");
-    await page.waitForTimeout(500);
-    await page.click("button:has-text('Add a LoRA')");
-    await page.selectOption("select[aria-label=LoRA]", { label: "other.safetensors" });
-    await page.click("button.main");
-    let id, row;
-    for (let i = 0; i < 300 && !row?.loras.length; i++) {
-        await page.waitForTimeout(200);
-        id = (await (await fetch(`${base}/limn/gallery/ids`)).json()).ids[0];
-        row = await (await fetch(`${base}/limn/gallery/${id}`)).json();
-    }
-    check(row.loras[0].name === "other" && row.loras[0].hash.length === 64, JSON.stringify(row.loras));
-    await page.click("button[aria-label='Remove this LoRA']");
-    await open("gallery");
-    await page.click(here(`.thumb[data-id='${id}']`));
-    await page.click("dialog summary");
-    await page.waitForSelector("dialog .lineage:has-text('LoRA other')");
-    check((await page.textContent("dialog .lineage")).includes("Step 6"), await page.textContent("dialog .lineage"));
-    await soon("its training pictures are shown", async () => await page.locator("dialog .lineage .strip img").count() === 4);
-    await shot("lineage");
-    await page.click("dialog .lineage button:has-text('other')");
-    await page.waitForSelector(here(".runs"));
-    // and the other way: from a training picture to what was drawn
-    await open("data");
-    await page.click(here("[data-view=look]"));
-    await page.click(here("figure button[aria-label^='What came of it']"));
-    await page.waitForSelector("dialog[open] .lineage .thumb");
-    await page.click("dialog[open] button:has-text('Close')");
-});
-
 await claim("two_pictures_are_compared", async () => {
     await open("evaluate");
     const rows = (await (await fetch(`${base}/limn/gallery?limit=2`)).json()).pictures;

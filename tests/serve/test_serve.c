@@ -688,14 +688,13 @@ TEST(a_report_is_shown_and_can_do_nothing)
 {
     site_defaults();
     site_start();
-    char policy[300];
     site_write("output/evaluations/one.html", "<b>1</b>", 8);
     site_write("output/evaluations/one.csv", "1", 1);
     json_t *all = get_json(site_port, "/limn/reports", 200), *list = json_object_get(all, "reports");
     CHECK(json_array_size(list) == 1 && !strcmp(json_string_value(json_array_get(list, 0)), "one.html"), "%s", json_dumps(all, 0));
     json_decref(all);
     struct answer a = ask_full(site_port, "GET", "/limn/reports/one.html", "", NULL, 0);
-    CHECK(a.status == 200 && answer_header(&a, "Content-Security-Policy", policy, sizeof policy) && !strncmp(policy, "sandbox; default-src 'none'", 27) &&
+    CHECK(a.status == 200 && strstr(a.head, "Content-Security-Policy: sandbox; default-src 'none'") &&
               !strcmp(a.body, "<b>1</b>"), "%d %s", a.status, a.head);
     answer_release(&a);
     CHECK(status_of(site_port, "GET", "/limn/reports/one.csv", "", NULL) == 404 && status_of(site_port, "GET", "/limn/reports/..%2Fa.html", "", NULL) == 400, "others");
