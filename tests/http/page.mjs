@@ -239,9 +239,11 @@ await claim("a_picture_is_drawn_again_with_changes_and_its_likes_are_found", asy
     await page.waitForSelector(here(".chip:has-text('Similar pictures ×')"));
     check(await many() >= 1, "it is like itself");
     await page.click(here(".chip:has-text('Similar pictures ×')"));
+    await page.waitForSelector(here(".chip:has-text('Similar pictures ×')"), { state: "detached" });
     await page.click(here(".square .thumb"));
+    const [newest] = (await (await fetch(`${base}/limn/gallery?limit=1`)).json()).pictures;
     await page.click("dialog[open] button:has-text('Draw again with changes')");
-    await page.waitForFunction(() => document.querySelector("#words").value === "a red apple, 3d style");
+    await soon("its words are asked for again", async () => await page.inputValue("#words") === newest.prompt);
     check(await page.isChecked("label.check input"), "the seed is kept");
 });
 
@@ -467,7 +469,9 @@ await claim("runs_are_compared", async () => {
 
 await claim("two_pictures_are_compared", async () => {
     await open("evaluate");
-    const rows = (await (await fetch(`${base}/limn/gallery?limit=2`)).json()).pictures;
+    const all = (await (await fetch(`${base}/limn/gallery?limit=60`)).json()).pictures; // measures want two of a size
+    const size = row => `${row.width}x${row.height}`, alike = row => all.filter(other => size(other) === size(row));
+    const rows = alike(all.find(row => alike(row).length > 1)).slice(0, 2);
     const inputs = await page.$$(here(".panel:first-child input[type=file]"));
     for (const [i, row] of rows.entries())
         await inputs[i].setInputFiles({ name: `${i}.png`, mimeType: "image/png", buffer: Buffer.from(await (await fetch(`${base}/limn/gallery/${row.id}/file`)).arrayBuffer()) });
